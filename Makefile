@@ -1,0 +1,49 @@
+# `make demo` runs the main job, `make test` the tests; both set everything up first. Needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: help setup demo test check format bench clean
+
+help:
+	@echo "make demo    set up and run a backtest on a generated market"
+	@echo "make test    set up and run lint, strict types and the tests"
+	@echo "make check   lint and strict types only"
+	@echo "make format  rewrite the code in the house's layout"
+	@echo "make bench   measure; the table is printed and written to bench/results.json"
+	@echo "make clean   remove what the above made"
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Penstock needs Python 3.11 or newer, found $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/ready-bench: .venv/ready
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	@touch $@
+
+demo: setup
+	$(BIN)/penstock demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -n 2
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready-bench
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

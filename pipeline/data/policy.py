@@ -1,0 +1,57 @@
+"""A container's data-flow policy: schema, defaults and documentation of `data_flow:` at once. MB is 2^20 bytes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Mode = Literal["memory", "streaming", "file", "hybrid"]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+MB = 1 << 20
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of the structs of a configuration."""
+
+
+class StreamingSettings(Settings, frozen=True):
+    buffer_size: Annotated[int, msgspec.Meta(gt=0)] = 1000
+    """Rows buffered before a flush."""
+    buffer_mb: Positive = 8
+    """Megabytes buffered before a flush, whichever comes first."""
+    max_age_seconds: Positive | None = None
+    """Seconds after which a buffered row is flushed even if the buffer is not full."""
+
+
+class FileSettings(Settings, frozen=True):
+    format: Literal["parquet", "arrow"] = "parquet"
+    compression: Literal["snappy", "zstd", "lz4", "gzip", "none"] = "snappy"
+
+
+class Persistence(Settings, frozen=True):
+    on_completion: bool = True
+    """Whether what is held at the end is written to the run's folder, one file per container or group and key."""
+    format: Literal["parquet"] = "parquet"
+
+
+class DataFlow(Settings, frozen=True):
+    """How one container keeps its results and, where asked, its output."""
+
+    mode: Mode = "memory"
+    memory_limit_mb: Positive = 100
+    """A ceiling in megabytes, not a reservation."""
+    on_full: Literal["reject", "evict_oldest", "block"] = "reject"
+    """`memory` mode when full: refuse with an error, drop the oldest value (counted), or wait for room."""
+    admission_timeout_seconds: Positive = 30
+    disk_limit_mb: Positive | None = None
+    """Ceiling of spilled bytes (`hybrid`)."""
+    keep_output: Literal["none", "recent", "all"] | None = None
+    """Whether output batches are kept beside results; None: all where a mode is configured (memory: recent)."""
+    streaming_settings: StreamingSettings = StreamingSettings()
+    file_settings: FileSettings = FileSettings()
+    persistence: Persistence = Persistence()
+
+    @property
+    def memory_limit_bytes(self) -> int:
+        return int(self.memory_limit_mb * MB)

@@ -1,0 +1,274 @@
+"""What travels on an edge: batches of data, and the control frames that never overtake them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar, TypeAlias, get_type_hints
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+TIME_COLUMNS = ("ts_event", "ts_recv")
+"""Columns that carry event time and receive time, as timestamp[ns, UTC]; in rows, int nanoseconds."""
+NS_UTC = pa.timestamp("ns", tz="UTC")
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """Base for row structs: fields of type int, float, str, bytes, bool, or any of them with None.
+
+    `arrow_schema` may be given where the default mapping (int64, float64, utf8, binary, bool, and
+    timestamp[ns, UTC] for fields named `ts_...`) is not what is wanted.
+    """
+
+    arrow_schema: ClassVar[pa.Schema | None] = None
+
+
+class Batch:
+    """An immutable batch of rows, held as columns (`pyarrow.RecordBatch`) or as a list of structs, whichever was made.
+
+    `columns` of a row batch converts once and keeps the result. `rows` of a column batch is an uncached
+    iterator, because kept structs weigh five times the columns. `source` names the container that sent it,
+    `first_seq` counts its first row in that container's output.
+    """
+
+    __slots__ = ("_bounds", "_columns", "_num_bytes", "_rows", "first_seq", "num_rows", "source")
+
+    def __init__(
+        self,
+        columns: pa.RecordBatch | None = None,
+        rows: Sequence[msgspec.Struct] | None = None,
+        *,
+        source: str = "",
+        first_seq: int = 0,
+    ) -> None:
+        if (columns is None) == (rows is None):
+            raise TypeError("a Batch holds either columns or rows")
+        self._columns = columns
+        self._rows = rows
+        self.num_rows: int = columns.num_rows if columns is not None else len(rows or ())
+        self.source = source
+        self.first_seq = first_seq
+        self._num_bytes: int | None = None
+        self._bounds: tuple[int | None, int | None] | None = None
+
+    @classmethod
+    def from_columns(cls, columns: pa.RecordBatch) -> Batch:
+        return cls(columns)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[msgspec.Struct]) -> Batch:
+        return cls(None, rows)
+
+    @classmethod
+    def from_pydict(cls, values: dict[str, Any], schema: pa.Schema | None = None) -> Batch:
+        return cls(pa.RecordBatch.from_pydict(values, schema=schema))
+
+    def __repr__(self) -> str:
+        kind = "columns" if self._columns is not None else "rows"
+        return f"Batch({self.num_rows} {kind} from {self.source or '?'})"
+
+    @property
+    def is_rows(self) -> bool:
+        """Whether the batch was made from rows and nobody has asked for its columns yet."""
+        return self._columns is None
+
+    @property
+    def columns(self) -> pa.RecordBatch:
+        if self._columns is None:
+            self._columns = columns_from_rows(self._rows or ())
+        return self._columns
+
+    @property
+    def rows(self) -> Iterable[Any]:
+        if self._rows is not None:
+            return self._rows
+        return iter_rows(self.columns)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.columns.schema
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes this batch keeps alive: exact for columns, estimated from the first row for rows."""
+        if self._num_bytes is None:
+            if self._columns is not None:
+                self._num_bytes = self._columns.get_total_buffer_size()
+            else:
+                self._num_bytes = self.num_rows * row_bytes(self._rows[0]) if self._rows else 0
+        return self._num_bytes
+
+    @property
+    def min_ts(self) -> int | None:
+        """Smallest event time in nanoseconds, None where there is no time column or no row."""
+        return self._time_bounds()[0]
+
+    @property
+    def max_ts(self) -> int | None:
+        """Largest event time in nanoseconds, None where there is no time column or no row."""
+        return self._time_bounds()[1]
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.num_rows - 1
+
+    def times(self) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+        """Event time per row, int64 nanoseconds; `ts_recv` where `ts_event` is null; None without a time column."""
+        columns = self.columns
+        names = columns.schema.names
+        found = [columns.column(names.index(name)) for name in TIME_COLUMNS if name in names]
+        if not found:
+            return None
+        times = found[0]
+        if times.null_count and len(found) > 1:
+            times = pc.coalesce(*found)
+        if times.null_count:
+            times = pc.fill_null_forward(times)
+        if times.type != NS_UTC:
+            times = times.cast(NS_UTC)
+        return times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+
+    def slice(self, offset: int, length: int | None = None) -> Batch:
+        """A view of some rows; shares memory with this batch."""
+        if length is None:
+            length = self.num_rows - offset
+        if self._columns is not None:
+            part = Batch(self._columns.slice(offset, length))
+        else:
+            part = Batch(None, (self._rows or ())[offset : offset + length])
+        part.source, part.first_seq = self.source, self.first_seq + offset
+        return part
+
+    def with_columns(self, **arrays: Any) -> Batch:
+        """This batch with columns added or replaced; arrays of `num_rows` values (Arrow, numpy or list)."""
+        columns = self.columns
+        for name, values in arrays.items():
+            array = values if isinstance(values, pa.Array) else pa.array(values)
+            index = columns.schema.get_field_index(name)
+            if index < 0:
+                columns = columns.append_column(name, array)
+            else:
+                columns = columns.set_column(index, name, array)
+        return Batch(columns)
+
+    def _time_bounds(self) -> tuple[int | None, int | None]:
+        if self._bounds is None:
+            if self._columns is None:
+                self._bounds = _row_time_bounds(self._rows or ())
+            else:
+                times = self.times() if self.num_rows else None
+                self._bounds = (None, None) if times is None else (int(times.min()), int(times.max()))
+        return self._bounds
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """No row with an event time below `ts` (ns) will follow; `idle` means this input has nothing and holds nobody up."""
+
+    ts: int | None
+    idle: bool = False
+
+
+class Barrier(msgspec.Struct, frozen=True):
+    """A mark every container answers to before it goes on: checkpoint, flush, step, phase end, stop."""
+
+    id: int
+    kind: str
+
+
+class End(msgspec.Struct, frozen=True):
+    """Nothing follows on this edge."""
+
+
+Frame: TypeAlias = Batch | Watermark | Barrier | End
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A value for the container's data manager: replaces `key`, or extends its series with `append`.
+
+    `member` names the portfolio (group member) it belongs to; empty for the container itself.
+    """
+
+    key: str
+    value: Any
+    append: bool = False
+    member: str = ""
+
+
+def row_bytes(row: msgspec.Struct) -> int:
+    """Bytes one struct row weighs, fields included, counted on this row."""
+    return sys.getsizeof(row) + sum(sys.getsizeof(value) for value in msgspec.structs.astuple(row))
+
+
+def columns_from_rows(rows: Sequence[msgspec.Struct]) -> pa.RecordBatch:
+    """Arrow columns of rows of one struct type; one comprehension per field, which beats zip at any size."""
+    if not rows:
+        return pa.RecordBatch.from_pydict({})
+    schema = row_schema(type(rows[0]))
+    arrays = [
+        pa.array([getattr(row, field.name) for row in rows], type=field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+@lru_cache(maxsize=256)
+def row_schema(row_type: type[msgspec.Struct]) -> pa.Schema:
+    """The Arrow schema of a struct type: its own `arrow_schema`, else by annotation."""
+    declared = getattr(row_type, "arrow_schema", None)
+    if declared is not None:
+        return declared
+    hints = get_type_hints(row_type)
+    return pa.schema([
+        (name, _arrow_type(row_type, name, hints[name])) for name in row_type.__struct_fields__
+    ])
+
+
+def iter_rows(columns: pa.RecordBatch) -> Iterator[Any]:
+    """Struct rows of a record batch, made one by one; timestamps as int nanoseconds, decimals as Decimal."""
+    row_type = _row_type(columns.schema)
+    lists = [
+        (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+        for column in columns.columns
+    ]
+    return (row_type(*values) for values in zip(*lists, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _row_type(schema: pa.Schema) -> type[msgspec.Struct]:
+    return msgspec.defstruct(
+        "BatchRow",
+        [(name, Any) for name in schema.names],
+        namespace={"arrow_schema": schema},
+        frozen=True,
+        gc=False,
+    )
+
+
+_ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.utf8(), bytes: pa.binary(), bool: pa.bool_()}
+
+
+def _arrow_type(row_type: type, name: str, hint: Any) -> pa.DataType:
+    kinds = [kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None)]
+    if kinds == [int] and name.startswith("ts_"):
+        return NS_UTC
+    if len(kinds) == 1 and kinds[0] in _ARROW_TYPES:
+        return _ARROW_TYPES[kinds[0]]
+    raise TypeError(
+        f"{row_type.__name__}.{name}: expected int, float, str, bytes or bool, found {hint}; "
+        f"give {row_type.__name__} an `arrow_schema` class variable"
+    )
+
+
+def _row_time_bounds(rows: Sequence[Any]) -> tuple[int | None, int | None]:
+    if not rows:
+        return (None, None)
+    for name in TIME_COLUMNS:
+        if hasattr(rows[0], name):
+            times = [ts for row in rows if (ts := getattr(row, name)) is not None]
+            if times:
+                return (min(times), max(times))
+    return (None, None)

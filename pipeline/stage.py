@@ -1,0 +1,168 @@
+"""What authors write against: a stage is a frozen recipe, and what it builds does the work."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterable, Awaitable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeAlias
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from .clock import Clock, SystemClock
+from .data.base import DataManager
+from .frames import Batch, Result, Watermark
+
+Output: TypeAlias = Batch | Result
+Outputs: TypeAlias = (
+    Output | None | Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | Iterable[Output] | None]
+)
+"""What a logic's call may give back: nothing, one output, several, lazily or asynchronously."""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Anything YAML can name by `type:`: frozen, comparable and dull. Field defaults live here and nowhere else."""
+
+
+class Stage(Recipe, frozen=True):
+    """A container's recipe.
+
+    A class of yours is used by `type: my_module:MyStage` or `./file.py:MyStage`; its fields are its YAML keys.
+    """
+
+    tuning: ClassVar[frozenset[str]] = frozenset()
+    """Fields that change where data lies or how fast work is done, never what comes out.
+
+    They are left out of the configuration hash.
+    """
+
+    def build(self, context: Context) -> Logic:
+        """Make the running thing: a `Feed`, `Transform` or `Sink` that owns the state."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
+
+    def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
+        """Columns of what this stage sends, given those of its inputs by container name; None is unknown.
+
+        Raises `SchemaMismatch` where an input lacks what the stage needs. Called before anything runs; must
+        not read more than a header and must not import numba.
+        """
+        return None
+
+    def input_files(self) -> Sequence[Path]:
+        """Files this stage reads, in order; their content is the run's data hash. Raises `InputError`."""
+        return ()
+
+    def vary(self, parameters: Mapping[str, Any]) -> Self:
+        """This recipe with the parameters of one member of a parameter space."""
+        fields = msgspec.structs.asdict(self) | dict(parameters)
+        return msgspec.convert(fields, type(self), from_attributes=True)
+
+    def parameter_fields(self) -> Sequence[str]:
+        """Names a parameter space may use."""
+        return self.__struct_fields__
+
+    def needs(self) -> frozenset[Hashable]:
+        """What this stage wants its inputs to compute for it, such as `Feature`s."""
+        return frozenset()
+
+    def providing(self, needs: frozenset[Hashable]) -> Self:
+        """This recipe, extended to provide what its consumers need."""
+        return self
+
+    @property
+    def groups(self) -> bool:
+        """Whether many members of this stage run as one container, built by `build_group`."""
+        return False
+
+    def build_group(self, members: Mapping[str, Self], context: Context) -> Logic:
+        """One logic for all members (name -> varied recipe), in order; results carry `member=name`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define build_group()")
+
+
+class Logic(ABC):
+    """What a stage builds. It knows no queues and no tasks.
+
+    `runs_in`: "loop" for calls under about half a millisecond; "thread" for computing or blocking calls;
+    "auto" measures and moves between the two (only for logic that touches no event loop).
+    """
+
+    runs_in: Literal["loop", "thread", "auto"] = "loop"
+
+    def warm(self) -> None:
+        """Compile kernels; called in a thread before any feed opens."""
+
+    def metrics(self) -> Mapping[str, Any]:
+        """Figures for the phase summary's `aggregate_metrics`, true of the result; called after `on_end`."""
+        return {}
+
+    def report(self) -> pa.Table | None:
+        """The table a person wants to see when the run has ended."""
+        return None
+
+    def progress(self) -> str:
+        """A few words for the live progress line."""
+        return ""
+
+    def close(self) -> None:
+        """Release what is held, however the run ends; called once, in a thread."""
+
+
+class Feed(Logic):
+    """Makes batches. A plain generator runs in a thread, an async one on the loop."""
+
+    lateness_ns: int = 0
+    """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
+
+    @abstractmethod
+    def batches(self) -> Iterable[Batch] | AsyncIterable[Batch]:
+        """Batches until the feed ends. Each batch is at most 65,536 rows unless its recipe says otherwise."""
+
+
+class Transform(Logic):
+    """Turns batches into batches and results. Each method may be plain or async, a generator or not."""
+
+    stateless: bool = False
+
+    @abstractmethod
+    def on_batch(self, batch: Batch) -> Outputs:
+        """Work on one batch; `batch.source` names the input it came from."""
+
+    def on_watermark(self, watermark: Watermark) -> Outputs:
+        """Event time has reached `watermark.ts` on all inputs."""
+        return None
+
+    def on_end(self) -> Outputs:
+        """All inputs have ended."""
+        return None
+
+
+class Sink(Transform):
+    """Takes batches out of the process. It counts what became of every row it received."""
+
+    committed_rows: int = 0
+    rejected_rows: int = 0
+    duplicate_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a logic may ask its container for. Feeds and transforms are built with it, tests build it by hand."""
+
+    name: str = "test"
+    store: DataManager | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    folder: Path | None = None
+    """The phase's folder, where sinks write; None in tests that write nothing."""
+    seed: int = 0
+
+    @property
+    def log(self) -> logging.Logger:
+        return logging.getLogger(f"penstock.{self.name}")
+
+    def random(self) -> np.random.Generator:
+        """A generator seeded by the run's seed and this container's name, never by the clock."""
+        return np.random.default_rng([self.seed, *self.name.encode()])
