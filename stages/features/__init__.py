@@ -1,0 +1,1 @@
+"""Bars from trades, quotes or finer bars, and the indicators computed over them."""
