@@ -208,10 +208,7 @@ def columns_from_rows(rows: Sequence[msgspec.Struct]) -> pa.RecordBatch:
     if not rows:
         return pa.RecordBatch.from_pydict({})
     schema = row_schema(type(rows[0]))
-    arrays = [
-        pa.array([getattr(row, field.name) for row in rows], type=field.type)
-        for field in schema
-    ]
+    arrays = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -222,9 +219,7 @@ def row_schema(row_type: type[msgspec.Struct]) -> pa.Schema:
     if declared is not None:
         return declared
     hints = get_type_hints(row_type)
-    return pa.schema([
-        (name, _arrow_type(row_type, name, hints[name])) for name in row_type.__struct_fields__
-    ])
+    return pa.schema([(name, _arrow_type(row_type, name, hints[name])) for name in row_type.__struct_fields__])
 
 
 def iter_rows(columns: pa.RecordBatch) -> Iterator[Any]:

@@ -1,0 +1,369 @@
+"""A bounded FIFO between one producer and one consumer: the place where back-pressure and loss are decided."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from .errors import EdgeClosed
+from .frames import Barrier, Batch, End, Frame, Watermark
+
+MIB = 1 << 20
+WhenFull = Literal["block", "conflate", "drop_oldest", "drop_newest"]
+MAX_BARRIERS = 2
+"""Barriers one edge may hold; a sender of a third waits."""
+
+
+class EdgePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How much an edge holds and what it does when it is full."""
+
+    max_rows: int = 256 * 1024
+    max_bytes: int = 16 * MIB
+    when_full: WhenFull = "block"
+    key: str | None = None
+    """Column whose latest row `conflate` keeps; None: `instrument_id`."""
+
+
+REPLAY = EdgePolicy()
+LIVE = EdgePolicy(max_rows=8192, max_bytes=8 * MIB)
+"""Queue size is latency."""
+
+
+class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot; `sent_rows = received_rows + dropped_rows + in_flight_rows` at every instant."""
+
+    source: str
+    target: str
+    sent_rows: int
+    received_rows: int
+    """Rows the consumer has finished."""
+    dropped_rows: int
+    in_flight_rows: int
+    in_flight_bytes: int
+    peak_rows: int
+    peak_bytes: int
+    sent_batches: int
+    fast_sends: int
+    """Sends that found room at once and did not suspend."""
+    waits: int
+    """Times the producer waited for room."""
+
+
+@dataclass(slots=True)
+class EdgesAccount:
+    """Bytes in flight on all edges of a run, each batch charged once however many edges share it."""
+
+    bytes: int = 0
+    peak_bytes: int = 0
+    _holders: dict[int, int] = field(default_factory=dict)
+
+    def charge(self, batch: Batch) -> None:
+        holders = self._holders.get(id(batch), 0)
+        self._holders[id(batch)] = holders + 1
+        if not holders:
+            self.bytes += batch.num_bytes
+            if self.bytes > self.peak_bytes:
+                self.peak_bytes = self.bytes
+
+    def release(self, batch: Batch) -> None:
+        holders = self._holders[id(batch)] - 1
+        if holders:
+            self._holders[id(batch)] = holders
+        else:
+            del self._holders[id(batch)]
+            self.bytes -= batch.num_bytes
+
+
+class Bell:
+    """Wakes the one task that waits on it; several edges may share one."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return at the next ring. Whoever waits checks its condition again, in a loop."""
+        assert self._waiter is None, "one task waits on a bell"
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    @property
+    def waiting(self) -> bool:
+        return self._waiter is not None
+
+
+class Edge:
+    """Single producer, single consumer, one event loop; a deque and two bells, no lock, no task per item.
+
+    The producer calls `send` (or `send_nowait`) and `close`; the consumer calls `receive_nowait`, waits on
+    `arrived`, and calls `finish(batch)` when it has done its work on a batch: only then does the producer get the
+    credit back. A batch larger than the bound passes when the edge holds nothing.
+    """
+
+    __slots__ = (
+        "_barriers", "_credit", "_dropped_rows", "_fast_sends", "_finished_rows", "_frames", "_held_bytes",
+        "_held_rows", "_peak_bytes", "_peak_rows", "_sent_batches", "_sent_rows", "_waits", "account", "arrived",
+        "detached", "failure", "policy", "producer_done", "source", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        policy: EdgePolicy = REPLAY,
+        account: EdgesAccount | None = None,
+    ) -> None:
+        self.source, self.target, self.policy = source, target, policy
+        self.account = account if account is not None else EdgesAccount()
+        self.arrived = Bell()
+        self._credit = Bell()
+        self._frames: deque[Frame] = deque()
+        self._barriers = 0
+        self._held_rows = self._held_bytes = 0
+        self._peak_rows = self._peak_bytes = 0
+        self._sent_rows = self._finished_rows = self._dropped_rows = 0
+        self._sent_batches = self._fast_sends = self._waits = 0
+        self.producer_done = False
+        self.detached = False
+        self.failure: BaseException | None = None
+
+    # -- the producer's end ------------------------------------------------------------------------------------
+
+    def send_nowait(self, frame: Frame) -> bool:
+        """Put the frame on the edge and return True, or return False when it must wait for room."""
+        if self.detached:
+            return True
+        if self.producer_done:
+            raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")
+        if isinstance(frame, Batch):
+            if not self._has_room(frame) and not self._make_room(frame):
+                return False
+        elif isinstance(frame, Watermark):
+            if self._frames and isinstance(self._frames[-1], Watermark):
+                self._frames[-1] = frame
+                return True
+            self._frames.append(frame)
+        elif isinstance(frame, Barrier):
+            if self._barriers >= MAX_BARRIERS:
+                return False
+            self._barriers += 1
+            self._frames.append(frame)
+        else:
+            self._frames.append(frame)
+            self.producer_done = True
+        self.arrived.ring()
+        return True
+
+    async def send(self, frame: Frame) -> None:
+        """Put the frame on the edge, waiting for room; cancelled while waiting, the frame is not on it."""
+        if self.send_nowait(frame):
+            self._fast_sends += 1
+            return
+        self._waits += 1
+        while True:
+            await self._credit.wait()
+            if self.send_nowait(frame):
+                return
+
+    def fail(self, error: BaseException) -> None:
+        """The producer failed: the consumer learns it after what is queued."""
+        if not self.producer_done:
+            self.failure = error
+            self.producer_done = True
+            self._frames.append(End())
+            self.arrived.ring()
+
+    # -- the consumer's end ------------------------------------------------------------------------------------
+
+    def receive_nowait(self) -> Frame | None:
+        """The next frame, or None when there is none yet."""
+        if not self._frames:
+            return None
+        frame = self._frames.popleft()
+        if isinstance(frame, Barrier):
+            self._barriers -= 1
+            self._credit.ring()
+        return frame
+
+    async def receive(self) -> Frame:
+        """The next frame; `End` when the producer has ended. Raises what the producer failed with."""
+        while (frame := self.receive_nowait()) is None:
+            if self.detached:
+                raise EdgeClosed(f"the edge {self.source} -> {self.target} is detached")
+            await self.arrived.wait()
+        if isinstance(frame, End) and self.failure is not None:
+            raise EdgeClosed(f"'{self.source}' failed before its end") from self.failure
+        return frame
+
+    def finish(self, batch: Batch) -> None:
+        """The consumer has done its work on a batch it received: its credit goes back to the producer."""
+        self._release(batch)
+        self._finished_rows += batch.num_rows
+        self._credit.ring()
+
+    def detach(self) -> None:
+        """The consumer leaves: what is queued counts as dropped, and sending goes on into nothing."""
+        if self.detached:
+            return
+        self.detached = True
+        for frame in self._frames:
+            if isinstance(frame, Batch):
+                self._drop(frame)
+        self._frames.clear()
+        self._credit.ring()
+        self.arrived.ring()
+
+    # -- what it knows -----------------------------------------------------------------------------------------
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._frames
+
+    def stats(self) -> EdgeStats:
+        return EdgeStats(
+            source=self.source,
+            target=self.target,
+            sent_rows=self._sent_rows,
+            received_rows=self._finished_rows,
+            dropped_rows=self._dropped_rows,
+            in_flight_rows=self._held_rows,
+            in_flight_bytes=self._held_bytes,
+            peak_rows=self._peak_rows,
+            peak_bytes=self._peak_bytes,
+            sent_batches=self._sent_batches,
+            fast_sends=self._fast_sends,
+            waits=self._waits,
+        )
+
+    # -- room --------------------------------------------------------------------------------------------------
+
+    def _has_room(self, batch: Batch) -> bool:
+        num_bytes = batch.num_bytes
+        if self._held_rows and (
+            self._held_rows + batch.num_rows > self.policy.max_rows
+            or self._held_bytes + num_bytes > self.policy.max_bytes
+        ):
+            return False
+        self._held_rows += batch.num_rows
+        self._held_bytes += num_bytes
+        if self._held_rows > self._peak_rows:
+            self._peak_rows = self._held_rows
+        if self._held_bytes > self._peak_bytes:
+            self._peak_bytes = self._held_bytes
+        self._sent_rows += batch.num_rows
+        self._sent_batches += 1
+        self.account.charge(batch)
+        self._frames.append(batch)
+        return True
+
+    def _make_room(self, batch: Batch) -> bool:
+        """Apply the declared policy of a full edge; True when the frame is dealt with."""
+        return _POLICIES[self.policy.when_full](self, batch)
+
+    def _drop_newest(self, batch: Batch) -> bool:
+        self._sent_rows += batch.num_rows
+        self._sent_batches += 1
+        self._dropped_rows += batch.num_rows
+        return True
+
+    def _drop_oldest(self, batch: Batch) -> bool:
+        """Drop queued batches, oldest first; what the consumer is working on cannot be dropped."""
+        while not self._has_room(batch):
+            oldest = next((i for i, frame in enumerate(self._frames) if isinstance(frame, Batch)), None)
+            if oldest is None:
+                return False
+            dropped = self._frames[oldest]
+            assert isinstance(dropped, Batch)
+            del self._frames[oldest]
+            self._drop(dropped)
+        return True
+
+    def _conflate(self, batch: Batch) -> bool:
+        """Keep the latest row of each key among what is queued and the new batch, each row where it stood.
+
+        Rows stay on their side of every watermark. With more keys than the edge holds rows, the producer waits.
+        """
+        key = self.policy.key or "instrument_id"
+        seen: set[object] = set()
+        latest_of_new, _ = _latest_rows(batch, key, seen)
+        for i in range(len(self._frames) - 1, -1, -1):
+            queued = self._frames[i]
+            if isinstance(queued, Batch):
+                kept, lost = _latest_rows(queued, key, seen)
+                if lost:
+                    self._release(queued)
+                    self._dropped_rows += lost
+                    self._held_rows += kept.num_rows
+                    self._held_bytes += kept.num_bytes
+                    self.account.charge(kept)
+                    self._frames[i] = kept
+        kept_frames = [frame for frame in self._frames if not isinstance(frame, Batch) or frame.num_rows]
+        for frame in self._frames:
+            if isinstance(frame, Batch) and not frame.num_rows:
+                self._release(frame)
+        self._frames = deque(kept_frames)
+        lost_now = batch.num_rows - latest_of_new.num_rows
+        if not self._has_room(latest_of_new):
+            return False
+        self._sent_rows += lost_now
+        self._dropped_rows += lost_now
+        return True
+
+    def _block(self, batch: Batch) -> bool:
+        return False
+
+    def _drop(self, batch: Batch) -> None:
+        self._release(batch)
+        self._dropped_rows += batch.num_rows
+
+    def _release(self, batch: Batch) -> None:
+        self._held_rows -= batch.num_rows
+        self._held_bytes -= batch.num_bytes
+        self.account.release(batch)
+
+
+_POLICIES: dict[str, Callable[[Edge, Batch], bool]] = {
+    "block": Edge._block,
+    "conflate": Edge._conflate,
+    "drop_oldest": Edge._drop_oldest,
+    "drop_newest": Edge._drop_newest,
+}
+
+
+def _latest_rows(batch: Batch, key: str, seen: set[object]) -> tuple[Batch, int]:
+    """The rows whose key is not in `seen`, only the last of each key; adds the keys to `seen`. Also how many went."""
+    if batch.is_rows:
+        rows = list(batch.rows)
+        keep = _last_of_each([getattr(row, key) for row in rows], seen)
+        kept = Batch(None, [rows[i] for i in keep], source=batch.source, first_seq=batch.first_seq)
+    else:
+        keep = _last_of_each(batch.columns.column(key).to_pylist(), seen)
+        kept = Batch(batch.columns.take(np.array(keep, dtype=np.int64)), source=batch.source, first_seq=batch.first_seq)
+    return (batch, 0) if len(keep) == batch.num_rows else (kept, batch.num_rows - len(keep))
+
+
+def _last_of_each(keys: list[object], seen: set[object]) -> list[int]:
+    keep = []
+    for i in range(len(keys) - 1, -1, -1):
+        if keys[i] not in seen:
+            seen.add(keys[i])
+            keep.append(i)
+    keep.reverse()
+    return keep

@@ -1,0 +1,184 @@
+"""What a container reads from: one edge as it comes, or several merged by event time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .edge import Bell, Edge
+from .errors import EdgeClosed
+from .frames import Barrier, Batch, End, Frame, Watermark
+
+NEVER = -(1 << 63)
+FOREVER = (1 << 63) - 1
+
+
+class Inbox:
+    """Frames of all inputs in one order that depends on the data alone, never on which task ran first.
+
+    With several inputs the row with the smallest (event time, input rank) comes next, and a row comes only when no
+    other input can still send an earlier one: it has a later row, a later watermark, has ended or is idle. Within one
+    input the recorded order stands even where its stamps step back. Rows without a time column come as they arrive.
+    """
+
+    def __init__(self, edges: Sequence[Edge]) -> None:
+        self.edges = tuple(edges)
+        self._bell = Bell()
+        for edge in edges:
+            edge.arrived = self._bell
+        self._lanes = [_Lane(edge, rank) for rank, edge in enumerate(edges)]
+        self._watermark = NEVER
+        self._idle = False
+        self._merged = len(edges) > 1
+
+    def receive_nowait(self) -> Frame | None:
+        """The next frame, or None when one must be waited for. Raises `EdgeClosed` when an input has failed."""
+        if not self._merged:
+            edge = self.edges[0]
+            frame = edge.receive_nowait()
+            if isinstance(frame, End) and edge.failure is not None:
+                raise EdgeClosed(f"input '{edge.source}' failed before its end") from edge.failure
+            return frame
+        return self._merge()
+
+    async def receive(self) -> Frame:
+        while (frame := self.receive_nowait()) is None:
+            await self._bell.wait()
+        return frame
+
+    def finish(self, batch: Batch) -> None:
+        """Work on a received batch is done; credit goes back once all parts of the sent batch are done."""
+        if not self._merged:
+            self.edges[0].finish(batch)
+            return
+        for lane in self._lanes:
+            lane.return_credit()
+
+    def detach(self) -> None:
+        for edge in self.edges:
+            edge.detach()
+
+    def _merge(self) -> Frame | None:
+        for lane in self._lanes:
+            lane.fill()
+        if (watermark := self._advance()) is not None:
+            return watermark
+        barrier = self._aligned_barrier()
+        if barrier is not None:
+            return barrier
+        ready = [lane for lane in self._lanes if lane.head is not None]
+        if not ready:
+            return End() if all(lane.ended for lane in self._lanes) else None
+        first = min(ready, key=lambda lane: (lane.head_ts, lane.rank))
+        limit = FOREVER
+        for lane in self._lanes:
+            if lane is first:
+                continue
+            floor = lane.floor
+            if floor < first.head_ts or (floor == first.head_ts and lane.rank < first.rank):
+                return None
+            # Rows at exactly `floor` go first when this input ranks before the other one.
+            limit = min(limit, floor + 1 if first.rank < lane.rank and floor < FOREVER else floor)
+        return first.take_below(limit)
+
+    def _advance(self) -> Watermark | None:
+        """The smallest watermark over the inputs that hold anybody up, when it has moved."""
+        holding = [lane.promised for lane in self._lanes if not lane.idle or lane.head is not None]
+        if not holding:
+            if self._idle or all(lane.ended for lane in self._lanes):
+                return None
+            self._idle = True
+            return Watermark(None if self._watermark == NEVER else self._watermark, idle=True)
+        lowest = min(holding)
+        if lowest > self._watermark and lowest != FOREVER:
+            self._watermark, self._idle = lowest, False
+            return Watermark(lowest)
+        return None
+
+    def _aligned_barrier(self) -> Barrier | None:
+        """A barrier passes when every input that has not ended has reached it."""
+        waiting = [lane for lane in self._lanes if not lane.ended]
+        if waiting and all(lane.barrier is not None for lane in waiting):
+            barrier = waiting[0].barrier
+            for lane in waiting:
+                lane.barrier = None
+            return barrier
+        return None
+
+
+class _Lane:
+    """One input of a merge: its current batch, how far it is read, and what its producer has promised."""
+
+    __slots__ = ("_done", "_order", "_position", "barrier", "edge", "ended", "head", "idle", "rank", "watermark")
+
+    def __init__(self, edge: Edge, rank: int) -> None:
+        self.edge, self.rank = edge, rank
+        self.head: Batch | None = None
+        self.barrier: Barrier | None = None
+        self.ended = self.idle = False
+        self.watermark = NEVER
+        self._order: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
+        self._position = 0
+        self._done: list[Batch] = []
+
+    def fill(self) -> None:
+        """Take frames until there is a batch, a barrier, the end, or nothing more."""
+        while self.head is None and self.barrier is None and not self.ended:
+            frame = self.edge.receive_nowait()
+            if frame is None:
+                return
+            if isinstance(frame, Batch):
+                self.idle = False
+                if frame.num_rows == 0:
+                    self._done.append(frame)
+                    continue
+                self.head, self._position = frame, 0
+                times = frame.times()
+                self._order = None if times is None else np.maximum.accumulate(times)
+            elif isinstance(frame, Watermark):
+                self.idle = frame.idle
+                if frame.ts is not None and frame.ts > self.watermark:
+                    self.watermark = frame.ts
+            elif isinstance(frame, Barrier):
+                self.barrier = frame
+            else:
+                if self.edge.failure is not None:
+                    raise EdgeClosed(f"input '{self.edge.source}' failed before its end") from self.edge.failure
+                self.ended = True
+                self.watermark = FOREVER
+
+    @property
+    def head_ts(self) -> int:
+        return NEVER if self._order is None else int(self._order[self._position])
+
+    @property
+    def floor(self) -> int:
+        """No row of this input to come is earlier than this."""
+        if self.head is not None:
+            return self.head_ts
+        return FOREVER if self.idle or self.ended else self.watermark
+
+    @property
+    def promised(self) -> int:
+        """The watermark as its consumer may see it: not beyond rows that are still to be handed on."""
+        return min(self.watermark, self.head_ts) if self.head is not None else self.watermark
+
+    def take_below(self, limit: int) -> Batch:
+        """The rows of the head before `limit`, at least one."""
+        assert self.head is not None
+        stop = self.head.num_rows
+        if self._order is not None and limit < FOREVER:
+            stop = max(self._position + 1, int(np.searchsorted(self._order, limit, side="left")))
+        whole = self._position == 0 and stop == self.head.num_rows
+        part = self.head if whole else self.head.slice(self._position, stop - self._position)
+        self._position = stop
+        if stop == self.head.num_rows:
+            self._done.append(self.head)
+            self.head = self._order = None
+        return part
+
+    def return_credit(self) -> None:
+        for batch in self._done:
+            self.edge.finish(batch)
+        self._done.clear()
