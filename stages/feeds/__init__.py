@@ -1,0 +1,1 @@
+"""Where rows come from: recordings on disk and a seeded market."""

@@ -1,0 +1,117 @@
+"""Replays recorded market data, whatever its format, as standard records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from pipeline.errors import InputError
+from pipeline.frames import Batch
+from pipeline.stage import Context, Feed, Recipe
+from stages.schemas import schema_of
+
+from .declaration import Declaration
+from .lean import open_lean
+from .lean_layout import LAYOUT, is_lean
+from .recording import Counts, Recording, cut
+
+NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
+
+
+class ReplayClock(Recipe, frozen=True):
+    """How fast a recording is replayed; `max` is as fast as its consumers take it."""
+
+    speed: Literal["max"] | float = "max"
+
+
+class Replay(Declaration, frozen=True):
+    """A recording on disk: a file, a folder or a glob, in LEAN's layout, parquet or CSV (also .gz and .zip).
+
+    ```yaml
+    containers:
+      data:
+        type: replay
+        path: data/crypto/coinbase/minute/btcusd
+        clock: {speed: max}
+    ```
+
+    An ordinary CSV needs no more than its path; others declare their columns:
+
+    ```yaml
+    containers:
+      data:
+        type: replay
+        path: trades-*.csv.gz
+        instrument: BTCUSD.BITMEX
+        columns: {t: ts_event, px: price, qty: size}
+        time_format: ms
+    ```
+
+    Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
+    moved. `batch_rows` never changes what comes out.
+    """
+
+    tuning: ClassVar[frozenset[str]] = frozenset({"path", "batch_rows", "clock"})
+
+    path: str | None = None
+    format: Literal["auto", "parquet", "csv", "lean"] = "auto"
+    batch_rows: int = 65_536
+    clock: ReplayClock = ReplayClock()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clock.speed != "max":
+            raise ValueError(
+                f"clock.speed: expected max, found {self.clock.speed:g}; a paced replay is not available yet"
+            )
+        if self.batch_rows < 1:
+            raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
+
+    def build(self, context: Context) -> ReplayFeed:
+        return ReplayFeed(self.recording(), self.batch_rows)
+
+    def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
+        """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
+        if self.path is not None:
+            return self.recording().schema
+        return None if self.schema == "auto" else schema_of(self.schema, self.scale or 8)
+
+    def input_files(self) -> Sequence[Path]:
+        return self.recording().files
+
+    def recording(self) -> Recording:
+        """The recording this recipe names, found but not read. Raises `InputError`."""
+        if self.path is None:
+            raise InputError(NO_PATH)
+        path = Path(self.path).expanduser()
+        if self.format in ("auto", "lean") and (self.format == "lean" or is_lean(path)):
+            return open_lean(path, self)
+        raise InputError(f"{path}: expected LEAN data ({LAYOUT}), found no such file")
+
+
+class ReplayFeed(Feed):
+    """Reads a recording in a thread and sends it in batches of exactly `batch_rows` rows, only the last is shorter."""
+
+    def __init__(self, recording: Recording, batch_rows: int) -> None:
+        self._recording = recording
+        self._batch_rows = batch_rows
+        self.counts = Counts()
+
+    def batches(self) -> Iterator[Batch]:
+        for columns in cut(self._recording.read(self.counts), self._batch_rows):
+            yield Batch(columns)
+
+    def metrics(self) -> Mapping[str, Any]:
+        """Rows read, rows whose time steps back, and rows left out by reason."""
+        return {
+            "rows_read": self.counts.rows,
+            "time_steps_back": self.counts.steps_back,
+            **{f"left_out: {reason}": rows for reason, rows in sorted(self.counts.left_out.items())},
+        }
+
+    def progress(self) -> str:
+        words = f"{self.counts.file}, {self.counts.rows:,} rows read"
+        return f"{words}, {self.counts.steps_back:,} steps back" if self.counts.steps_back else words

@@ -1,0 +1,232 @@
+"""Reading text tables in bounded blocks of whole lines, and turning their text into exact numbers.
+
+The first value that does not fit is found and named: file, row, column, what was expected, what was found.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from pipeline.errors import InputError
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 16 << 20
+NULLS = ["", "null", "NULL", "None", "NA", "N/A", "nan", "NaN", "NAN", "-"]
+"""Texts that mean no value."""
+
+_UTF8_BOM = b"\xef\xbb\xbf"
+_BROKEN = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+class ByteStream(Protocol):
+    """What a file, plain or packed, is read through."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Where:
+    """A column of a block of rows: `file:first_row` and on, counting data rows from 1."""
+
+    file: Path
+    first_row: int
+    column: str = ""
+
+    def at(self, column: str) -> Where:
+        return Where(self.file, self.first_row, column)
+
+    def error(self, offset: int, expected: str, found: str, suggestion: str = "") -> InputError:
+        """The error for the row at `offset` within this block."""
+        text = f"{self.file}: row {self.first_row + offset}"
+        if self.column:
+            text += f", column '{self.column}'"
+        text += f": expected {expected}, found {found}"
+        return InputError(f"{text}; {suggestion}" if suggestion else text)
+
+
+def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The text of a plain, .gz or .zip file (one member) as blocks of whole lines, without a byte order mark.
+
+    Holds one block at a time. Raises `InputError` where the file is absent, cut short or damaged.
+    """
+    done = 0
+    try:
+        with open_bytes(path) as stream:
+            carry = b""
+            while piece := stream.read(block_bytes):
+                if not done:
+                    piece = _without_bom(path, piece)
+                done += len(piece)
+                carry += piece
+                end = carry.rfind(b"\n") + 1
+                if end:
+                    yield carry[:end]
+                    carry = carry[end:]
+                elif len(carry) > MAX_LINE_BYTES:
+                    raise InputError(f"{path}: expected lines of text, found none in {MAX_LINE_BYTES >> 20} MiB")
+            if carry:
+                yield carry
+    except _BROKEN as error:
+        raise InputError(
+            f"{path}: expected a complete file, found damage after {done:,} bytes of text ({error}); "
+            "fetch or unpack the file again"
+        ) from error
+
+
+def first_lines(path: Path, count: int) -> list[str]:
+    """Up to `count` first lines that are not blank, without line ends; reads no more than a block."""
+    for block in blocks(path, 1 << 16):
+        lines = [line for line in block.decode("utf-8", "replace").splitlines() if line.strip()]
+        return lines[:count]
+    return []
+
+
+def open_bytes(path: Path) -> ByteStream:
+    """A byte stream of a file's content, unpacked by what the file starts with rather than by its name."""
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file, found none")
+    with path.open("rb") as head:
+        magic = head.read(4)
+    if magic[:2] == b"\x1f\x8b":
+        return gzip.open(path, "rb")
+    if magic == b"\x28\xb5\x2f\xfd":
+        raise InputError(f"{path}: expected plain text, gzip or zip, found zstandard; unpack it with `zstd -d`")
+    if magic[:2] == b"PK" or path.suffix.lower() == ".zip":
+        return _open_member(path)
+    return path.open("rb")
+
+
+def table(block: bytes, names: Sequence[str], where: Where, delimiter: str = ",") -> pa.RecordBatch:
+    """A block of lines as columns of text; null where a cell is empty or one of NULLS.
+
+    Raises `InputError` for the first line with too few or too many cells.
+    """
+    wrong: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        if not wrong:
+            wrong.append(row)
+        return "error"
+
+    try:
+        read = pa_csv.read_csv(
+            io.BytesIO(block),
+            pa_csv.ReadOptions(column_names=list(names), use_threads=False, block_size=len(block) + 1),
+            pa_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=refuse),
+            pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.utf8()),
+                null_values=NULLS,
+                strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        if wrong:
+            row = wrong[0]
+            raise where.error(
+                (row.number or 1) - 1,
+                f"{len(names)} columns ({delimiter.join(names)})",
+                f"{row.actual_columns} in '{row.text[:120]}'",
+                "check the delimiter and whether the file was cut short",
+            ) from error
+        raise InputError(f"{where.file}: after row {where.first_row}: {error}") from error
+    batches: list[pa.RecordBatch] = read.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pydict({}, schema=read.schema)
+
+
+def decimals(texts: pa.Array, kind: pa.DataType, where: Where) -> pa.Array:
+    """Exact decimals (or float64, if `kind` is) of texts; a value with more digits than fit is an `InputError`."""
+    return converted(texts, lambda part: part.cast(kind), f"a number that fits {kind}", where)
+
+
+def required(values: pa.Array, where: Where) -> pa.Array:
+    """The values, if none is null."""
+    if values.null_count:
+        offset = pc.index(pc.is_null(values), True).as_py()
+        raise where.error(offset, "a value", "none")
+    return values
+
+
+def converted(texts: pa.Array, convert: Callable[[pa.Array], pa.Array], expected: str, where: Where) -> pa.Array:
+    """`convert(texts)`, tried again without surrounding blanks; else an error naming the first row that fails."""
+    try:
+        return convert(texts)
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(texts)
+    try:
+        return convert(trimmed)
+    except pa.ArrowInvalid as error:
+        offset = _first_failing(trimmed, convert)
+        raise where.error(offset, expected, repr(texts[offset].as_py()), _advice(str(error))) from error
+
+
+def _first_failing(texts: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:
+    good, bad = 0, len(texts)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            convert(texts.slice(good, middle - good))
+            good = middle
+        except pa.ArrowInvalid:
+            bad = middle
+    return good
+
+
+def _advice(message: str) -> str:
+    if "data loss" in message:
+        return "it has more decimal places than the stream's scale: declare `scale` or `size_scale`"
+    if "does not fit" in message or "precision" in message:
+        return "it is too large for the stream's scale: declare a smaller `scale` or `size_scale`"
+    return ""
+
+
+def _without_bom(path: Path, piece: bytes) -> bytes:
+    if piece[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path}: expected UTF-8 text, found UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`")
+    return piece.removeprefix(_UTF8_BOM)
+
+
+def _open_member(path: Path) -> ByteStream:
+    try:
+        archive = zipfile.ZipFile(path)
+        members = [entry for entry in archive.infolist() if not entry.is_dir()]
+        if len(members) != 1:
+            archive.close()
+            names = ", ".join(entry.filename for entry in members[:5]) or "none"
+            raise InputError(f"{path}: expected one file in the archive, found {len(members)} ({names})")
+        return _Member(archive, cast(zipfile.ZipExtFile, archive.open(members[0])))
+    except _BROKEN as error:
+        raise InputError(
+            f"{path}: expected a complete zip archive, found damage ({error}); fetch the file again"
+        ) from error
+
+
+class _Member:
+    """A member of an archive that closes the archive with itself."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipExtFile) -> None:
+        self._archive, self._member = archive, member
+
+    def read(self, size: int, /) -> bytes:
+        return self._member.read(size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._member.close()
+        self._archive.close()

@@ -1,0 +1,1 @@
+"""Where rows leave the process: the terminal and parquet files."""
