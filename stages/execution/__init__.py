@@ -1,0 +1,1 @@
+"""What becomes of a thousand portfolios: they are ranked."""

@@ -1,0 +1,1 @@
+"""Portfolios: what a strategy wants, what it gets filled at, and how it did."""

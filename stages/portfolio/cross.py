@@ -1,0 +1,129 @@
+"""Two averages crossing, for a thousand pairs at once: the targets of all crossing strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from stages.features.feature import Feature
+
+from .bars import Bars, Floats
+
+
+class Cross(NamedTuple):
+    """One crossing: long (1) while `fast` is above `slow`, else `otherwise`."""
+
+    fast: Feature
+    slow: Feature
+    otherwise: float
+    """Target below: 0 flat, -1 short."""
+    tie_is_long: bool = False
+    skip_single_price: bool = False
+    """Keep the target on bars with one price only."""
+
+
+class CrossGroup:
+    """Targets of many crossings; every distinct feature column is read once per block of bars."""
+
+    def __init__(self, crosses: Sequence[Cross]) -> None:
+        features = sorted({side for cross in crosses for side in cross[:2]}, key=lambda feature: feature.sort_key)
+        place = {feature: index for index, feature in enumerate(features)}
+        self._features = features
+        self._pairs = np.array([[place[cross.fast], place[cross.slow]] for cross in crosses], np.int64)
+        self._otherwise = np.array([cross.otherwise for cross in crosses], np.float64)
+        self._ties = np.array([cross.tie_is_long for cross in crosses], np.bool_)
+        self._skips = np.array([cross.skip_single_price for cross in crosses], np.bool_)
+        self._block: tuple[Any, ...] = (None, 0, 0)
+        self._matrix: Floats = np.empty((0, 0))
+        self._single = np.empty(0, np.bool_)
+
+    def warm(self) -> None:
+        """Compile the kernel."""
+        cross_kernel()
+
+    def on_bars(self, bars: Bars, first_bar: int, first: int, targets: Floats) -> None:
+        """Fill `targets` (members, bars) for members from `first`, bars from `first_bar`."""
+        members, length = targets.shape
+        self._look_at(bars, first_bar, length)
+        own = slice(first, first + members)
+        cross_kernel()(
+            self._matrix,
+            self._pairs[own],
+            self._otherwise[own],
+            self._ties[own],
+            self._skips[own],
+            self._single,
+            targets,
+        )
+
+    def _look_at(self, bars: Bars, first_bar: int, length: int) -> None:
+        """Gather this block's features; blocks of members ask for the same bars one after another."""
+        if self._block[0] is bars and self._block[1:] == (first_bar, length):
+            return
+        block = slice(first_bar, first_bar + length)
+        self._matrix = np.empty((len(self._features), length))
+        for row, feature in zip(self._matrix, self._features, strict=True):
+            row[:] = bars[feature][block]
+        if self._skips.any():
+            self._single = single_price(bars)[block]
+        else:
+            self._single = np.zeros(length, np.bool_)
+        self._block = (bars, first_bar, length)
+
+
+class OneCross:
+    """The same for one strategy, in numpy."""
+
+    def __init__(self, cross: Cross) -> None:
+        self._cross = cross
+
+    def on_bars(self, bars: Bars) -> Floats:
+        """Targets of this batch, NaN where either average is not formed or the bar is skipped."""
+        fast, slow = bars[self._cross.fast], bars[self._cross.slow]
+        above = fast >= slow if self._cross.tie_is_long else fast > slow
+        targets = np.where(above, 1.0, self._cross.otherwise)
+        targets[np.isnan(fast) | np.isnan(slow)] = np.nan
+        if self._cross.skip_single_price:
+            targets[single_price(bars)] = np.nan
+        return targets
+
+
+def single_price(bars: Bars) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """True for bars whose open, high, low and close are one price."""
+    first = bars["open"]
+    return np.asarray((first == bars["high"]) & (first == bars["low"]) & (first == bars["close"]))
+
+
+@cache
+def cross_kernel() -> Callable[..., None]:
+    """`cross_targets`, compiled: releases the GIL, cached on disk. The first call imports numba."""
+    import numba
+
+    signature = "void(f8[:,::1], i8[:,::1], f8[::1], b1[::1], b1[::1], b1[::1], f8[:,::1])"
+    compiled: Callable[..., None] = numba.njit(signature, nogil=True, cache=True, error_model="numpy")(cross_targets)
+    return compiled
+
+
+def cross_targets(
+    matrix: np.ndarray[Any, Any],
+    pairs: np.ndarray[Any, Any],
+    otherwise: np.ndarray[Any, Any],
+    ties: np.ndarray[Any, Any],
+    skips: np.ndarray[Any, Any],
+    single: np.ndarray[Any, Any],
+    targets: np.ndarray[Any, Any],
+) -> None:
+    """`matrix` (features, bars), `pairs` (members, 2) rows of it, `targets` (members, bars) is written."""
+    for m in range(targets.shape[0]):
+        fast, slow = matrix[pairs[m, 0]], matrix[pairs[m, 1]]
+        below, tie, skip = otherwise[m], ties[m], skips[m]
+        for b in range(targets.shape[1]):
+            if fast[b] != fast[b] or slow[b] != slow[b] or (skip and single[b]):
+                targets[m, b] = np.nan
+            elif fast[b] > slow[b] or (tie and fast[b] == slow[b]):
+                targets[m, b] = 1.0
+            else:
+                targets[m, b] = below

@@ -1,0 +1,94 @@
+"""Equity kept on one time grid for all members, coarsened as the run grows, so that it never fills the memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .bars import Floats, Times
+
+MINUTE, HOUR, DAY = 60_000_000_000, 3_600_000_000_000, 86_400_000_000_000
+LADDER: dict[str, int] = {
+    "bar": 0,
+    "1m": MINUTE,
+    "5m": 5 * MINUTE,
+    "15m": 15 * MINUTE,
+    "1h": HOUR,
+    "4h": 4 * HOUR,
+    "1d": DAY,
+}
+"""Bucket lengths in ns, each dividing the next; UTC days begin at midnight. `bar` keeps every bar."""
+MAX_POINTS = 2_000
+"""Points kept. Only a grid of days may grow past it, by one point a day."""
+
+
+class EquityGrid:
+    """The last equity of each bucket, for all members alike.
+
+    A bar belongs to the bucket its end closes or falls into: `(begin, begin + interval]`, so a bar that ends at
+    midnight belongs to the day before. Points carry the end of the last bar in their bucket. The interval is the finest
+    of LADDER under which all bars so far make at most MAX_POINTS points; how they came in batches has no part in it.
+    """
+
+    def __init__(self, members: int) -> None:
+        self._steps = list(LADDER.values())
+        self._level = 0
+        self.points = 0
+        self.times: Times = np.empty(256, np.int64)
+        self.values: Floats = np.empty((members, 256), np.float64)
+
+    @property
+    def interval(self) -> str:
+        """The present bucket length, a key of LADDER."""
+        return list(LADDER)[self._level]
+
+    def ends(self) -> Times:
+        """Time of each point, int64 ns UTC."""
+        return self.times[: self.points]
+
+    def equity(self) -> Floats:
+        """Equity by member and point."""
+        return self.values[:, : self.points]
+
+    def extend(self, ends: Times) -> Times:
+        """Make room for bars with these ends (ascending); gives each bar its column of `values`.
+
+        -1 stands for a bar that a later one of the same bucket replaces.
+        """
+        joined = np.concatenate([self.ends(), ends])
+        starts = _bucket_starts(joined, self._steps[self._level])
+        while np.count_nonzero(starts) > MAX_POINTS and self._level + 1 < len(self._steps):
+            self._level += 1
+            starts = _bucket_starts(joined, self._steps[self._level])
+        columns = np.cumsum(starts) - 1
+        last = np.append(starts[1:], True)
+        self._fold(columns[: self.points], last[: self.points])
+        self._reserve(int(columns[-1]) + 1)
+        self.points = int(columns[-1]) + 1
+        self.times[columns[last]] = joined[last]
+        slots = columns[len(joined) - len(ends) :]
+        return np.where(last[len(joined) - len(ends) :], slots, -1)
+
+    def _fold(self, columns: Times, last: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
+        """Move each member's kept points to their new columns; the last one of a bucket stays."""
+        if len(columns) and columns[-1] + 1 != len(columns):
+            self.values[:, columns[last]] = self.values[:, np.flatnonzero(last)]
+
+    def _reserve(self, points: int) -> None:
+        have = self.values.shape[1]
+        if points <= have:
+            return
+        room = max(points, min(2 * have, max(points, MAX_POINTS)))
+        values = np.empty((len(self.values), room), np.float64)
+        values[:, :have] = self.values
+        self.values = values
+        self.times = np.concatenate([self.times, np.empty(room - have, np.int64)])
+
+
+def _bucket_starts(ends: Times, step: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """True where a bar opens a bucket the bar before it does not belong to."""
+    starts = np.ones(len(ends), np.bool_)
+    if step:
+        starts[1:] = np.diff((ends - 1) // step) != 0
+    return starts

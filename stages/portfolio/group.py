@@ -1,0 +1,267 @@
+"""Many portfolios at work on one stream of bars: one call per batch for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import InputError
+from pipeline.frames import Batch, Result
+from pipeline.stage import Transform
+
+from .accounting import FILL, TERMS, account_kernel, opening_state
+from .bars import Bar, Bars, Floats, Times, timestamp
+from .equity import EquityGrid
+from .records import equity_of, fills_of, portfolios_of
+from .statistics import Value, statistics
+from .strategy import GroupDecider, Strategy, StrategyFailed, TargetsOf
+
+if TYPE_CHECKING:
+    from .portfolio import Portfolio
+
+BLOCK_BARS = 1_024
+BLOCK_CELLS = 65_536
+"""Members x bars in one kernel call: half a megabyte of targets, which stays in cache."""
+EMIT_FILLS = 65_536
+"""Fills gathered before they are handed over; so batches of one bar do not make results of one fill."""
+
+
+class PortfolioGroup(Transform):
+    """Runs portfolios by name; with `alone`, one of them as the container itself.
+
+    A strategy's own failure takes its portfolio out: it trades no more, and its row has the error and no statistics.
+    The failure is raised where there is nobody else to go on: `alone`, or when all have failed.
+    """
+
+    runs_in = "auto"
+
+    def __init__(self, members: Mapping[str, Portfolio], *, alone: bool = False) -> None:
+        self._members = sorted(members.items(), key=lambda item: _class_name(item[1].strategy))
+        self._order = {name: place for place, name in enumerate(members)}
+        self._alone = alone
+        recipes = [recipe for _, recipe in self._members]
+        self._instrument = _one_instrument(recipes)
+        self._state = opening_state([recipe.start_equity for recipe in recipes])
+        self._terms = np.array([_terms(recipe) for recipe in recipes], TERMS)
+        self._grid = EquityGrid(len(recipes))
+        self._bar_ns = (0, 0)
+        self._bars = 0
+        self._fills: list[np.ndarray[Any, Any]] = []
+        self._gathered = 0
+        self._scratch = np.empty(2 * BLOCK_CELLS, FILL)
+        self._errors: dict[int, StrategyFailed] = {}
+        self._compiled: list[tuple[int, int, GroupDecider]] = []
+        self._asked: dict[int, TargetsOf] = {}
+        self._build_deciders()
+
+    def warm(self) -> None:
+        account_kernel()
+        for _, _, decider in self._compiled:
+            decider.warm()
+
+    def on_batch(self, batch: Batch) -> Iterator[Result]:
+        columns = self._of_our_instrument(batch.columns)
+        if not columns.num_rows:
+            return
+        bars = Bars(columns)
+        slots = self._take_times(bars)
+        yield from self._decide_together(bars, slots)
+        yield from self._decide_one_by_one(bars, slots)
+        self._bars += len(bars)
+
+    def on_end(self) -> Iterator[Result | Batch]:
+        yield from self._emit_fills()
+        found = self._statistics()
+        times, equity = self._grid.ends(), self._grid.equity()
+        rows: list[dict[str, Any]] = [{}] * len(self._members)
+        for place, (name, recipe) in enumerate(self._members):
+            member = "" if self._alone else name
+            parameters = msgspec.structs.asdict(recipe.strategy)
+            told: dict[str, Any] = {
+                "strategy": type(recipe.strategy).__name__,
+                "instrument_id": self._instrument,
+                "error": str(self._errors[place]) if place in self._errors else None,
+            } | ({} if place in self._errors else found[place])
+            yield Result("equity", equity_of(times, equity[place], self._grid.interval), member=member)
+            yield Result("statistics", told | {"parameters": msgspec.to_builtins(parameters)}, member=member)
+            rows[self._order[name]] = told | {
+                "container": name,
+                "parameters": msgspec.json.encode(parameters).decode(),
+                "ts_event": int(times[-1]) if len(times) else None,
+            }
+        yield Batch.from_columns(portfolios_of(rows))
+
+    def metrics(self) -> Mapping[str, Any]:
+        return {
+            "portfolios": len(self._members),
+            "failed": len(self._errors),
+            "bars": self._bars,
+            "fills": int(self._state["fills"].sum()),
+        }
+
+    def progress(self) -> str:
+        """A few words for the live progress line."""
+        return f"{len(self._members):,} portfolios, {self._bars:,} bars"
+
+    def _build_deciders(self) -> None:
+        """One compiled decider for each class that has one; everybody else is asked alone."""
+        places = range(len(self._members))
+        for _, run in groupby(places, key=lambda place: type(self._members[place][1].strategy)):
+            team = list(run)
+            strategies = [self._members[place][1].strategy for place in team]
+            decider = type(strategies[0]).build_group(strategies)
+            if decider is not None:
+                self._compiled.append((team[0], team[-1] + 1, decider))
+                continue
+            for place, strategy in zip(team, strategies, strict=True):
+                try:
+                    self._asked[place] = TargetsOf(strategy)
+                except StrategyFailed as error:
+                    self._take_out(place, error)
+
+    def _of_our_instrument(self, columns: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows of the declared instrument; of the only one there is where none is declared."""
+        index = columns.schema.get_field_index("instrument_id")
+        if index < 0 or not columns.num_rows:
+            return columns
+        ids = columns.column(index)
+        found = sorted(str(name) for name in pc.unique(ids).to_pylist())
+        if self._instrument is None and len(found) == 1:
+            self._instrument, self._guessed = found[0], True
+        if found == [self._instrument]:
+            return columns
+        if self._instrument is None or self._guessed:
+            names = ", ".join(sorted({*found, *([self._instrument] if self._instrument else [])}))
+            raise InputError(
+                f"a portfolio trades one instrument, and its bars are of {names}; declare `instrument: {found[0]}`"
+            )
+        return columns.filter(pc.equal(ids.cast(pa.utf8()), self._instrument))
+
+    _guessed = False
+
+    def _take_times(self, bars: Bars) -> Times:
+        """Check the order of the bars, note their lengths, and give each its place in the kept equity."""
+        starts, ends = bars.times("bar_start"), bars.times("bar_end")
+        before = np.concatenate([self._grid.ends()[-1:], ends[:-1]])
+        back = np.flatnonzero(ends[len(ends) - len(before) :] < before)
+        if len(back):
+            place = int(back[0])
+            this, last = timestamp(int(ends[len(ends) - len(before) + place])), timestamp(int(before[place]))
+            raise InputError(f"expected bars in the order of bar_end, found one ending {this} after one ending {last}")
+        lengths = ends - starts
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if self._bars:
+            shortest, longest = min(shortest, self._bar_ns[0]), max(longest, self._bar_ns[1])
+        self._bar_ns = (shortest, longest)
+        return self._grid.extend(ends)
+
+    def _decide_together(self, bars: Bars, slots: Times) -> Iterator[Result]:
+        """Members with a compiled decider: by blocks of bars, then of members."""
+        for begin in range(0, len(bars), BLOCK_BARS):
+            length = min(BLOCK_BARS, len(bars) - begin)
+            step = BLOCK_CELLS // length
+            for first, last, decider in self._compiled:
+                for at in range(first, last, step):
+                    targets = np.empty((min(step, last - at), length))
+                    decider.on_bars(bars, begin, at - first, targets)
+                    self._account(at, bars, begin, targets, slots)
+                    if self._gathered >= EMIT_FILLS:
+                        yield from self._emit_fills()
+
+    def _decide_one_by_one(self, bars: Bars, slots: Times) -> Iterator[Result]:
+        """Members whose strategy is Python: each is asked for the whole batch."""
+        asked = sorted(self._asked.items())
+        rows: Sequence[Bar] | None = None
+        if any(one.wants_rows for _, one in asked):
+            rows = list(bars.rows())
+        for place, one in asked:
+            try:
+                targets = one.targets(bars, rows)
+            except StrategyFailed as error:
+                self._take_out(place, error)
+                continue
+            for begin in range(0, len(bars), BLOCK_CELLS):
+                self._account(place, bars, begin, targets[None, begin : begin + BLOCK_CELLS], slots)
+                if self._gathered >= EMIT_FILLS:
+                    yield from self._emit_fills()
+
+    def _account(self, first: int, bars: Bars, begin: int, targets: Floats, slots: Times) -> None:
+        members, length = targets.shape
+        own, block = slice(first, first + members), slice(begin, begin + length)
+        written = account_kernel()(
+            self._state[own],
+            self._terms[own],
+            targets,
+            bars["open"][block],
+            bars["close"][block],
+            bars.times("bar_start")[block],
+            bars.times("bar_end")[block],
+            slots[block],
+            self._grid.values[own],
+            self._scratch,
+        )
+        if written:
+            fills = self._scratch[:written].copy()
+            fills["member"] += first
+            self._fills.append(fills)
+            self._gathered += written
+
+    def _emit_fills(self) -> Iterator[Result]:
+        """Hand over what was gathered, one result per member, in the order of time."""
+        if not self._gathered:
+            return
+        fills = np.concatenate(self._fills)
+        self._fills, self._gathered = [], 0
+        fills = fills[np.argsort(fills["member"], kind="stable")]
+        cuts = np.flatnonzero(np.diff(fills["member"])) + 1
+        for part in np.split(fills, cuts):
+            name = self._members[int(part["member"][0])][0]
+            yield Result("fills", fills_of(part), append=True, member="" if self._alone else name)
+
+    def _statistics(self) -> list[dict[str, Value]]:
+        recipes = [recipe for _, recipe in self._members]
+        found: list[dict[str, Value]] = [{}] * len(recipes)
+        alike: dict[Any, list[int]] = {}
+        for place, recipe in enumerate(recipes):
+            alike.setdefault((recipe.start_equity, recipe.statistics), []).append(place)
+        for (start_equity, settings), places in alike.items():
+            figures = statistics(
+                self._state[places],
+                self._grid.ends(),
+                self._grid.equity()[places],
+                self._grid.interval,
+                self._bar_ns,
+                start_equity,
+                settings,
+            )
+            for place, values in zip(places, figures, strict=True):
+                found[place] = values
+        return found
+
+    def _take_out(self, place: int, error: StrategyFailed) -> None:
+        self._asked.pop(place, None)
+        self._errors[place] = error
+        if self._alone or len(self._errors) == len(self._members):
+            raise error
+
+
+def _terms(recipe: Portfolio) -> tuple[float, float, float, int]:
+    fills = recipe.fills
+    return (recipe.strategy.quantity, fills.fee_bps / 1e4, fills.slippage_bps / 1e4, int(fills.at == "next_open"))
+
+
+def _class_name(strategy: Strategy) -> str:
+    return f"{type(strategy).__module__}.{type(strategy).__qualname__}"
+
+
+def _one_instrument(recipes: Sequence[Portfolio]) -> str | None:
+    names = {recipe.instrument for recipe in recipes}
+    if len(names) > 1:
+        raise ValueError(f"portfolios of one group trade one instrument, found {sorted(map(str, names))}")
+    return names.pop() if names else None

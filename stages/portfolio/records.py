@@ -1,0 +1,77 @@
+"""What portfolios put out: the Arrow schemas of fills, kept equity and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .bars import Floats, Times
+from .statistics import STATISTICS
+
+NS_UTC = pa.timestamp("ns", tz="UTC")
+_ARROW = {"int": pa.int64(), "float": pa.float64(), "text": pa.utf8()}
+
+FILLS = pa.schema(
+    [
+        pa.field("ts_event", NS_UTC, nullable=False),
+        pa.field("side", pa.int8(), nullable=False),
+        *(
+            pa.field(name, pa.float64(), nullable=False)
+            for name in ("quantity", "price", "fee", "slippage", "position_after", "cash_after")
+        ),
+    ],
+    metadata={"record": "fill"},
+)
+"""One row per fill: `side` 1 buy, 2 sell; `quantity` in units, above 0; `price` paid, with slippage in it; `fee` and
+`slippage` in quote currency; `position_after` in units, signed; `cash_after` in quote currency."""
+
+EQUITY = pa.schema(
+    [pa.field("ts_event", NS_UTC, nullable=False), pa.field("equity", pa.float64(), nullable=False)],
+    metadata={"record": "equity"},
+)
+"""Kept equity in quote currency at the end of the last bar of each bucket; the metadata's `interval` names the grid."""
+
+PORTFOLIOS = pa.schema(
+    [
+        pa.field("container", pa.utf8(), nullable=False),
+        pa.field("strategy", pa.utf8(), nullable=False),
+        pa.field("parameters", pa.utf8(), nullable=False),
+        pa.field("instrument_id", pa.utf8()),
+        pa.field("error", pa.utf8()),
+        pa.field("ts_event", NS_UTC),
+        *(
+            pa.field(name, _ARROW[kind], metadata={"meaning": meaning})
+            for name, (kind, _, meaning) in STATISTICS.items()
+        ),
+    ],
+    metadata={"record": "portfolio"},
+)
+"""One row per portfolio: its name, its strategy's class and fields (JSON), what it traded, why it failed (else null),
+the end of its last bar, and every statistic, null where undefined."""
+
+
+def fills_of(fills: np.ndarray[Any, Any]) -> pa.RecordBatch:
+    """Fills of one member, FILL records in order, as their own memory."""
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(np.ascontiguousarray(fills["ts"])).cast(NS_UTC),
+            pa.array(fills["side"].astype(np.int8)),
+            *(pa.array(np.ascontiguousarray(fills[name])) for name in FILLS.names[2:]),
+        ],
+        schema=FILLS,
+    )
+
+
+def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:
+    """Kept equity of one member."""
+    schema = EQUITY.with_metadata({"record": "equity", "interval": interval})
+    return pa.RecordBatch.from_arrays([pa.array(times).cast(NS_UTC), pa.array(equity.copy())], schema=schema)
+
+
+def portfolios_of(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """One row per portfolio out of dicts by column name; what is missing is null."""
+    arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in PORTFOLIOS]
+    return pa.RecordBatch.from_arrays(arrays, schema=PORTFOLIOS)

@@ -1,0 +1,1 @@
+"""Strategies that come with Penstock; each is one file and may serve as a pattern for yours."""

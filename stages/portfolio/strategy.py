@@ -1,0 +1,190 @@
+"""What a strategy is: it names the features it needs and says, bar by bar, which position it wants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+
+import msgspec
+import numpy as np
+
+from pipeline.errors import PenstockError
+from pipeline.stage import Recipe
+from stages.features.feature import Feature
+
+from .bars import Bar, Bars, Floats, timestamp
+
+
+@runtime_checkable
+class PerBar(Protocol):
+    """Decides bar by bar, in Python."""
+
+    def on_bar(self, bar: Bar) -> float | None:
+        """The position wanted after this bar's close, in units of `quantity`: 1 long, 0 flat, -1 short.
+
+        Fractions are allowed; None keeps the present target. `bar` has floats `open`, `high`, `low`, `close`, `volume`
+        and the features by name (None until formed), and `ts_event` in nanoseconds.
+        """
+        ...
+
+
+@runtime_checkable
+class Vectorised(Protocol):
+    """Decides for a whole batch of bars at once, in numpy."""
+
+    def on_bars(self, bars: Bars) -> Floats:
+        """One target per bar, float64, in units of `quantity`; NaN keeps the one before.
+
+        A batch is any number of consecutive bars, also one: what must be remembered from bar to bar belongs into
+        features or into `self`, or the result depends on how the stream was cut.
+        """
+        ...
+
+
+Decider: TypeAlias = PerBar | Vectorised
+
+
+class GroupDecider(Protocol):
+    """Decides for many strategies of one class at once, in a compiled kernel."""
+
+    def warm(self) -> None:
+        """Compile; called in a thread before data flows."""
+        ...
+
+    def on_bars(self, bars: Bars, first_bar: int, first: int, targets: Floats) -> None:
+        """Fill `targets` (float64, members x bars, NaN keeps) for members from `first` and bars from `first_bar`.
+
+        Its shape says how many. Writes every value; must not depend on how the block was chosen.
+        """
+        ...
+
+
+class Strategy(Recipe, frozen=True):
+    """Base of strategies: a frozen recipe whose fields are its parameters.
+
+        class Breakout(Strategy, frozen=True):
+            n: int = 20
+            margin: float = 0.01
+
+            def features(self):
+                return [Feature.sma(self.n)]
+
+            def on_bar(self, bar):
+                mean = bar[Feature.sma(self.n)]
+                if mean is None:                          # not formed yet: keep the position
+                    return None
+                return 1 if bar.close > mean * (1 + self.margin) else 0
+
+    is complete, and `strategy: {type: ./breakout.py:Breakout, n: 50}` runs it. A strategy that remembers things from
+    bar to bar defines `build()`, which makes a fresh object with `on_bar` or `on_bars`; the recipe itself stays frozen.
+    """
+
+    quantity: float = 1.0
+    """Units of the instrument that a target of 1 stands for; above 0."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.quantity) and self.quantity > 0):
+            raise ValueError(f"expected a quantity above 0, found {self.quantity}")
+
+    def features(self) -> Sequence[Feature]:
+        """Features this strategy wants in every bar, as columns called `feature.name`."""
+        return ()
+
+    def build(self) -> Decider:
+        """The deciding object, one per portfolio; it may keep state. Default: this recipe, if it has `on_bar(s)`."""
+        if isinstance(self, PerBar | Vectorised):
+            return self
+        raise NotImplementedError(
+            f"strategy {type(self).__name__} defines neither build() nor on_bar(bar) nor on_bars(bars)"
+        )
+
+    @classmethod
+    def build_group(cls, members: Sequence[Self]) -> GroupDecider | None:
+        """One compiled decider for many strategies of this class; None (default) asks each member by itself."""
+        return None
+
+    def vary(self, parameters: Mapping[str, Any]) -> Self:
+        """This strategy with other parameters. Raises `ValueError` for unknown names and values that do not fit."""
+        known = self.__struct_fields__
+        for name in parameters:
+            if name not in known:
+                raise ValueError(
+                    f"strategy {type(self).__name__} has no parameter '{name}'; its fields are {', '.join(known)}"
+                )
+        return msgspec.convert(msgspec.structs.asdict(self) | dict(parameters), type(self), from_attributes=True)
+
+
+class StrategyFailed(PenstockError):
+    """A strategy's own code failed, or returned what is no target; names the strategy and the bar's time."""
+
+
+class TargetsOf:
+    """Asks one strategy for its targets, batch by batch, and turns whatever goes wrong into `StrategyFailed`."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+        try:
+            self.decider = strategy.build()
+        except Exception as error:
+            raise self._failed(None, f"in build(): {_told(error)}") from error
+        if isinstance(self.decider, Vectorised):
+            self._ask = self._ask_batch
+        elif isinstance(self.decider, PerBar):
+            self._ask = self._ask_bars
+        else:
+            raise self._failed(None, f"build() gave {self.decider!r}, which has neither on_bar nor on_bars")
+
+    def targets(self, bars: Bars, rows: Sequence[Bar] | None = None) -> Floats:
+        """One target per bar, float64, NaN = keep; `rows` are the bars already made into objects."""
+        return self._ask(bars, rows)
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether `rows` are looked at: True for deciders that go bar by bar."""
+        return not isinstance(self.decider, Vectorised)
+
+    def _ask_batch(self, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
+        assert isinstance(self.decider, Vectorised)
+        start = int(bars.times("bar_end")[0])
+        try:
+            found = np.asarray(self.decider.on_bars(bars), dtype=np.float64)
+        except Exception as error:
+            raise self._failed(start, _told(error), "in the batch from the bar ending") from error
+        if found.shape != (len(bars),):
+            said = f"on_bars gave an array of shape {found.shape}, expected ({len(bars)},)"
+            raise self._failed(start, said, "in the batch from the bar ending")
+        infinite = np.flatnonzero(np.isinf(found))
+        if len(infinite):
+            raise self._failed(int(bars.times("bar_end")[infinite[0]]), "the target is infinite")
+        return np.ascontiguousarray(found)
+
+    def _ask_bars(self, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
+        assert isinstance(self.decider, PerBar)
+        targets = np.full(len(bars), np.nan)
+        on_bar = self.decider.on_bar
+        place = -1
+        try:
+            for place, bar in enumerate(bars.rows() if rows is None else rows):
+                target = on_bar(bar)
+                if target is not None:
+                    targets[place] = _number(target)
+        except Exception as error:
+            when = int(bars.times("bar_end")[max(place, 0)])
+            raise self._failed(when, _told(error)) from error
+        return targets
+
+    def _failed(self, ts: int | None, said: str, where: str = "at the bar ending") -> StrategyFailed:
+        when = "" if ts is None else f" {where} {timestamp(ts)}"
+        return StrategyFailed(f"strategy {self.strategy!r} failed{when}: {said}")
+
+
+def _number(target: Any) -> float:
+    number = float(target) if isinstance(target, int | float | np.number) else math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"expected a target such as 1, 0 or -1, or None to keep it, found {target!r}")
+    return number
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
