@@ -1,0 +1,26 @@
+"""Configuration: YAML in, checked structs out, every problem with its line."""
+
+from .canonical import Setting
+from .explain import Row, explain
+from .load import load_config
+from .patterns import Group
+from .resolve import Config
+from .schema import Bound, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig, PhaseConfig
+from .space import ParameterSpace, Range
+
+__all__ = [
+    "Bound",
+    "Config",
+    "ConfigFile",
+    "ContainerConfig",
+    "GlobalDataFlow",
+    "Group",
+    "InputConfig",
+    "ParameterSpace",
+    "PhaseConfig",
+    "Range",
+    "Row",
+    "Setting",
+    "explain",
+    "load_config",
+]

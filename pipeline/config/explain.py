@@ -1,0 +1,45 @@
+"""Explains a configuration: every effective value of a container and the line that set it."""
+
+from __future__ import annotations
+
+from .canonical import Setting as Row
+from .located import Located, is_secret
+from .resolve import Config
+from .schema import ConfigFile
+
+_GENERAL = ("name", "topology", "output", "process_memory_mb", "seed", "limit", "until")
+
+__all__ = ["Row", "explain"]
+
+
+def explain(config: Config, name: str | None = None) -> list[Row]:
+    """Rows for one container or member, or, under their full dotted names, for everything.
+
+    Raises `ConfigError` with a suggestion where no container or member is called `name`.
+    """
+    if name is not None:
+        return config.settings_of(name)
+    rows = [_general(config, key) for key in _GENERAL]
+    for parameter, values in config.parameter_space.axes.items():
+        rows.append(Row(f"parameter_space.{parameter}", list(values), _where(config, "parameter_space", parameter)))
+    phases = [phase.name for phase in config.phases]
+    rows.append(Row("phases", phases, _where(config, "phases")))
+    for container in config.declared:
+        prefix = f"containers.{container}"
+        rows += [Row(f"{prefix}.{row.setting}", row.value, row.where) for row in config.settings_of(container)]
+    return rows
+
+
+def _general(config: Config, key: str) -> Row:
+    value = getattr(config, key)
+    where = _where(config, key)
+    if where == "built-in default" and value != getattr(ConfigFile(), key):
+        where = "from the file's name" if key == "name" else "topology default"
+    return Row(key, "***" if is_secret(key) else value, where)
+
+
+def _where(config: Config, *keys: str) -> str:
+    source: Located | None = config.source
+    for key in keys:
+        source = source.get(key) if source is not None else None
+    return str(source.place) if source is not None and source.value is not None else "built-in default"

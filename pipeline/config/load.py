@@ -1,0 +1,262 @@
+"""Loads a configuration: file, text or mapping in, checked `Config` out, or every problem at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem
+from pipeline.registry import Registry
+
+from .check import check_config
+from .convert import Converter
+from .feed_path import with_data
+from .layers import Entry, Layer
+from .leaf import suggestion
+from .located import Located, Place, lift, plain, shown
+from .overrides import put, read_override
+from .patterns import NAME, is_pattern
+from .reader import MAX_BYTES, read_yaml
+from .resolve import Config
+from .schema import ConfigFile
+from .space import MAX_COMBINATIONS, ParameterSpace
+
+DEFAULT_TOPOLOGY = "backtest"
+MAX_STARS = 4
+"""Stars of one pattern; more would let a short pattern take long to match."""
+TEXT_FILE = "<text>"
+
+
+def load_config(
+    source: Path | str | Mapping[str, Any],
+    *,
+    registry: Registry,
+    overrides: Sequence[str] = (),
+    data: str | None = None,
+) -> Config:
+    """The configuration in `source`: a path, YAML text (anything with a line break or a colon and a space), or a
+    mapping of the same words.
+
+    `overrides` are `a.b=c` of `--set`; `data` is the path that `--data` gives to the one feed. Raises `ConfigError`
+    with every problem, in the order of the file.
+    """
+    loading = _Loading(registry)
+    try:
+        config = loading.load(source, overrides, data)
+    except ConfigError as error:
+        loading.problems.extend(error.problems)
+        config = None
+    if config is None or loading.problems:
+        raise ConfigError(_in_file_order(loading.problems, loading.file))
+    return config
+
+
+def _in_file_order(problems: Sequence[Problem], file: str) -> list[Problem]:
+    """Each problem once: the file's by line, then those of the command line."""
+    unique = dict.fromkeys(problems)
+    return sorted(unique, key=lambda found: (found.file != file, found.line is None, found.line or 0))
+
+
+@dataclass
+class _Loading:
+    registry: Registry
+    problems: list[Problem] = field(default_factory=list)
+    file: str = ""
+    stem: str = "run"
+    root: Path | None = None
+
+    def load(self, source: Path | str | Mapping[str, Any], overrides: Sequence[str], data: str | None) -> Config | None:
+        written = self.read(source)
+        if written is None:
+            return None
+        given = [made for text in overrides if (made := read_override(text, self.problems)) is not None]
+        own = [(keys, value) for keys, value in given if keys[0] != "containers" or len(keys) == 1]
+        for keys, value in own:
+            written = put(written, keys, value)
+        set_layer = Layer(self.set_entries([made for made in given if made not in own]))
+        header = self.header(written)
+        file_layer = Layer(self.entries(written.get("containers")))
+        topology, guesses = self.topology(written, header, file_layer, set_layer)
+        return self.assemble(written, header, topology, (guesses, file_layer, Layer(), set_layer), data)
+
+    def read(self, source: Path | str | Mapping[str, Any]) -> Located | None:
+        """The source as a mapping with places."""
+        if isinstance(source, Mapping):
+            return lift(source, Place(""), self.problems)
+        text = source if isinstance(source, str) and _is_text(source) else self.read_file(Path(source))
+        if text is None:
+            return None
+        if not self.file:
+            self.file = TEXT_FILE
+        found = len(self.problems)
+        written = read_yaml(text, self.file, os.environ, self.problems)
+        if written is not None and isinstance(written.value, dict):
+            return written
+        if len(self.problems) == found:
+            what = "an empty file" if written is None or written.value is None else shown(written.value, "")
+            self.problems.append(Problem("", "expected a mapping of settings", what, file=self.file, line=1))
+        return None
+
+    def read_file(self, path: Path) -> str | None:
+        self.file, self.root = str(path), path.parent
+        self.stem = re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem).lstrip(".-")[:100] or "run"
+        try:
+            with path.open("rb") as opened:
+                content = opened.read(MAX_BYTES + 1)
+            return content.decode("utf-8-sig")
+        except FileNotFoundError:
+            near = suggestion(path.name, [item.name for item in path.parent.glob("*.y*ml")])
+            self.problems.append(Problem("", "there is no such file", suggestion=near, file=self.file))
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            self.problems.append(Problem("", "expected UTF-8 text", file=self.file, line=line))
+        except OSError as error:
+            self.problems.append(Problem("", f"cannot read it: {error.strerror}", file=self.file))
+        return None
+
+    def header(self, written: Located) -> ConfigFile:
+        """The settings outside of `containers`; defaults stand in for what had problems."""
+        converter = Converter(self.registry, self.root, self.problems)
+        values: dict[str, Any] = {"name": self.stem}
+        for key, item in written:
+            # One key at a time, so that a problem in one leaves the others to be checked against.
+            made = converter.struct(Located({key: item}, written.place), ConfigFile)
+            if made is not None and key != "containers" and item.value is not None:
+                values[key] = getattr(made, key)
+        return ConfigFile(**values)
+
+    def entries(self, containers: Located | None) -> list[Entry]:
+        """The entries of `containers:`, misshapen ones left out with a problem."""
+        made = []
+        for name, item in containers or ():
+            if NAME.fullmatch(name) is None or name.count("*") > MAX_STARS:
+                expected = "expected a container's name of letters, digits, '_', '-' and wildcards, at most 100"
+                self.problems.append(item.problem(expected, found=repr(name[:100])))
+            elif item.value is None or isinstance(item.value, dict):
+                made.append(Entry(name, Located(item.value or {}, item.place)))
+            else:
+                self.problems.append(item.problem("expected a mapping of settings", found=repr(item.value)[:80]))
+        return made
+
+    def set_entries(self, given: Sequence[tuple[list[str], Located]]) -> list[Entry]:
+        found = []
+        for keys, value in given:
+            place = Place(f"containers.{keys[1]}", value.place.file)
+            settings = put(Located({}, place), keys[2:], value)
+            found += self.entries(Located({keys[1]: settings}, Place("containers", value.place.file)))
+        return found
+
+    def topology(
+        self, written: Located, header: ConfigFile, file_layer: Layer, set_layer: Layer
+    ) -> tuple[str | None, Layer]:
+        """The ready-made topology in use and its guesses: the one named, or the default one where it fits."""
+        name = header.topology or DEFAULT_TOPOLOGY
+        topologist = self.registry.topologies.get(name)
+        if topologist is None:
+            named = written.get("topology")
+            if header.topology is not None and named is not None:
+                known = sorted(self.registry.topologies)
+                hint = suggestion(name, known) or f"known: {', '.join(known)}"
+                self.problems.append(named.problem("no topology has this name", found=f"'{name}'", suggestion=hint))
+            return None, Layer()
+        whole = written
+        for entry in set_layer.entries:
+            for key, value in entry.settings:
+                whole = put(whole, ["containers", entry.pattern, key], value)
+        try:
+            guessed = topologist(user_mapping(whole))
+        except ValueError as error:
+            self.problems.append(Problem("topology", str(error), file=self.file))
+            return name, Layer()
+        declared = {entry.pattern for layer in (file_layer, set_layer) for entry in layer.entries if entry.type}
+        if header.topology is None and not declared <= set(guessed):
+            return None, Layer()
+        place = Place("containers", "topology default")
+        lifted = lift(guessed, place, self.problems)
+        return name, Layer(Entry(pattern, item, guessed=True) for pattern, item in lifted)
+
+    def assemble(
+        self, written: Located, header: ConfigFile, topology: str | None, layers: tuple[Layer, ...], data: str | None
+    ) -> Config | None:
+        space = self.space(written, header)
+        declared: dict[str, None] = {}
+        for layer in layers:
+            declared |= {entry.pattern: None for entry in layer.entries if entry.type is not None}
+        config = Config(
+            name=header.name,
+            topology=topology,
+            output=header.output,
+            process_memory_mb=header.process_memory_mb,
+            seed=header.seed,
+            limit=header.limit,
+            until=header.until,
+            parameter_space=space,
+            phases=tuple(header.phases),
+            declared=tuple(declared),
+            file=self.file,
+            root=self.root,
+            source=written,
+            global_data_flow=_under_container_names(written.get("data_flow"), self.problems),
+            layers=layers,
+            registry=self.registry,
+        )
+        for pattern in config.declared:
+            if is_pattern(pattern) and (pattern.count("*") != 1 or "?" in pattern):
+                self.problems.append(
+                    Problem(f"containers.{pattern}", "expected one '*' in the name of a group", file=self.file)
+                )
+                return None
+        if data is not None:
+            config = with_data(config, data, self.problems)
+        self.problems += check_config(config)
+        return config
+
+    def space(self, written: Located, header: ConfigFile) -> ParameterSpace:
+        for name, values in header.parameter_space.items():
+            if isinstance(values, list) and not values:
+                axes = written.get("parameter_space") or written
+                self.problems.append((axes.get(name) or axes).problem("expected at least one value", found="[]"))
+                return ParameterSpace()
+        space = ParameterSpace(header.parameter_space)
+        if space.size > MAX_COMBINATIONS:
+            axes = written.get("parameter_space") or written
+            expected = f"expected at most {MAX_COMBINATIONS} combinations"
+            self.problems.append(axes.problem(expected, found=str(space.size)))
+            return ParameterSpace()
+        return space
+
+
+def _is_text(source: str) -> bool:
+    """Whether a string is YAML rather than the path of a file."""
+    return "\n" in source or ": " in source or source.rstrip().endswith(":") or not source.strip()
+
+
+def user_mapping(source: Located) -> dict[str, Any]:
+    """What a ready-made topology is given to look at: the plain settings, misshapen parts left out."""
+    value: dict[str, Any] = plain(source)
+    for key in ("containers", "data_flow", "parameter_space"):
+        if not isinstance(value.get(key), dict):
+            value.pop(key, None)
+    if "containers" in value:
+        entries = value["containers"].items()
+        value["containers"] = {name: entry if isinstance(entry, dict) else {} for name, entry in entries}
+    return value
+
+
+def _under_container_names(data_flow: Located | None, problems: list[Problem]) -> Located:
+    """Global `data_flow` with `default_mode` called `mode`, and so on, keeping the place where it was written."""
+    if data_flow is None or not isinstance(data_flow.value, dict):
+        return Located({}, data_flow.place if data_flow is not None else Place("data_flow"))
+    renamed: dict[str, Located] = {}
+    for key, item in data_flow:
+        if item.value is None:
+            continue
+        name = key.removeprefix("default_")
+        if name in renamed:
+            problems.append(item.problem(f"expected '{name}' or 'default_{name}'", found="both"))
+        renamed[name] = item
+    return Located(renamed, data_flow.place)

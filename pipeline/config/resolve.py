@@ -1,0 +1,264 @@
+"""The configuration as it applies: what each container, member and edge is told, and which line told it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.data.policy import DataFlow
+from pipeline.errors import ConfigError, Problem
+from pipeline.registry import Registry
+from pipeline.stage import Stage
+
+from .canonical import Setting, canonical, recipe_name, settings_in
+from .convert import Converter
+from .layers import Entry, Layer, final_type, section, stage_fields
+from .leaf import suggestion
+from .located import Located, Place, is_secret, walk
+from .patterns import Group, covers, is_pattern
+from .schema import InputConfig, PhaseConfig
+from .space import ParameterSpace
+
+MAX_COMBINATIONS_TRIED = 1000
+"""Combinations tried to find one that a stage accepts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config:
+    """A checked configuration. Made by `load_config`; every answer is computed once per set of matching entries."""
+
+    name: str
+    topology: str | None
+    """The ready-made topology in use, None for a graph of the file's own."""
+    output: str
+    process_memory_mb: float | None
+    seed: int
+    limit: int | None
+    until: str | None
+    parameter_space: ParameterSpace
+    phases: tuple[PhaseConfig, ...]
+    declared: tuple[str, ...]
+    """Names and patterns of the containers, the topology's first, then in file order."""
+    file: str
+    """The configuration's file as it was named, empty when it came from Python."""
+    root: Path | None
+    """The folder that `./file.py:Class` is relative to."""
+    source: Located
+    """The file's own settings, with their lines."""
+    global_data_flow: Located
+    """Top-level `data_flow`, with `default_mode` and `default_memory_limit_mb` under the names containers use."""
+    layers: tuple[Layer, ...]
+    """Container settings, weakest first: the topology's, the file's, `--data`, `--set`."""
+    registry: Registry
+    _stages: dict[tuple[Entry, ...], Stage] = field(default_factory=dict, repr=False)
+    _data_flows: dict[tuple[Entry, ...], DataFlow] = field(default_factory=dict, repr=False)
+
+    def stage_of(self, name: str) -> Stage:
+        """The recipe of a declared container, or of a member before its parameters are applied. Raises ConfigError."""
+        entries = self.entries_of(name)
+        if entries not in self._stages:
+            stage, problems = self.convert_stage(name)
+            if stage is None:
+                raise ConfigError(problems)
+            self._stages[entries] = stage
+        return self._stages[entries]
+
+    def data_flow_of(self, name: str) -> DataFlow:
+        """The data-flow policy of a container or member. Raises ConfigError."""
+        entries = self.entries_of(name)
+        if entries not in self._data_flows:
+            converter = Converter(self.registry, self.root)
+            policy = converter.struct(self.data_flow_tree(entries), DataFlow)
+            if policy is None:
+                raise ConfigError(converter.problems)
+            self._data_flows[entries] = policy
+        return self._data_flows[entries]
+
+    def configures_mode(self, name: str) -> bool:
+        """Whether an entry that holds for this container, wildcards and the topology's included, names a mode."""
+        data_flow = section(self.entries_of(name), "data_flow")
+        return data_flow is not None and data_flow.get("mode") is not None
+
+    def inputs_of(self, name: str) -> tuple[InputConfig, ...]:
+        """What a container reads, in order. Raises ConfigError."""
+        converter = Converter(self.registry, self.root)
+        made = self.convert_inputs(name, converter)
+        if converter.problems:
+            raise ConfigError(converter.problems)
+        return made
+
+    def container_of(self, name: str) -> str | None:
+        """The declared name or pattern that `name` is or is a member of; None where there is none."""
+        if name in self.declared:
+            return name
+        return next((group.pattern for group in self.groups() if group.index(name) is not None), None)
+
+    def groups(self) -> Iterator[Group]:
+        """The declared patterns, each with its number of members."""
+        return (Group(name, len(self.parameter_space)) for name in self.declared if is_pattern(name))
+
+    def group_of(self, name: str) -> Group | None:
+        """The group that a declared pattern or a member's name belongs to."""
+        container = self.container_of(name)
+        return next((group for group in self.groups() if group.pattern == container), None)
+
+    def locate(self, path: str) -> tuple[str, int | None]:
+        """File and line of a dotted path as written, or of the nearest setting around it that was written."""
+        places = {item.place.path: item.place for item in self._written()}
+        while path:
+            if path in places:
+                return places[path].file, places[path].line
+            path = path.rpartition(".")[0]
+        return self.file, None
+
+    def settings_of(self, name: str) -> list[Setting]:
+        """Every effective setting of a container or member, and where each was written."""
+        entries = self.entries_of(name)
+        stage, named = self.stage_of(name), final_type(entries)
+        rows = [Setting("type", recipe_name(stage, self.registry), str(named.place) if named else "")]
+        inputs = section(entries, "inputs")
+        values = [canonical(item, self.registry) for item in self.inputs_of(name)]
+        rows.append(Setting("inputs", values, str(inputs.place) if inputs else "built-in default"))
+        rows += self._varied(name, settings_in(stage, stage_fields(entries), self.registry))
+        rows += settings_in(self.data_flow_of(name), self.data_flow_tree(entries), self.registry, "data_flow")
+        return [row if not is_secret(row.setting) else row._replace(value="***") for row in rows]
+
+    def to_mapping(self, *, tuning: bool = True) -> dict[str, Any]:
+        """The effective configuration as plain data, the same however it was written; secrets are `***`.
+
+        `tuning=False` leaves out what a stage declares to change only how fast it works or where data lies.
+        """
+        mapping: dict[str, Any] = {
+            "name": self.name,
+            "topology": self.topology,
+            "output": self.output,
+            "process_memory_mb": canonical(self.process_memory_mb, self.registry),
+            "seed": self.seed,
+            "limit": self.limit,
+            "until": self.until,
+            "parameter_space": {
+                name: canonical(axis, self.registry) for name, axis in self.parameter_space.given.items()
+            },
+            "phases": [canonical(phase, self.registry) for phase in self.phases],
+            "containers": {name: self._container_mapping(name, tuning) for name in self.declared},
+        }
+        members = {name: self._container_mapping(name, tuning) for name in self._members_apart()}
+        return mapping | ({"members": members} if members else {})
+
+    def entries_of(self, name: str) -> tuple[Entry, ...]:
+        """The entries that hold for a container or member, weakest first. Raises ConfigError for an unknown name."""
+        if self.container_of(name) is None:
+            self._unknown(name)
+        return tuple(entry for layer in self.layers for entry in layer.matching(name))
+
+    def data_flow_tree(self, entries: Iterable[Entry]) -> Located:
+        """Guesses of the topology, then the global `data_flow`, then what was written for the container."""
+        entries = tuple(entries)
+        guessed = section((entry for entry in entries if entry.guessed), "data_flow")
+        base = section((Entry("*", Located({"data_flow": self.global_data_flow}, Place(""))),), "data_flow", guessed)
+        written = section((entry for entry in entries if not entry.guessed), "data_flow", base)
+        return written or self.global_data_flow
+
+    def convert_stage(self, name: str) -> tuple[Stage | None, list[Problem]]:
+        """The stage of a container, or None and why.
+
+        Required fields of a group's stage that nobody wrote take the first combination of the parameter space that
+        the stage accepts: a sweep may well begin with one that its strategy refuses.
+        """
+        entries = self.entries_of(name)
+        named, fields = final_type(entries), stage_fields(entries)
+        if named is None or fields is None:
+            return None, [Problem(f"containers.{name}", "expected a 'type'", file=self.file)]
+        varies = self.group_of(name) is not None
+        combinations = islice(self.parameter_space, MAX_COMBINATIONS_TRIED) if varies else iter([{}])
+        problems: list[Problem] = []
+        for combination in combinations:
+            converter = Converter(self.registry, self.root, [], combination)
+            cls = converter.stage_class(named, Stage)
+            made = converter.struct(fields, cls) if cls is not None else None
+            if isinstance(made, Stage):
+                return made, []
+            problems = problems or converter.problems
+            if not converter.used_placeholders:
+                break
+        return None, problems
+
+    def convert_inputs(self, name: str, converter: Converter) -> tuple[InputConfig, ...]:
+        """The inputs that could be understood; the others are problems in the converter."""
+        written = section(self.entries_of(name), "inputs")
+        if written is None:
+            return ()
+        items = written.value if isinstance(written.value, list) else [written]
+        made = (converter.struct(_input_mapping(item), InputConfig) for item in items)
+        return tuple(item for item in made if item is not None)
+
+    def _container_mapping(self, name: str, tuning: bool) -> dict[str, Any]:
+        stage = self.stage_of(name)
+        fields: dict[str, Any] = canonical(stage, self.registry)
+        if not tuning:
+            fields = {key: value for key, value in fields.items() if key not in stage.tuning}
+        return fields | {
+            "inputs": [canonical(item, self.registry) for item in self.inputs_of(name)],
+            "data_flow": canonical(self.data_flow_of(name), self.registry),
+        }
+
+    def _members_apart(self) -> list[str]:
+        """Members that entries of their own set apart from their group; as patterns where a pattern does."""
+        apart: dict[str, None] = {}
+        for group in self.groups():
+            common = self.entries_of(group.pattern)
+            special = [
+                entry
+                for layer in self.layers
+                for entry in layer.entries
+                if entry not in common and entry.pattern not in self.declared
+            ]
+            exact = {entry.pattern for entry in special if not is_pattern(entry.pattern)}
+            patterns = [entry.pattern for entry in special if is_pattern(entry.pattern)]
+            apart |= {name: None for name in exact if group.index(name) is not None}
+            if patterns:
+                names = (group.member(index) for index in range(group.count))
+                apart |= {name: None for name in names if any(covers(pattern, name) for pattern in patterns)}
+        return sorted(apart)
+
+    def _varied(self, name: str, rows: list[Setting]) -> list[Setting]:
+        """Settings of a group's stage that the parameter space varies: the member's value, or all of the values."""
+        group = self.group_of(name)
+        if group is None or not self.parameter_space:
+            return rows
+        index = group.index(name)
+        places = self.source.get("parameter_space") or self.source
+        varied = []
+        for row in rows:
+            parameter = row.setting.rpartition(".")[2]
+            axis = self.parameter_space.axes.get(parameter)
+            if axis is not None:
+                value = list(axis) if index is None else self.parameter_space[index][parameter]
+                place = places.get(parameter)
+                row = Setting(row.setting, value, str(place.place) if place else "parameter_space")
+            varied.append(row)
+        return varied
+
+    def _written(self) -> Iterator[Located]:
+        yield from walk(self.source)
+        for layer in self.layers[2:]:
+            for entry in layer.entries:
+                yield from walk(entry.settings)
+
+    def _unknown(self, name: str) -> NoReturn:
+        known = [*self.declared, *(group.member(0) for group in self.groups())]
+        for group in self.groups():
+            before, _, after = group.pattern.partition("*")
+            if name.startswith(before) and name.endswith(after):
+                last = group.member(group.count - 1)
+                hint = f"members are {group.member(0)} to {last}" if group.count else "it has no members"
+                raise ConfigError([Problem(name, f"no member of {group.pattern}", suggestion=hint, file=self.file)])
+        hint = suggestion(name, known) or f"known: {', '.join(self.declared)}"
+        raise ConfigError([Problem(name, "no container has this name", suggestion=hint, file=self.file)])
+
+
+def _input_mapping(item: Located) -> Located:
+    return Located({"from": item}, item.place) if isinstance(item.value, str) else item

@@ -1,0 +1,112 @@
+"""The settings of a configuration file outside of its stages: schema, defaults and documentation at once."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from pipeline.data.policy import DataFlow, Mode, Positive, Settings
+
+from .space import Range
+
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$",
+        extra={"expected": "a name of letters, digits, '_', '-' and '.', at most 100, fit to be a folder"},
+    ),
+]
+"""What becomes a folder of the results."""
+
+
+def _iso_time(text: str) -> None:
+    datetime.datetime.fromisoformat(text)
+
+
+IsoTime = Annotated[
+    str,
+    msgspec.Meta(extra={"expected": "a time such as '2024-05-01T12:00:00Z'", "check": _iso_time}),
+]
+
+
+class GlobalDataFlow(DataFlow, frozen=True):
+    """`data_flow:` at the top of the file: the default of every container; any of its keys, and two with a prefix."""
+
+    default_mode: Mode | None = None
+    """The mode of containers that name none."""
+    default_memory_limit_mb: Positive | None = None
+    """The ceiling of containers that name none."""
+
+
+class Bound(Settings, frozen=True):
+    """What an edge may hold; None is the engine's default for the run's clock."""
+
+    rows: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    mb: Positive | None = None
+
+
+class InputConfig(Settings, frozen=True, rename={"source": "from"}):
+    """One entry of a container's `inputs:`; a bare name stands for `{from: name}`."""
+
+    source: str
+    """`from:` a container, or a pattern that several match."""
+    when_full: Literal["block", "conflate", "drop_oldest", "drop_newest"] = "block"
+    """Wait for room, or lose rows, counted: all but the latest per key, the oldest, the newest."""
+    bound: Bound = Bound()
+    key: str | None = None
+    """The column whose latest row survives `conflate`."""
+
+    def __post_init__(self) -> None:
+        if self.key is not None and self.when_full != "conflate":
+            raise ValueError("'key' belongs to 'when_full: conflate'")
+
+
+class PhaseConfig(Settings, frozen=True):
+    """One entry of `phases:`."""
+
+    name: Name
+    needs: tuple[str, ...] = ()
+    """Earlier phases whose results this one uses."""
+
+
+class ContainerConfig(Settings, frozen=True):
+    """Settings every container has; all other keys of an entry are fields of its stage."""
+
+    type: str | None = None
+    """The stage: a registered name, `module:Class` or `./file.py:Class`. An entry with a type declares a container."""
+    inputs: tuple[InputConfig, ...] = ()
+    """Containers whose output this one reads; a single name stands for a list of one."""
+    data_flow: DataFlow = DataFlow()
+    """How the container keeps its results."""
+
+
+class ConfigFile(Settings, frozen=True):
+    """The top level of a file."""
+
+    name: Name = "run"
+    """Names the folder of the results; by default the file's own name."""
+    topology: str | None = None
+    """A ready-made topology; by default `backtest` where no container declares a type."""
+    output: str = "results"
+    """Runs live in `<output>/<name>/<fingerprint>/`."""
+    process_memory_mb: Positive | None = None
+    """The pool all containers share, in megabytes."""
+    seed: int = 0
+    """All randomness comes from it."""
+    limit: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    """Rows each feed gives before it ends."""
+    until: IsoTime | None = None
+    """Feeds end before this time."""
+    data_flow: GlobalDataFlow = GlobalDataFlow()
+    containers: Mapping[str, Any] = {}
+    """Name or pattern -> `ContainerConfig` and the fields of its stage; `*` and `?` configure many."""
+    parameter_space: Mapping[str, list[Any] | Range] = {}
+    """Name -> values; one member of each group per combination."""
+    phases: Sequence[PhaseConfig] = (PhaseConfig(name="run"),)
+
+
+CONTAINER_KEYS = ("type", "inputs", "data_flow")
+"""Keys of a container's entry that are not its stage's."""
