@@ -8,9 +8,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 import msgspec
 
-Kind: TypeAlias = Literal[
-    "sma", "ema", "rsi", "bollinger_upper", "bollinger_middle", "bollinger_lower", "volatility"
-]
+Kind: TypeAlias = Literal["sma", "ema", "rsi", "bollinger_upper", "bollinger_middle", "bollinger_lower", "volatility"]
 KINDS: tuple[str, ...] = get_args(Kind)
 BOLLINGER_K = 2.0
 """Standard deviations between the middle and an outer Bollinger band where nobody says otherwise."""
@@ -85,9 +83,7 @@ class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls("volatility", n, column)
 
     @classmethod
-    def bollinger(
-        cls, n: int = 20, k: float = BOLLINGER_K, column: str = "close"
-    ) -> tuple[Feature, Feature, Feature]:
+    def bollinger(cls, n: int = 20, k: float = BOLLINGER_K, column: str = "close") -> tuple[Feature, Feature, Feature]:
         """The upper, middle and lower band: three features."""
         return (
             cls("bollinger_upper", n, column, k),

@@ -1,0 +1,192 @@
+"""The running bar maker: rows in, bars out when event time has passed their end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import SchemaMismatch
+from pipeline.frames import NS_UTC, Batch, Watermark
+from pipeline.stage import Transform
+from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
+
+from .bar_input import BarInput, Price
+from .exact import primitive
+from .finer_bars import FinerBars
+from .instruments import Instruments
+
+if TYPE_CHECKING:
+    from .bar_cells import Cells, ClosedBars
+
+BATCH_ROWS = 65_536
+"""Most bars in one batch sent."""
+Empty = Literal["skip", "fill"]
+
+
+class BarBuilder(Transform):
+    """Trades, quotes or finer bars in; bars over `[start, end)`, aligned to 1970 UTC, out.
+
+    A bar is sent when a watermark reaches its end. Bars are sent ordered by end, then by the order in which
+    instruments first appeared. How batches are cut and where watermarks fall changes nothing in what is sent,
+    as long as watermarks tell the truth; rows that break their promise and belong to a bar that has been sent
+    are dropped and counted as `late_rows`. Rows without a price (null or NaN) are counted as `unpriced_rows`.
+    """
+
+    runs_in = "auto"
+
+    def __init__(self, every_ns: int, price: Price | None = None, empty: Empty = "skip") -> None:
+        self.every_ns = every_ns
+        self.price = price
+        self.empty = empty
+        self._schema: pa.Schema | None = None
+        self._sent = 0
+        self._unpriced = 0
+
+    def warm(self) -> None:
+        from . import bar_cells  # noqa: F401
+
+    def metrics(self) -> Mapping[str, Any]:
+        """Counts that are true of the result: bars sent, rows too late for their bar, rows without a price."""
+        late = unpriced = 0
+        if self._schema is not None:
+            late, unpriced = self._cells.late, self._cells.unpriced
+        return {"bars": self._sent, "late_rows": late, "unpriced_rows": self._unpriced + unpriced}
+
+    def on_batch(self, batch: Batch) -> None:
+        columns = batch.columns
+        if not columns.num_rows:
+            return
+        if self._schema is None or columns.schema is not self._schema:
+            self._accept(columns.schema)
+        times = batch.times()
+        assert times is not None
+        chosen = self._select(columns)
+        if chosen is not None:
+            times = times[chosen.to_numpy(zero_copy_only=False)]
+            columns = columns.filter(chosen)
+        codes = self._instruments.codes(columns)
+        if self._finer is None:
+            self._cells.add_ticks(self._instruments, times, codes, self._input.ticks(columns))
+        else:
+            starts, ends = self._finer.times(columns, times)
+            self._cells.add_bars(self._instruments, starts, ends, codes, self._finer.values(columns))
+
+    def on_watermark(self, watermark: Watermark) -> Iterator[Batch]:
+        if watermark.ts is None or self._schema is None:
+            return
+        # Bars are stamped at their end: one that ends exactly at the watermark may still follow.
+        reached = watermark.ts if self._finer is None else watermark.ts - 1
+        yield from self._close(reached - reached % self.every_ns, complete=True)
+
+    def on_end(self) -> Iterator[Batch]:
+        if self._schema is None:
+            return
+        reached = self._cells.horizon
+        yield from self._close(reached - reached % self.every_ns, complete=True)
+        yield from self._close(np.iinfo(np.int64).max, complete=False)
+
+    def _accept(self, schema: pa.Schema) -> None:
+        """Begin with the first schema; later ones may differ in what bars are not made of."""
+        if self._schema is not None:
+            if not schema.equals(self._schema) and BarInput.of(schema, self.price) != self._input:
+                raise SchemaMismatch(
+                    f"bars began with {', '.join(self._schema.names)}, then came {', '.join(schema.names)} "
+                    "or other types; make bars of each kind in a container of its own"
+                )
+            self._schema = schema
+            return
+        from .bar_cells import Cells
+
+        self._input: BarInput = BarInput.of(schema, self.price)
+        self._finer = FinerBars(self._input, self.every_ns) if self._input.kind == "bars" else None
+        self._instruments = Instruments()
+        self._cells: Cells = Cells(self._input, self.every_ns)
+        self._schema = schema
+
+    def _select(self, columns: pa.RecordBatch) -> pa.Array | None:
+        chosen = None if self._finer is None else self._finer.select(columns)
+        priced = self._input.select(columns)
+        if priced is None:
+            return chosen
+        if chosen is None:
+            self._unpriced += columns.num_rows - int(pc.sum(priced).as_py() or 0)
+            return priced
+        self._unpriced += int(pc.sum(pc.and_not(chosen, priced)).as_py() or 0)
+        return pc.and_(chosen, priced)
+
+    def _close(self, until: int, *, complete: bool) -> Iterator[Batch]:
+        closed = self._cells.close(until)
+        if closed is None:
+            return
+        for first in range(0, len(closed), BATCH_ROWS):
+            part = type(closed)(*(field[first : first + BATCH_ROWS] for field in closed))
+            yield Batch.from_columns(self._columns(part, complete))
+
+    def _columns(self, closed: ClosedBars, complete: bool) -> pa.RecordBatch:
+        from . import bar_kernels as k
+
+        rows = len(closed)
+        prices, sizes = self._input.prices, self._input.sizes
+        times = np.ascontiguousarray(closed.times.T)
+        ends = primitive(NS_UTC, times[k.END])
+        unknown = times[k.UNKNOWN] if self._finer is not None else np.full(rows, self._never_known())
+        volumes = closed.sizes[:, k.VOLUME]
+        traded = (volumes != 0) & (unknown & k.NO_VOLUME == 0)
+        floats = volumes.astype(np.float64)
+        offsets = np.divide(closed.moments, floats, out=np.full(rows, np.nan), where=traded)
+        vwap = prices.as_floats(closed.prices[:, k.ANCHOR].astype(np.float64) + offsets)
+        sequence = np.arange(self._sent, self._sent + rows, dtype=np.uint64)
+        self._sent += rows
+        return pa.RecordBatch.from_arrays(
+            [
+                ends,
+                ends,
+                primitive(pa.uint64(), sequence),
+                self._instruments.array(times[k.INSTRUMENT].astype(np.int32)),
+                *_constants(rows),
+                *(prices.pack(closed.prices[:, field]) for field in (k.OPEN, k.HIGH, k.LOW, k.CLOSE)),
+                sizes.pack(volumes, unknown & k.NO_VOLUME != 0),
+                primitive(pa.float64(), vwap, np.isnan(vwap)),
+                primitive(pa.uint64(), times[k.COUNT], unknown & k.NO_COUNT != 0),
+                sizes.pack(closed.sizes[:, k.BUY_VOLUME], unknown & k.NO_BUY_VOLUME != 0),
+                primitive(NS_UTC, times[k.END] - self.every_ns),
+                ends,
+                *_interval(rows, self.every_ns, self._price_type),
+                pa.array((times[k.PARTIAL] == 0) & complete),
+                pa.array(np.zeros(rows, bool)),
+            ],
+            schema=self._input.schema,
+        )
+
+    @property
+    def _price_type(self) -> str:
+        return (self._finer.price_type if self._finer is not None else self._input.price) or "last"
+
+    def _never_known(self) -> int:
+        """What trades or quotes with these columns never tell."""
+        if self._input.kind == "quotes":
+            return 7
+        return (0 if self._input.has_size else 1) | (0 if self._input.has_side else 2)
+
+
+@lru_cache(maxsize=16)
+def _constants(rows: int) -> tuple[pa.Array, ...]:
+    """`source_id`, `sequence` and `flags` of bars made here."""
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int16)), pa.array(["bars"], pa.utf8()))
+    return (source.cast(SOURCE), pa.nulls(rows, pa.uint64()), pa.array(np.zeros(rows, np.uint8)))
+
+
+@lru_cache(maxsize=16)
+def _interval(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...]:
+    """`interval_ns`, `bar_kind`, `price_type` and `source`."""
+    return (
+        pa.array(np.full(rows, every_ns)),
+        name_array("time", BAR_KINDS, rows),
+        name_array(price_type, PRICE_TYPES, rows),
+        name_array("internal", BAR_SOURCES, rows),
+    )
