@@ -86,7 +86,18 @@ class Numbers:
 
     def as_floats(self, values: Values) -> Floats:
         """The numbers as float64, correctly rounded while they have at most 15 digits and 22 decimal places."""
+        if not self.scale:
+            return values.astype(np.float64, copy=False)
         return values.astype(np.float64) / 10.0**self.scale
+
+
+def floats_of(name: str, column: pa.Array) -> Floats:
+    """A column of any numbers as float64, NaN where null. Raises `SchemaMismatch` where it holds no numbers."""
+    numbers = Numbers.of(name, column.type)
+    floats = numbers.as_floats(numbers.unpack(column))
+    if column.null_count:
+        floats = np.where(pc.is_valid(column).to_numpy(zero_copy_only=False), floats, np.nan)
+    return floats
 
 
 def primitive(kind: pa.DataType, values: Values, unknown: Values | None = None) -> pa.Array:

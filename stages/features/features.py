@@ -1,0 +1,83 @@
+"""The stage that adds indicators to bars, and makes the bars first where that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Literal, Self
+
+import msgspec
+import pyarrow as pa
+
+from pipeline.durations import Duration, parse_duration
+from pipeline.errors import SchemaMismatch
+from pipeline.stage import Context, Stage
+
+from .feature import Feature, union
+
+if TYPE_CHECKING:
+    from .feature_bars import FeatureBars
+
+
+class Features(Stage, frozen=True):
+    """Bars and, beside them, one float64 column per feature: those declared here and those strategies ask for.
+
+        features:
+          type: features
+          inputs: [data]
+          bars: 1m                # leave out where the input has the rows features are wanted for
+          price: mid              # as in `bars`: last, bid, ask or mid
+          indicators:
+            - sma_20
+            - {type: bollinger_upper, n: 20, k: 2.5}
+
+    `bars` makes bars of trades, quotes or finer bars, and passes bars of that very interval on as they are. A feature
+    is null until it has seen enough bars of its instrument. Columns are in the order of `Feature.sort_key`, whoever
+    asked first.
+    """
+
+    bars: Duration | None = None
+    price: Literal["last", "bid", "ask", "mid"] | None = None
+    indicators: tuple[str | Feature, ...] = ()
+
+    def __post_init__(self) -> None:
+        union(self.indicators)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """What is computed, each once, in the order of the columns."""
+        return tuple(union(self.indicators))
+
+    def providing(self, needs: frozenset[Hashable]) -> Self:
+        """This recipe with every `Feature` among `needs`; other needs are left to other stages."""
+        wanted = [need for need in needs if isinstance(need, Feature)]
+        return msgspec.structs.replace(self, indicators=tuple(union([*self.indicators, *wanted])))
+
+    def build(self, context: Context) -> FeatureBars:
+        from .feature_bars import FeatureBars
+
+        return FeatureBars(self.features, None if self.bars is None else parse_duration(self.bars), self.price)
+
+    def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
+        """The bars' columns and the features'. Raises `SchemaMismatch` where a column that is needed is missing."""
+        if self.bars is not None:
+            from .bar_input import schema_of_bars
+
+            schema = schema_of_bars(inputs, self.price)
+        else:
+            schemas = list(inputs.values())
+            schema = schemas[0] if schemas else None
+        return None if schema is None else with_features(schema, self.features, self.bars)
+
+
+def with_features(schema: pa.Schema, features: tuple[Feature, ...], bars: str | None) -> pa.Schema:
+    """`schema` and one column per feature. Raises `SchemaMismatch` where a feature's column is missing or taken."""
+    for feature in features:
+        if feature.column not in schema.names:
+            hint = "; `bars: 1m` would make bars first" if bars is None and feature.column == "close" else ""
+            raise SchemaMismatch(
+                f"'{feature.name}' needs a column '{feature.column}', found {', '.join(schema.names)}{hint}"
+            )
+        if feature.name in schema.names:
+            raise SchemaMismatch(f"there is a column '{feature.name}' already; leave the feature of that name out")
+        schema = schema.append(pa.field(feature.name, pa.float64(), metadata={"unit": "null until formed"}))
+    return schema
