@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+import msgspec
+from msgspec import inspect as types
+
 from pipeline.data.policy import DataFlow
 from pipeline.errors import Problem
 
-from .convert import Converter
+from .convert import Converter, fields_of
+from .layers import Entry
 from .leaf import suggestion
-from .located import Located, Place
+from .located import Located, Place, lift
 from .patterns import Group, covers, is_pattern
 from .resolve import Config
 
 MAX_MEMBERS_SEARCHED = 100_000
 """Members looked at to learn whether a pattern matches any."""
+MAX_VALUES_CHECKED = 1000
+"""Values of one parameter that are checked against its field before anything runs."""
 
 
 def check_config(config: Config) -> list[Problem]:
@@ -24,15 +30,10 @@ def check_config(config: Config) -> list[Problem]:
     for name in config.declared:
         problems += _container(config, name)
     problems += _inputs(config)
+    problems += _parameters(config)
     for layer in config.layers:
         for entry in layer.entries:
-            if entry.pattern in config.declared or any(covers(entry.pattern, name) for name in config.declared):
-                continue
-            member = next(_members(config, entry.pattern), None)
-            if member is not None:
-                problems += _container(config, member)
-            else:
-                problems.append(_matches_nothing(config, entry.pattern, entry.settings))
+            problems += _entry(config, entry)
     return problems
 
 
@@ -44,51 +45,110 @@ def _container(config: Config, name: str) -> list[Problem]:
     return converter.problems
 
 
-def _members(config: Config, pattern: str) -> Iterator[str]:
-    """Members of declared groups whose name the pattern holds for."""
-    for group in config.groups():
-        if not is_pattern(pattern):
-            if group.index(pattern) is not None:
-                yield pattern
-            continue
-        for index in islice(range(group.count), MAX_MEMBERS_SEARCHED):
-            if covers(pattern, member := group.member(index)):
-                yield member
+def _entry(config: Config, entry: Entry) -> Iterator[Problem]:
+    """Problems of an entry that is for no declared container but for members, or for nothing."""
+    pattern, settings = entry.pattern, entry.settings
+    group = next((group for group in config.groups if group.index(pattern) is not None), None)
+    if entry.type is not None and group is not None:
+        yield settings.problem(f"'{pattern}' is a member of '{group.pattern}'", suggestion="remove its 'type'")
+    if entry.type is not None or any(covers(pattern, name) for name in config.declared):
+        return
+    member = _member(config, pattern)
+    if member is None:
+        yield _matches_nothing(config, pattern, settings)
+        return
+    inputs = settings.get("inputs")
+    if inputs is not None:
+        yield inputs.problem("members of a group share its inputs", suggestion="set them for the whole group")
+    yield from _container(config, member)
+
+
+def _member(config: Config, pattern: str) -> str | None:
+    """The first member of a declared group whose name the pattern holds for."""
+    for group in config.groups:
+        if group.index(pattern) is not None:
+            return pattern
+        if is_pattern(pattern):
+            for index in islice(range(group.count), MAX_MEMBERS_SEARCHED):
+                if covers(pattern, member := group.member(index)):
+                    return member
+    return None
 
 
 def _matches_nothing(config: Config, pattern: str, settings: Located) -> Problem:
+    group = next((group for group in config.groups if covers(group.pattern, pattern)), None)
     if not config.declared:
         hint = "give it a 'type' to declare it"
-    elif group := next((group for group in config.groups() if covers(group.pattern, pattern)), None):
-        hint = _range(group)
+    elif group is not None:
+        hint = _members_of(group)
     else:
         hint = suggestion(pattern, list(config.declared)) or f"declared: {', '.join(config.declared)}"
     what = "no container matches" if is_pattern(pattern) else "no container is called"
     return settings.problem(f"{what} '{pattern}'", suggestion=hint)
 
 
-def _range(group: Group) -> str:
-    return f"members of {group.pattern} are {group.member(0)} to {group.member(group.count - 1)}"
+def _members_of(group: Group) -> str:
+    last = f" to {group.member(group.count - 1)}" if group.count > 1 else ""
+    return f"members of {group.pattern}: {group.member(0)}{last}"
 
 
 def _inputs(config: Config) -> Iterator[Problem]:
     for name in config.declared:
-        place = Place(f"containers.{name}.inputs", *config.locate(f"containers.{name}.inputs"))
-        for wanted in config.inputs_of(name) if not _container(config, name) else ():
+        here = _at(config, f"containers.{name}.inputs")
+        others = [declared for declared in config.declared if declared != name]
+        # Inputs that do not convert have been reported with their container.
+        for wanted in config.convert_inputs(name, Converter(config.registry, config.root)):
             source = wanted.source
+            group = config.group_of(source)
             if source == name:
-                yield Located(None, place).problem("a container cannot be its own input", found=f"'{source}'")
-            elif not (config.container_of(source) or any(covers(source, declared) for declared in config.declared)):
-                others = [declared for declared in config.declared if declared != name]
+                yield here.problem("a container cannot be its own input", found=f"'{source}'")
+            elif any(covers(source, declared) for declared in config.declared):
+                continue
+            elif group is not None:
+                yield here.problem("a group is read as a whole", found=f"'{source}'", suggestion=f"'{group.pattern}'")
+            else:
                 hint = suggestion(source, others) or f"declared: {', '.join(others)}"
-                yield Located(None, place).problem(f"no container matches '{source}'", suggestion=hint)
+                yield here.problem(f"no container matches '{source}'", suggestion=hint)
+
+
+def _parameters(config: Config) -> Iterator[Problem]:
+    """Each parameter is one that a group's stage takes, with values its field accepts."""
+    made = [config.convert_stage(group.pattern)[0] for group in config.groups]
+    stages = [stage for stage in made if stage is not None]
+    if len(stages) < len(made):
+        # What a broken stage takes is not known.
+        return
+    taken = list(dict.fromkeys(name for stage in stages for name in stage.parameter_fields()))
+    for parameter, values in config.parameter_space.axes.items():
+        here = _at(config, f"parameter_space.{parameter}")
+        if parameter not in taken:
+            hint = suggestion(parameter, taken) or f"known: {', '.join(taken)}"
+            no_group = "declare a container such as 'portfolio_*'"
+            yield here.problem("no group has this parameter", suggestion=hint if stages else no_group)
+            continue
+        kinds = [kind for stage in stages for kind in _fields_called(parameter, stage)]
+        converter = Converter(config.registry, config.root)
+        for number, value in enumerate(islice(values, MAX_VALUES_CHECKED)):
+            place = _at(config, f"{here.place.path}.{number}").place
+            for kind in kinds[:1]:
+                converter.check(lift(value, place, converter.problems), kind)
+        yield from converter.problems
+
+
+def _fields_called(name: str, struct: msgspec.Struct) -> Iterator[types.Type]:
+    """Types of the fields of this name, here or in the structs inside."""
+    for field in fields_of(type(struct)).values():
+        if field.name == name:
+            yield field.type
+        inner = getattr(struct, field.name)
+        if isinstance(inner, msgspec.Struct):
+            yield from _fields_called(name, inner)
 
 
 def _phases(config: Config) -> Iterator[Problem]:
     seen: list[str] = []
-    place = Place("phases", *config.locate("phases"))
     for number, phase in enumerate(config.phases):
-        here = Located(None, Place(f"phases.{number}", *config.locate(f"phases.{number}")))
+        here = _at(config, f"phases.{number}")
         if phase.name in seen:
             yield here.problem("expected phases with different names", found=f"'{phase.name}' twice")
         for need in phase.needs:
@@ -97,4 +157,8 @@ def _phases(config: Config) -> Iterator[Problem]:
                 yield here.problem(f"no earlier phase is called '{need}'", suggestion=hint)
         seen.append(phase.name)
     if not config.phases:
-        yield Located(None, place).problem("expected at least one phase", found="[]")
+        yield _at(config, "phases").problem("expected at least one phase", found="[]")
+
+
+def _at(config: Config, path: str) -> Located:
+    return Located(None, Place(path, *config.locate(path)))

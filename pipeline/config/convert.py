@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +18,7 @@ from pipeline.stage import Recipe
 
 from .describe import describe
 from .leaf import Mismatch, check, convert_leaf, suggestion
-from .located import Located, plain, shown
+from .located import Located, is_secret, plain, shown
 
 S = TypeVar("S", bound=msgspec.Struct)
 _LISTS: dict[type[types.Type], Callable[[list[Any]], Any]] = {
@@ -58,6 +59,10 @@ class Converter:
         """`source`, a mapping, as `cls`; None where there was a problem. Keys in `ignored` are somebody else's."""
         made = self._struct(source, cls, ignored)
         return made if isinstance(made, cls) else None
+
+    def check(self, source: Located, kind: types.Type) -> None:
+        """Find the problems of `source` as `kind`."""
+        self._value(source, kind)
 
     def stage_class(self, named: Located, family: type[Recipe]) -> type[Recipe] | None:
         """The recipe that `type:` names."""
@@ -106,7 +111,10 @@ class Converter:
         try:
             return cls(**values)
         except (ValueError, TypeError) as error:
-            return self._report(source.problem(str(error) or f"{cls.__name__} refuses these settings"))
+            refusal = str(error) or f"{cls.__name__} refuses these settings"
+            for secret in (str(item.value) for key, item in source if is_secret(key) and item.value):
+                refusal = refusal.replace(secret, "***")
+            return self._report(source.problem(refusal))
 
     def _value(self, source: Located, kind: types.Type) -> Any:
         match kind:
@@ -213,10 +221,15 @@ class Converter:
         self.problems.append(item.problem(expected, suggestion=hint))
 
     def _missing(self, source: Located, key: str, kind: types.Type) -> None:
-        self.problems.append(source.problem(f"expected {describe(kind)}", found="nothing", key=key))
+        # A misspelt parameter leaves the field it was meant for without a value.
+        misspelt = difflib.get_close_matches(key, list(self.placeholders), n=1)
+        hint = f"did you mean '{key}' by '{misspelt[0]}' in parameter_space?" if misspelt else ""
+        self.problems.append(source.problem(f"expected {describe(kind)}", found="nothing", suggestion=hint, key=key))
 
     def _mismatch(self, source: Located, expected: str, hint: str) -> _Invalid:
         found = shown(source.value, source.place.path)
+        # A hint may repeat the value.
+        hint = "" if is_secret(source.place.path) else hint
         return self._report(source.problem(f"expected {expected}", found=found, suggestion=hint))
 
     def _report(self, problem: Problem) -> _Invalid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .canonical import Setting as Row
+from .canonical import canonical
 from .located import Located, is_secret
 from .resolve import Config
 from .schema import ConfigFile
@@ -20,8 +21,9 @@ def explain(config: Config, name: str | None = None) -> list[Row]:
     if name is not None:
         return config.settings_of(name)
     rows = [_general(config, key) for key in _GENERAL]
-    for parameter, values in config.parameter_space.axes.items():
-        rows.append(Row(f"parameter_space.{parameter}", list(values), _where(config, "parameter_space", parameter)))
+    for parameter, given in config.parameter_space.given.items():
+        values = "***" if is_secret(parameter) else canonical(given, config.registry)
+        rows.append(Row(f"parameter_space.{parameter}", values, _where(config, "parameter_space", parameter)))
     phases = [phase.name for phase in config.phases]
     rows.append(Row("phases", phases, _where(config, "phases")))
     for container in config.declared:

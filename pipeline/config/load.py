@@ -22,7 +22,7 @@ from .overrides import put, read_override
 from .patterns import NAME, is_pattern
 from .reader import MAX_BYTES, read_yaml
 from .resolve import Config
-from .schema import ConfigFile
+from .schema import ConfigFile, GlobalDataFlow
 from .space import MAX_COMBINATIONS, ParameterSpace
 
 DEFAULT_TOPOLOGY = "backtest"
@@ -133,13 +133,16 @@ class _Loading:
         """The entries of `containers:`, misshapen ones left out with a problem."""
         made = []
         for name, item in containers or ():
-            if NAME.fullmatch(name) is None or name.count("*") > MAX_STARS:
+            declares = isinstance(item.value, dict) and item.get("type") is not None
+            if declares and is_pattern(name) and (name.count("*") != 1 or "?" in name):
+                self.problems.append(item.problem("expected one '*' in the name of a group", found=f"'{name}'"))
+            elif NAME.fullmatch(name) is None or name.count("*") > MAX_STARS:
                 expected = "expected a container's name of letters, digits, '_', '-' and wildcards, at most 100"
                 self.problems.append(item.problem(expected, found=repr(name[:100])))
             elif item.value is None or isinstance(item.value, dict):
                 made.append(Entry(name, Located(item.value or {}, item.place)))
             else:
-                self.problems.append(item.problem("expected a mapping of settings", found=repr(item.value)[:80]))
+                self.problems.append(item.problem("expected a mapping of settings", found=shown(item.value, name)))
         return made
 
     def set_entries(self, given: Sequence[tuple[list[str], Located]]) -> list[Entry]:
@@ -169,8 +172,9 @@ class _Loading:
                 whole = put(whole, ["containers", entry.pattern, key], value)
         try:
             guessed = topologist(user_mapping(whole))
-        except ValueError as error:
-            self.problems.append(Problem("topology", str(error), file=self.file))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # It looks at settings that nobody has checked yet.
+            self.problems.append(Problem("topology", f"'{name}' cannot be made: {error}", file=self.file))
             return name, Layer()
         declared = {entry.pattern for layer in (file_layer, set_layer) for entry in layer.entries if entry.type}
         if header.topology is None and not declared <= set(guessed):
@@ -181,7 +185,7 @@ class _Loading:
 
     def assemble(
         self, written: Located, header: ConfigFile, topology: str | None, layers: tuple[Layer, ...], data: str | None
-    ) -> Config | None:
+    ) -> Config:
         space = self.space(written, header)
         declared: dict[str, None] = {}
         for layer in layers:
@@ -204,12 +208,6 @@ class _Loading:
             layers=layers,
             registry=self.registry,
         )
-        for pattern in config.declared:
-            if is_pattern(pattern) and (pattern.count("*") != 1 or "?" in pattern):
-                self.problems.append(
-                    Problem(f"containers.{pattern}", "expected one '*' in the name of a group", file=self.file)
-                )
-                return None
         if data is not None:
             config = with_data(config, data, self.problems)
         self.problems += check_config(config)
@@ -253,7 +251,7 @@ def _under_container_names(data_flow: Located | None, problems: list[Problem]) -
         return Located({}, data_flow.place if data_flow is not None else Place("data_flow"))
     renamed: dict[str, Located] = {}
     for key, item in data_flow:
-        if item.value is None:
+        if item.value is None or key not in GlobalDataFlow.__struct_fields__:
             continue
         name = key.removeprefix("default_")
         if name in renamed:

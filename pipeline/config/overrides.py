@@ -17,7 +17,7 @@ def read_override(text: str, problems: list[Problem]) -> tuple[list[str], Locate
     path = path.strip()
     keys = path.split(".")
     if not equals or not all(keys):
-        problems.append(Problem("", "expected --set a.b=c", repr(text)))
+        problems.append(Problem("", "expected --set a.b=c", repr(path), file="--set"))
         return None
     found: list[Problem] = []
     made = read_yaml(value, f"--set {path}", os.environ, found, path)

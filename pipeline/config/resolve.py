@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,8 @@ from .patterns import Group, covers, is_pattern
 from .schema import InputConfig, PhaseConfig
 from .space import ParameterSpace
 
+MAX_VALUES_LISTED = 10_000
+"""Values of a parameter that are written out in the canonical mapping; a longer range stays a range."""
 MAX_COMBINATIONS_TRIED = 1000
 """Combinations tried to find one that a stage accepts."""
 
@@ -91,26 +94,29 @@ class Config:
         return made
 
     def container_of(self, name: str) -> str | None:
-        """The declared name or pattern that `name` is or is a member of; None where there is none."""
-        if name in self.declared:
+        """The declared container that `name` is, or whose members it names or, as a pattern, selects; or None."""
+        if name in self._declared:
             return name
-        return next((group.pattern for group in self.groups() if group.index(name) is not None), None)
+        group = self.group_of(name)
+        return group.pattern if group is not None else None
 
-    def groups(self) -> Iterator[Group]:
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
         """The declared patterns, each with its number of members."""
-        return (Group(name, len(self.parameter_space)) for name in self.declared if is_pattern(name))
+        return tuple(Group(name, len(self.parameter_space)) for name in self.declared if is_pattern(name))
 
     def group_of(self, name: str) -> Group | None:
-        """The group that a declared pattern or a member's name belongs to."""
-        container = self.container_of(name)
-        return next((group for group in self.groups() if group.pattern == container), None)
+        """The group that a declared pattern, a member's name or a pattern over members belongs to."""
+        for group in self.groups:
+            if group.index(name) is not None or (is_pattern(name) and covers(group.pattern, name)):
+                return group
+        return None
 
     def locate(self, path: str) -> tuple[str, int | None]:
         """File and line of a dotted path as written, or of the nearest setting around it that was written."""
-        places = {item.place.path: item.place for item in self._written()}
         while path:
-            if path in places:
-                return places[path].file, places[path].line
+            if path in self._places:
+                return self._places[path].file, self._places[path].line
             path = path.rpartition(".")[0]
         return self.file, None
 
@@ -139,9 +145,7 @@ class Config:
             "seed": self.seed,
             "limit": self.limit,
             "until": self.until,
-            "parameter_space": {
-                name: canonical(axis, self.registry) for name, axis in self.parameter_space.given.items()
-            },
+            "parameter_space": {name: self._axis(name) for name in self.parameter_space.names},
             "phases": [canonical(phase, self.registry) for phase in self.phases],
             "containers": {name: self._container_mapping(name, tuning) for name in self.declared},
         }
@@ -205,16 +209,22 @@ class Config:
             "data_flow": canonical(self.data_flow_of(name), self.registry),
         }
 
+    def _axis(self, name: str) -> Any:
+        """A short range reads the same as the list of its values."""
+        values = self.parameter_space.axes[name]
+        short = len(values) <= MAX_VALUES_LISTED
+        return canonical(list(values) if short else self.parameter_space.given[name], self.registry)
+
     def _members_apart(self) -> list[str]:
         """Members that entries of their own set apart from their group; as patterns where a pattern does."""
         apart: dict[str, None] = {}
-        for group in self.groups():
+        for group in self.groups:
             common = self.entries_of(group.pattern)
             special = [
                 entry
                 for layer in self.layers
                 for entry in layer.entries
-                if entry not in common and entry.pattern not in self.declared
+                if entry not in common and entry.pattern not in self._declared
             ]
             exact = {entry.pattern for entry in special if not is_pattern(entry.pattern)}
             patterns = [entry.pattern for entry in special if is_pattern(entry.pattern)]
@@ -236,21 +246,26 @@ class Config:
             parameter = row.setting.rpartition(".")[2]
             axis = self.parameter_space.axes.get(parameter)
             if axis is not None:
-                value = list(axis) if index is None else self.parameter_space[index][parameter]
+                given = canonical(self.parameter_space.given[parameter], self.registry)
+                value = given if index is None else self.parameter_space[index][parameter]
                 place = places.get(parameter)
                 row = Setting(row.setting, value, str(place.place) if place else "parameter_space")
             varied.append(row)
         return varied
 
-    def _written(self) -> Iterator[Located]:
-        yield from walk(self.source)
-        for layer in self.layers[2:]:
-            for entry in layer.entries:
-                yield from walk(entry.settings)
+    @cached_property
+    def _declared(self) -> frozenset[str]:
+        return frozenset(self.declared)
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        """Where each dotted path was written: in the file, or later on the command line."""
+        later = [entry.settings for layer in self.layers[2:] for entry in layer.entries]
+        return {item.place.path: item.place for written in (self.source, *later) for item in walk(written)}
 
     def _unknown(self, name: str) -> NoReturn:
-        known = [*self.declared, *(group.member(0) for group in self.groups())]
-        for group in self.groups():
+        known = [*self.declared, *(group.member(0) for group in self.groups)]
+        for group in self.groups:
             before, _, after = group.pattern.partition("*")
             if name.startswith(before) and name.endswith(after):
                 last = group.member(group.count - 1)

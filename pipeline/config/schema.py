@@ -94,7 +94,7 @@ class ConfigFile(Settings, frozen=True):
     """Runs live in `<output>/<name>/<fingerprint>/`."""
     process_memory_mb: Positive | None = None
     """The pool all containers share, in megabytes."""
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     """All randomness comes from it."""
     limit: Annotated[int, msgspec.Meta(gt=0)] | None = None
     """Rows each feed gives before it ends."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,6 +65,9 @@ class Portfolio(Stage, frozen=True):
     strategy: Strategy = Hold()
     fills: Fills = Fills()
     cash: float = 100_000
+
+    def parameter_fields(self) -> Sequence[str]:
+        return self.strategy.__struct_fields__
 
 
 class Execution(Stage, frozen=True):
