@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError, SchemaMismatch
+from stages.features.exact import floats_of
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Times: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -118,13 +119,10 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _as_floats(column: pa.Array, name: str) -> Floats:
-    if not _is_number(column.type):
-        raise SchemaMismatch(f"expected numbers in column '{name}', found {column.type}")
-    if column.type != pa.float64():
-        column = column.cast(pa.float64(), safe=False)
-    if column.null_count:
-        column = pc.fill_null(column, float("nan"))
-    return np.ascontiguousarray(column.to_numpy(zero_copy_only=False))
+    if column.type == pa.float64():
+        filled = pc.fill_null(column, float("nan")) if column.null_count else column
+        return np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
+    return np.ascontiguousarray(floats_of(name, column))  # Arrow's own cast of decimals is off by one bit for some
 
 
 def _as_times(column: pa.Array, name: str) -> Times:

@@ -35,7 +35,8 @@ EMIT_FILLS = 65_536
 class PortfolioGroup(Transform):
     """Runs portfolios by name; with `alone`, one of them as the container itself.
 
-    A strategy's own failure takes its portfolio out: it trades no more, and its row has the error and no statistics.
+    A strategy's own failure takes its portfolio out: it trades no more, its row and its `statistics` have the error and
+    no figures, and it keeps no equity; the fills it had are given.
     The failure is raised where there is nobody else to go on: `alone`, or when all have failed.
     """
 
@@ -87,8 +88,9 @@ class PortfolioGroup(Transform):
                 "strategy": type(recipe.strategy).__name__,
                 "instrument_id": self._instrument,
                 "error": str(self._errors[place]) if place in self._errors else None,
-            } | ({} if place in self._errors else found[place])
-            yield Result("equity", equity_of(times, equity[place], self._grid.interval), member=member)
+            } | found[place]
+            if place not in self._errors:
+                yield Result("equity", equity_of(times, equity[place], self._grid.interval), member=member)
             yield Result("statistics", told | {"parameters": msgspec.to_builtins(parameters)}, member=member)
             rows[self._order[name]] = told | {
                 "container": name,
@@ -181,15 +183,17 @@ class PortfolioGroup(Transform):
         if any(one.wants_rows for _, one in asked):
             rows = list(bars.rows())
         for place, one in asked:
+            failure: StrategyFailed | None = None
             try:
                 targets = one.targets(bars, rows)
             except StrategyFailed as error:
-                self._take_out(place, error)
-                continue
-            for begin in range(0, len(bars), BLOCK_CELLS):
+                failure, targets = error, error.targets
+            for begin in range(0, len(targets), BLOCK_CELLS):
                 self._account(place, bars, begin, targets[None, begin : begin + BLOCK_CELLS], slots)
                 if self._gathered >= EMIT_FILLS:
                     yield from self._emit_fills()
+            if failure is not None:
+                self._take_out(place, failure)
 
     def _account(self, first: int, bars: Bars, begin: int, targets: Floats, slots: Times) -> None:
         members, length = targets.shape
@@ -229,6 +233,8 @@ class PortfolioGroup(Transform):
         found: list[dict[str, Value]] = [{}] * len(recipes)
         alike: dict[Any, list[int]] = {}
         for place, recipe in enumerate(recipes):
+            if place in self._errors:
+                continue
             alike.setdefault((recipe.start_equity, recipe.statistics), []).append(place)
         for (start_equity, settings), places in alike.items():
             figures = statistics(

@@ -201,7 +201,7 @@ def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
 def _together(values: Mapping[str, Any], per_year: float) -> dict[str, Value]:
     """What needs both the totals and the number of returns."""
     n, total = values["n_periods"], values["total_return"]
-    if not n or not total > -1.0:
+    if not n or total is None or total <= -1.0:
         return {}
     try:
         cagr = math.pow(1.0 + total, per_year / n) - 1.0

@@ -116,7 +116,14 @@ class Strategy(Recipe, frozen=True):
 
 
 class StrategyFailed(PenstockError):
-    """A strategy's own code failed, or returned what is no target; names the strategy and the bar's time."""
+    """A strategy's own code failed, or returned what is no target; names the strategy and the bar's time.
+
+    `targets` are those it gave in this batch before it failed.
+    """
+
+    def __init__(self, message: str, targets: Floats | None = None) -> None:
+        super().__init__(message)
+        self.targets: Floats = np.empty(0) if targets is None else targets
 
 
 class TargetsOf:
@@ -171,7 +178,9 @@ class TargetsOf:
                     targets[place] = _number(target)
         except Exception as error:
             when = int(bars.times("bar_end")[max(place, 0)])
-            raise self._failed(when, _told(error)) from error
+            failed = self._failed(when, _told(error))
+            failed.targets = targets[: max(place, 0)]
+            raise failed from error
         return targets
 
     def _failed(self, ts: int | None, said: str, where: str = "at the bar ending") -> StrategyFailed:
