@@ -1,0 +1,1 @@
+"""Penstock: an asyncio streaming pipeline service for market data."""

@@ -118,7 +118,7 @@ class Edge:
     """
 
     __slots__ = (
-        "_barriers", "_credit", "_dropped_rows", "_fast_sends", "_finished_rows", "_frames", "_held_bytes",
+        "_barriers", "_credit", "_dropped_rows", "_finished_rows", "_frames", "_held_bytes",
         "_held_rows", "_peak_bytes", "_peak_rows", "_sent_batches", "_sent_rows", "_waits", "account", "arrived",
         "detached", "failure", "policy", "producer_done", "source", "target",
     )  # fmt: skip
@@ -139,7 +139,7 @@ class Edge:
         self._held_rows = self._held_bytes = 0
         self._peak_rows = self._peak_bytes = 0
         self._sent_rows = self._finished_rows = self._dropped_rows = 0
-        self._sent_batches = self._fast_sends = self._waits = 0
+        self._sent_batches = self._waits = 0
         self.producer_done = False
         self.detached = False
         self.failure: BaseException | None = None
@@ -153,7 +153,7 @@ class Edge:
         if self.producer_done:
             raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")
         if isinstance(frame, Batch):
-            if not self._has_room(frame) and not self._make_room(frame):
+            if not self._put(frame) and not self._make_room(frame):
                 return False
         elif isinstance(frame, Watermark):
             if self._frames and isinstance(self._frames[-1], Watermark):
@@ -174,9 +174,8 @@ class Edge:
     async def send(self, frame: Frame) -> None:
         """Put the frame on the edge, waiting for room; cancelled while waiting, the frame is not on it."""
         if self.send_nowait(frame):
-            self._fast_sends += 1
             return
-        self._waits += 1
+        self._waits += isinstance(frame, Batch)
         while True:
             await self._credit.wait()
             if self.send_nowait(frame):
@@ -248,19 +247,23 @@ class Edge:
             peak_rows=self._peak_rows,
             peak_bytes=self._peak_bytes,
             sent_batches=self._sent_batches,
-            fast_sends=self._fast_sends,
+            fast_sends=self._sent_batches - self._waits,
             waits=self._waits,
         )
 
     # -- room --------------------------------------------------------------------------------------------------
 
-    def _has_room(self, batch: Batch) -> bool:
-        num_bytes = batch.num_bytes
-        if self._held_rows and (
-            self._held_rows + batch.num_rows > self.policy.max_rows
-            or self._held_bytes + num_bytes > self.policy.max_bytes
-        ):
+    def has_room(self, batch: Batch) -> bool:
+        """Whether the batch fits now; one larger than the bound fits when the edge holds nothing."""
+        return not self._held_rows or (
+            self._held_rows + batch.num_rows <= self.policy.max_rows
+            and self._held_bytes + batch.num_bytes <= self.policy.max_bytes
+        )
+
+    def _put(self, batch: Batch) -> bool:
+        if not self.has_room(batch):
             return False
+        num_bytes = batch.num_bytes
         self._held_rows += batch.num_rows
         self._held_bytes += num_bytes
         if self._held_rows > self._peak_rows:
@@ -285,7 +288,7 @@ class Edge:
 
     def _drop_oldest(self, batch: Batch) -> bool:
         """Drop queued batches, oldest first; what the consumer is working on cannot be dropped."""
-        while not self._has_room(batch):
+        while not self._put(batch):
             oldest = next((i for i, frame in enumerate(self._frames) if isinstance(frame, Batch)), None)
             if oldest is None:
                 return False
@@ -320,7 +323,7 @@ class Edge:
                 self._release(frame)
         self._frames = deque(kept_frames)
         lost_now = batch.num_rows - latest_of_new.num_rows
-        if not self._has_room(latest_of_new):
+        if not self._put(latest_of_new):
             return False
         self._sent_rows += lost_now
         self._dropped_rows += lost_now

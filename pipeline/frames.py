@@ -130,7 +130,14 @@ class Batch:
             times = pc.fill_null_forward(times)
         if times.type != NS_UTC:
             times = times.cast(NS_UTC)
-        return times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        stamps: np.ndarray[Any, np.dtype[np.int64]] = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        return stamps
+
+    def stamped(self, source: str, first_seq: int) -> Batch:
+        """This batch as sent by `source`; a light copy sharing the data where it already bears a stamp."""
+        batch = Batch(self._columns, None if self._columns is not None else self._rows) if self.source else self
+        batch.source, batch.first_seq = source, first_seq
+        return batch
 
     def slice(self, offset: int, length: int | None = None) -> Batch:
         """A view of some rows; shares memory with this batch."""
@@ -166,7 +173,7 @@ class Batch:
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """No row with an event time below `ts` (ns) will follow; `idle` means this input has nothing and holds nobody up."""
+    """No row with an event time below `ts` (ns) will follow; an `idle` input has nothing and holds nobody up."""
 
     ts: int | None
     idle: bool = False
@@ -216,7 +223,7 @@ def columns_from_rows(rows: Sequence[msgspec.Struct]) -> pa.RecordBatch:
 def row_schema(row_type: type[msgspec.Struct]) -> pa.Schema:
     """The Arrow schema of a struct type: its own `arrow_schema`, else by annotation."""
     declared = getattr(row_type, "arrow_schema", None)
-    if declared is not None:
+    if isinstance(declared, pa.Schema):
         return declared
     hints = get_type_hints(row_type)
     return pa.schema([(name, _arrow_type(row_type, name, hints[name])) for name in row_type.__struct_fields__])
@@ -243,7 +250,13 @@ def _row_type(schema: pa.Schema) -> type[msgspec.Struct]:
     )
 
 
-_ARROW_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.utf8(), bytes: pa.binary(), bool: pa.bool_()}
+_ARROW_TYPES: dict[type, pa.DataType] = {
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.utf8(),
+    bytes: pa.binary(),
+    bool: pa.bool_(),
+}
 
 
 def _arrow_type(row_type: type, name: str, hint: Any) -> pa.DataType:

@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -15,11 +16,11 @@ import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .data.base import DataManager
-from .frames import Batch, Result, Watermark
+from .frames import Batch, Result, Row, Watermark
 
 Output: TypeAlias = Batch | Result
 Outputs: TypeAlias = (
-    Output | None | Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | Iterable[Output] | None]
+    Output | Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | Iterable[Output] | None] | None
 )
 """What a logic's call may give back: nothing, one output, several, lazily or asynchronously."""
 
@@ -39,6 +40,9 @@ class Stage(Recipe, frozen=True):
 
     They are left out of the configuration hash.
     """
+
+    live: ClassVar[bool] = False
+    """Whether this feed follows the present: its edges are short, and lossy policies act."""
 
     def build(self, context: Context) -> Logic:
         """Make the running thing: a `Feed`, `Transform` or `Sink` that owns the state."""
@@ -83,7 +87,7 @@ class Stage(Recipe, frozen=True):
         raise NotImplementedError(f"{type(self).__name__} does not define build_group()")
 
 
-class Logic(ABC):
+class Logic(ABC):  # noqa: B024 - every method has a default; the three kinds below are abstract
     """What a stage builds. It knows no queues and no tasks.
 
     `runs_in`: "loop" for calls under about half a millisecond; "thread" for computing or blocking calls;
@@ -118,14 +122,20 @@ class Feed(Logic):
     """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
 
     @abstractmethod
-    def batches(self) -> Iterable[Batch] | AsyncIterable[Batch]:
-        """Batches until the feed ends. Each batch is at most 65,536 rows unless its recipe says otherwise."""
+    def batches(self) -> Iterable[Batch | Row | Watermark] | AsyncIterable[Batch | Row | Watermark]:
+        """Batches until the feed ends, or single `Row`s, which the container gathers into batches.
+
+        A batch should hold at most 65,536 rows. A feed may send its own `Watermark`s (such as `idle`); the
+        container sends one after each batch.
+        """
 
 
 class Transform(Logic):
     """Turns batches into batches and results. Each method may be plain or async, a generator or not."""
 
     stateless: bool = False
+    late_rows: int = 0
+    """Rows that came after their window had closed; the logic counts them, the ledger shows them."""
 
     @abstractmethod
     def on_batch(self, batch: Batch) -> Outputs:
@@ -140,12 +150,38 @@ class Transform(Logic):
         return None
 
 
+class RowTransform(Transform):
+    """Works on one row at a time: `on_row` returns a row, None to drop it, or a list of rows. Plain or async."""
+
+    @abstractmethod
+    def on_row(self, row: Any) -> Any:
+        """What becomes of one row."""
+
+    def on_batch(self, batch: Batch) -> Outputs:
+        if iscoroutinefunction(self.on_row):
+            return self._on_batch_async(batch)
+        return _gathered(list(map(self.on_row, batch.rows)))
+
+    async def _on_batch_async(self, batch: Batch) -> Batch | None:
+        return _gathered([await self.on_row(row) for row in batch.rows])
+
+
 class Sink(Transform):
     """Takes batches out of the process. It counts what became of every row it received."""
 
     committed_rows: int = 0
     rejected_rows: int = 0
     duplicate_rows: int = 0
+
+
+def _gathered(results: list[Any]) -> Batch | None:
+    rows: list[Any] = []
+    for result in results:
+        if isinstance(result, list):
+            rows.extend(result)
+        elif result is not None:
+            rows.append(result)
+    return Batch.from_rows(rows) if rows else None
 
 
 @dataclass(frozen=True)

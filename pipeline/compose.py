@@ -1,0 +1,99 @@
+"""From a configuration to a topology: declared containers become nodes, wildcards with a parameter space groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .config import Config, InputConfig
+from .edge import LIVE, MIB, REPLAY, EdgePolicy
+from .errors import ConfigError, Problem
+from .stage import Stage
+from .topology import Input, Topology, TopologyBuilder, keeping_of
+
+MAX_MEMBERS = 100_000
+"""Members one parameter space may have."""
+
+
+def compose(config: Config) -> Topology:
+    """The topology a configuration describes; raises `ConfigError` with every problem."""
+    builder = TopologyBuilder(config.locate)
+    problems: list[Problem] = []
+    for declared in config.declared:
+        stage = config.stage_of(declared)
+        inputs = [_input(entry) for entry in config.inputs_of(declared)]
+        if not _is_pattern(declared):
+            flow = config.data_flow_of(declared)
+            keep = keeping_of(flow) if config.configures_mode(declared) or flow.keep_output else "none"
+            builder.add(declared, stage, inputs, data_flow=flow, keep_output=keep)
+            continue
+        members, wrong = _members(config, declared, stage)
+        problems += wrong
+        if stage.groups:
+            builder.add(
+                group_name(declared), stage, inputs, data_flow=config.data_flow_of(declared), keep_output="none",
+                members=members, member_flow=config.data_flow_of, pattern=declared,
+            )  # fmt: skip
+        else:
+            for name, member in members.items():
+                flow = config.data_flow_of(name)
+                keep = keeping_of(flow) if config.configures_mode(name) or flow.keep_output else "none"
+                builder.add(name, member, inputs, data_flow=flow, keep_output=keep, pattern=declared)
+    if problems:
+        raise ConfigError(problems)
+    return builder.build()
+
+
+def group_name(pattern: str) -> str:
+    """What the group declared by a wildcard is called: `portfolio_*` is `portfolio`."""
+    return pattern.replace("*", "").replace("?", "").strip("_-.") or pattern
+
+
+def member_names(pattern: str, count: int) -> Iterator[str]:
+    """`portfolio_*` names `portfolio_0000`, `portfolio_0001`, ...; as many digits as the last one needs."""
+    width = max(4, len(str(max(count - 1, 0))))
+    before, _, after = pattern.partition("*")
+    return (f"{before}{i:0{width}d}{after}" for i in range(count))
+
+
+def _members(config: Config, declared: str, stage: Stage) -> tuple[dict[str, Stage], list[Problem]]:
+    """One varied recipe per combination of the parameter space; the stage as it is where there is none."""
+    space = config.parameter_space
+    count = len(space) if space else 1
+    file, line = config.locate("parameter_space")
+    if count > MAX_MEMBERS:
+        return {}, [
+            Problem("parameter_space", f"expected at most {MAX_MEMBERS:,} combinations", f"{count:,}",
+                    "shorten a list or widen a step", file, line)
+        ]  # fmt: skip
+    combinations: list[Mapping[str, Any]] = list(space) if space else [{}]
+    members: dict[str, Stage] = {}
+    wrong: list[Problem] = []
+    for name, parameters in zip(member_names(declared, count), combinations, strict=True):
+        try:
+            members[name] = stage.vary(parameters) if parameters else stage
+        except ValueError as error:
+            if len(wrong) < 5:
+                shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
+                wrong.append(Problem("parameter_space", f"{name} ({shown}): {error}", file=file, line=line))
+    return members, wrong
+
+
+def _input(entry: InputConfig) -> Input:
+    """An input with the policy its configuration declares; bounds left out are those of the run's clock."""
+    if entry.when_full == "block" and entry.bound.rows is None and entry.bound.mb is None:
+        return Input(entry.source)
+    base = REPLAY if entry.when_full == "block" else LIVE
+    return Input(
+        entry.source,
+        EdgePolicy(
+            max_rows=entry.bound.rows or base.max_rows,
+            max_bytes=int(entry.bound.mb * MIB) if entry.bound.mb is not None else base.max_bytes,
+            when_full=entry.when_full,
+            key=entry.key,
+        ),
+    )
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name

@@ -1,0 +1,337 @@
+"""A stage at work: one task that moves frames from its inbox through its logic to its outlet and its store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterator
+from typing import TypeAlias
+
+import anyio
+import msgspec
+import numpy as np
+
+from .calling import Caller
+from .clock import Clock
+from .errors import ContainerFailed, EdgeClosed
+from .frames import Barrier, Batch, End, Result, Row, Watermark
+from .inbox import Inbox
+from .keeping import Keeper
+from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
+from .stage import Feed, Output, Sink, Transform
+from .threads import Workers
+
+
+class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of one container. `received_rows = processed_rows + late_rows + in work` at every instant."""
+
+    name: str
+    kind: str
+    """feed, transform, sink or group."""
+    received_rows: int
+    processed_rows: int
+    late_rows: int
+    sent_rows: int
+    sent_batches: int
+    busy_seconds: float
+    calls_on_loop: int
+    calls_in_thread: int
+    yields: int
+    watermark: int | None
+    """Event time in nanoseconds this container has passed on."""
+    ended: bool
+
+
+class Gate:
+    """Where feeds wait: until the run begins, and while it is paused."""
+
+    def __init__(self) -> None:
+        self._open = anyio.Event()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def shut(self) -> None:
+        if self._open.is_set():
+            self._open = anyio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set()
+
+    async def wait(self) -> None:
+        while not self._open.is_set():
+            await self._open.wait()
+
+
+class _Base:
+    """What both kinds of container share: sending output, keeping results, and how a task ends."""
+
+    kind = "transform"
+
+    def __init__(self, name: str, caller: Caller, outlet: Outlet, keeper: Keeper) -> None:
+        self.name, self.caller, self.outlet, self.keeper = name, caller, outlet, keeper
+        self.received_rows = self.processed_rows = 0
+        self.ended = False
+
+    async def run(self) -> None:
+        """Work until the inputs end; raises `ContainerFailed`. However it ends, its edges are closed."""
+        try:
+            await self._work()
+            await self.keeper.complete()
+            await self.outlet.send(End())
+            self.ended = True
+        except EdgeClosed as error:
+            self.outlet.fail(error)
+            raise
+        except Exception as error:
+            failure = ContainerFailed(self.name, error)
+            self.outlet.fail(failure)
+            raise failure from error
+        finally:
+            if not self.ended:
+                self.outlet.fail(EdgeClosed(f"'{self.name}' was stopped"))
+            self._leave()
+
+    async def _work(self) -> None:
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        pass
+
+    async def _emit(self, output: Output) -> None:
+        if isinstance(output, Batch):
+            if output.num_rows:
+                batch = self.outlet.stamp(output)
+                if self.keeper.keeps_output:
+                    await self.keeper.keep_output(batch)
+                await self.outlet.send(batch)
+        elif isinstance(output, Result):
+            await self.keeper.keep(output)
+        else:
+            raise TypeError(f"expected a Batch or a Result from '{self.name}', found {type(output).__name__}")
+
+    def stats(self) -> ContainerStats:
+        return ContainerStats(
+            name=self.name,
+            kind=self.kind,
+            received_rows=self.received_rows,
+            processed_rows=self.processed_rows - self.late_rows,
+            late_rows=self.late_rows,
+            sent_rows=self.outlet.sent_rows,
+            sent_batches=self.outlet.sent_batches,
+            busy_seconds=self.caller.busy_ns / 1e9,
+            calls_on_loop=self.caller.calls_on_loop,
+            calls_in_thread=self.caller.calls_in_thread,
+            yields=self.outlet.yields,
+            watermark=self.outlet.watermark,
+            ended=self.ended,
+        )
+
+    @property
+    def late_rows(self) -> int:
+        return 0
+
+
+class TransformContainer(_Base):
+    """Runs a transform or a sink: takes a frame, calls the logic, sends what it gives back, returns the credit."""
+
+    def __init__(
+        self, name: str, logic: Transform, caller: Caller, inbox: Inbox, outlet: Outlet, keeper: Keeper
+    ) -> None:
+        super().__init__(name, caller, outlet, keeper)
+        self.logic, self.inbox = logic, inbox
+        self.kind = "sink" if isinstance(logic, Sink) else "transform"
+        self._hears_watermarks = type(logic).on_watermark is not Transform.on_watermark
+
+    @property
+    def late_rows(self) -> int:
+        return self.logic.late_rows
+
+    async def _work(self) -> None:
+        inbox, outlet, logic, caller = self.inbox, self.outlet, self.logic, self.caller
+        while True:
+            frame = inbox.receive_nowait()
+            if frame is None:
+                frame = await inbox.receive()
+            else:
+                await outlet.give_way()
+            if isinstance(frame, Batch):
+                self.received_rows += frame.num_rows
+                for output in await caller(logic.on_batch, frame):
+                    await self._emit(output)
+                self.processed_rows += frame.num_rows
+                inbox.finish(frame)
+            elif isinstance(frame, Watermark):
+                if self._hears_watermarks:
+                    for output in await caller(logic.on_watermark, frame):
+                        await self._emit(output)
+                outlet.send_watermark(frame)
+            elif isinstance(frame, Barrier):
+                await outlet.send(frame)
+            else:
+                for output in await caller(logic.on_end):
+                    await self._emit(output)
+                return
+
+    def _leave(self) -> None:
+        self.inbox.detach()
+
+
+Item: TypeAlias = Batch | Row | Watermark
+
+
+class FeedContainer(_Base):
+    """Runs a feed: pulls its batches (a plain generator in a thread, one ahead), cuts them and sends watermarks."""
+
+    kind = "feed"
+
+    def __init__(
+        self,
+        name: str,
+        logic: Feed,
+        caller: Caller,
+        outlet: Outlet,
+        keeper: Keeper,
+        *,
+        gate: Gate,
+        workers: Workers,
+        clock: Clock,
+        limit_rows: int | None = None,
+        until_ns: int | None = None,
+    ) -> None:
+        super().__init__(name, caller, outlet, keeper)
+        self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
+        self.limit_rows, self.until_ns = limit_rows, until_ns
+        self._scope = anyio.CancelScope()
+        self._stopping = self._waiting = False
+        self._newest_ns: int | None = None
+
+    def drain(self) -> None:
+        """Stop pulling: what has been pulled flows on to the end as if the feed had ended here."""
+        self._stopping = True
+        self.gate.open()
+        if self._waiting:
+            self._scope.cancel()
+
+    async def _work(self) -> None:
+        await self.gate.wait()
+        source = self.logic.batches()
+        gatherer = Gatherer(self.outlet)
+        lock = anyio.Lock()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._close_lingering, gatherer, lock)
+            if isinstance(source, AsyncIterable):
+                await self._pull_async(source, gatherer, lock)
+            else:
+                await self._pull_in_thread(iter(source))
+            tasks.cancel_scope.cancel()
+        await self._send_gathered(gatherer)
+
+    async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer, lock: anyio.Lock) -> None:
+        iterator = source.__aiter__()
+        try:
+            with self._scope:
+                while not self._stopping:
+                    self._waiting = True
+                    item: Item | None = await anext(iterator, None)  # type: ignore[arg-type]
+                    self._waiting = False
+                    if item is None:
+                        return
+                    if isinstance(item, Batch | Watermark):
+                        async with lock:
+                            done = await self._send_gathered(gatherer) or await self._take(item)
+                    elif gatherer.add(item):
+                        async with lock:
+                            done = await self._send_gathered(gatherer)
+                    else:
+                        continue
+                    if done:
+                        return
+                    if not self.gate.is_open:
+                        await self.gate.wait()
+        finally:
+            if hasattr(iterator, "aclose"):
+                with anyio.CancelScope(shield=True):
+                    await iterator.aclose()
+
+    async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
+        ahead = self.workers.submit(_pull, iterator)
+        try:
+            while not self._stopping:
+                with anyio.CancelScope(shield=True):
+                    item = await ahead
+                if item is None:
+                    return
+                ahead = self.workers.submit(_pull, iterator)
+                if await self._take(item):
+                    return
+                if not self.gate.is_open:
+                    await self.gate.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await ahead
+                finally:
+                    if hasattr(iterator, "close"):
+                        await self.workers.run(iterator.close)
+
+    async def _close_lingering(self, gatherer: Gatherer, lock: anyio.Lock) -> None:
+        """Close a batch of single rows that has waited its five milliseconds."""
+        while True:
+            await gatherer.opened.wait()
+            number = gatherer.closed_batches
+            await anyio.sleep(LINGER_SECONDS)
+            if gatherer.closed_batches == number:
+                async with lock:
+                    await self._send_gathered(gatherer)
+
+    async def _send_gathered(self, gatherer: Gatherer) -> bool:
+        batch = gatherer.close()
+        return batch is not None and await self._take(batch)
+
+    async def _take(self, item: Batch | Watermark) -> bool:
+        """Send one batch and the watermark after it; True when a declared limit has been reached."""
+        if isinstance(item, Watermark):
+            self.outlet.send_watermark(item)
+            return False
+        batch, done = self._cut(item)
+        if batch.num_rows:
+            self.received_rows += batch.num_rows
+            self.processed_rows += batch.num_rows
+            await self._emit(batch)
+            newest = batch.max_ts
+            if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
+                self._newest_ns = newest
+                self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+        return done
+
+    def _cut(self, batch: Batch) -> tuple[Batch, bool]:
+        """The part of the batch before `until` and within `limit`, and whether that was the last of it."""
+        done = False
+        if self.until_ns is not None and batch.max_ts is not None and batch.max_ts >= self.until_ns:
+            times = batch.times()
+            assert times is not None and batch.min_ts is not None
+            done = batch.min_ts - self.logic.lateness_ns >= self.until_ns or self.logic.lateness_ns == 0
+            batch = Batch(batch.columns.take(np.flatnonzero(times < self.until_ns)))
+        if self.limit_rows is not None and batch.num_rows >= self.limit_rows - self.outlet.sent_rows:
+            batch = batch.slice(0, self.limit_rows - self.outlet.sent_rows)
+            done = True
+        return batch, done
+
+
+def _pull(iterator: Iterator[Item]) -> Batch | Watermark | None:
+    """The next batch of a plain generator, in a thread; single rows are gathered into one."""
+    for item in iterator:
+        if isinstance(item, Batch | Watermark):
+            return item
+        rows = [item]
+        limit = row_limit(item)
+        while len(rows) < limit:
+            following = next(iterator, None)
+            if following is None:
+                break
+            rows.append(following)  # type: ignore[arg-type]
+        return Batch.from_rows(rows)
+    return None
+
+
+Container: TypeAlias = FeedContainer | TransformContainer

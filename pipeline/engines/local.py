@@ -1,0 +1,247 @@
+"""One event loop plus worker threads: builds the containers of a topology and runs them to their end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from ..calling import Caller
+from ..clock import Clock, SystemClock
+from ..container import Container, FeedContainer, Gate, TransformContainer
+from ..data import DataManager, MemberStores, build_manager
+from ..edge import Edge, EdgePolicy, EdgesAccount
+from ..errors import ContainerFailed, EdgeClosed, PenstockError
+from ..inbox import Inbox
+from ..keeping import Keeper
+from ..lag import LagProbe
+from ..outlet import Outlet
+from ..phases import ContainerOutcome, PhaseOutcome
+from ..stage import Context, Feed, Logic, Sink, Transform
+from ..storage.names import file_name
+from ..storage.workspace import Workspace
+from ..threads import Workers
+from ..topology import Node, Topology
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where feeds stop early."""
+
+    rows: int | None = None
+    until_ns: int | None = None
+
+
+class LocalEngine:
+    """Runs one topology once. Everything it starts has ended when `run` returns or raises."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        seed: int = 0,
+        limits: Limits = Limits(),
+        on_ready: Callable[[LocalEngine], None] = lambda engine: None,
+    ) -> None:
+        self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
+        self.clock: Clock = clock or SystemClock()
+        self.gate = Gate()
+        self.account = EdgesAccount()
+        self.edges: list[Edge] = []
+        self.containers: dict[str, Container] = {}
+        self.workspace = Workspace(folder)
+        self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
+        self.interrupted = False
+        self.lag = LagProbe()
+        self.leftovers: dict[tuple[str, Any], Any] = {}
+        self._on_ready = on_ready
+        self._logics: dict[str, Logic] = {}
+
+    async def run(self) -> PhaseOutcome:
+        """Build, warm, run and close. Raises the `ContainerFailed` of what failed, or a group of several."""
+        try:
+            try:
+                await self._build()
+                self._on_ready(self)
+                await self._run_containers()
+                return self._outcome()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._close()
+        except BaseExceptionGroup as group:
+            failures = list(_failures(group))
+            if failures:
+                raise (
+                    failures[0] if len(failures) == 1 else ExceptionGroup("several containers failed", failures)
+                ) from None
+            raise
+
+    # -- while it runs -----------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Feeds stop where they are; what they have sent flows on to the end."""
+        self.interrupted = True
+        for container in self.containers.values():
+            if isinstance(container, FeedContainer):
+                container.drain()
+
+    def attach(self, name: str, policy: EdgePolicy) -> Edge:
+        """A further edge from a running container, for somebody outside who reads its output."""
+        edge = Edge(name, "subscriber", policy, self.account)
+        container = self.containers[name]
+        if container.ended:
+            edge.detach()
+        else:
+            container.outlet.edges.append(edge)
+        return edge
+
+    def keeper_of(self, name: str) -> Keeper | None:
+        """The keeper of a container, or of the group `name` is a member of."""
+        node = self.topology.owner_of(name)
+        container = self.containers.get(node.name) if node is not None else None
+        return container.keeper if container is not None else None
+
+    # -- building ----------------------------------------------------------------------------------------------
+
+    async def _build(self) -> None:
+        outlets = {node.name: Outlet(node.name) for node in self.topology.nodes}
+        for node in self.topology.nodes:
+            keeper = self._keeper(node)
+            logic = await self._logic(node, keeper)
+            self._logics[node.name] = logic
+            caller = Caller(node.name, logic, self.workers)
+            edges = []
+            for entry in node.inputs:
+                policy = self.topology.edge_policy(node, entry)
+                edge = Edge(entry.source, node.name, policy, self.account)
+                outlets[entry.source].edges.append(edge)
+                edges.append(edge)
+            self.edges.extend(edges)
+            if isinstance(logic, Feed):
+                if edges:
+                    raise ContainerFailed(node.name, PenstockError("a feed takes no inputs; remove `inputs`"))
+                self.containers[node.name] = FeedContainer(
+                    node.name, logic, caller, outlets[node.name], keeper, gate=self.gate, workers=self.workers,
+                    clock=self.clock, limit_rows=self.limits.rows, until_ns=self.limits.until_ns,
+                )  # fmt: skip
+            elif isinstance(logic, Transform):
+                if not edges:
+                    raise ContainerFailed(node.name, PenstockError("expected `inputs`: only a feed has none"))
+                container = TransformContainer(node.name, logic, caller, Inbox(edges), outlets[node.name], keeper)
+                if node.members:
+                    container.kind = "group"
+                self.containers[node.name] = container
+            else:
+                raise ContainerFailed(
+                    node.name,
+                    TypeError(f"expected build() to make a Feed, Transform or Sink, found {type(logic).__name__}"),
+                )
+
+    def _keeper(self, node: Node) -> Keeper:
+        store: DataManager | MemberStores
+        if node.members:
+            flow_of = node.member_flow or (lambda member: node.data_flow)
+            store = MemberStores(node.name, flow_of, self.workspace, clock=self.clock)
+        else:
+            store = build_manager(node.name, node.data_flow, self.workspace, clock=self.clock)
+        folder = self.folder / "containers" / file_name(node.name)
+        return Keeper(node.name, store, node.data_flow, self.workspace, folder, node.keep_output)
+
+    async def _logic(self, node: Node, keeper: Keeper) -> Logic:
+        """Built and warmed in a thread: importing and compiling kernels takes its time."""
+        context = Context(
+            name=node.name,
+            store=keeper.store if isinstance(keeper.store, DataManager) else None,
+            clock=self.clock,
+            folder=self.folder,
+            seed=self.seed,
+        )
+
+        def build() -> Logic:
+            logic = node.stage.build_group(node.members, context) if node.members else node.stage.build(context)
+            if isinstance(logic, Logic):
+                logic.warm()
+            return logic
+
+        try:
+            return await self.workers.run(build)
+        except Exception as error:
+            raise ContainerFailed(node.name, error) from error
+
+    # -- running and closing -----------------------------------------------------------------------------------
+
+    async def _run_containers(self) -> None:
+        async with anyio.create_task_group() as probing:
+            probing.start_soon(self.lag.run)
+            async with anyio.create_task_group() as tasks:
+                for container in self.containers.values():
+                    tasks.start_soon(container.run, name=f"penstock:{container.name}")
+            probing.cancel_scope.cancel()
+
+    async def _close(self) -> None:
+        """Release everything, each step though the one before it failed."""
+        errors: list[BaseException] = []
+        for container in self.containers.values():
+            for edge in container.outlet.edges:
+                edge.fail(EdgeClosed("the run has ended"))
+        steps = [(self.workers.run, (logic.close,)) for logic in self._logics.values() if _overrides_close(logic)]
+        closing: list[Any] = [lambda step=step, args=args: step(*args) for step, args in steps]
+        closing += [container.keeper.close for container in self.containers.values()]
+        closing += [self.workspace.close, self.workers.close]
+        for container in self.containers.values():
+            self.leftovers.update(container.keeper.leftovers)
+        for close in closing:
+            try:
+                await close()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("closing a run failed", [error for error in errors if isinstance(error, Exception)])
+
+    def _outcome(self) -> PhaseOutcome:
+        return PhaseOutcome(
+            containers={name: self._container_outcome(name, container) for name, container in self.containers.items()},
+            edges=[edge.stats() for edge in self.edges],
+            interrupted=self.interrupted,
+            measured={
+                "edges_peak_bytes": self.account.peak_bytes,
+                "loop_lag_p50_ms": self.lag.percentile_ms(50),
+                "loop_lag_p99_ms": self.lag.percentile_ms(99),
+                "loop_lag_max_ms": self.lag.max_ns / 1e6,
+            },
+        )
+
+    def _container_outcome(self, name: str, container: Container) -> ContainerOutcome:
+        logic, keeper = container.logic, container.keeper
+        sink = logic if isinstance(logic, Sink) else None
+        return ContainerOutcome(
+            stats=container.stats(),
+            mode=keeper.policy.mode,
+            store=keeper.store.stats(),
+            kept=keeper.kept,
+            kept_output=keeper.kept_output,
+            members=keeper.member_stats(),
+            metrics=logic.metrics(),
+            report=logic.report(),
+            committed_rows=sink.committed_rows if sink else None,
+            rejected_rows=sink.rejected_rows if sink else 0,
+            duplicate_rows=sink.duplicate_rows if sink else 0,
+        )
+
+
+def _overrides_close(logic: Logic) -> bool:
+    return type(logic).close is not Logic.close
+
+
+def _failures(group: BaseExceptionGroup[BaseException]) -> Iterator[Exception]:
+    """What went wrong at its root: errors that only say that a neighbour failed are left out."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _failures(error)
+        elif isinstance(error, Exception) and not isinstance(error, EdgeClosed):
+            yield error

@@ -1,0 +1,132 @@
+"""A run's folder: `<output>/<name>/<fingerprint>/<phase>/`, its lock, and how files appear in it whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import StorageFailed
+from .summary import PhaseSummary
+
+SUMMARY, RUN, CONTAINERS = "summary.json", "run.json", "containers.parquet"
+
+
+class RunFolder:
+    """The folder of one run, held by one process at a time. All methods block: call them in a thread."""
+
+    def __init__(self, output: Path, name: str, fingerprint: str) -> None:
+        self.path = output / name / fingerprint
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Create the folder and take its lock; raises `StorageFailed` naming the process that holds it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StorageFailed(
+                f"cannot write to {self.path}: {error.strerror}; choose another with --output"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StorageFailed(
+                f"{self.path} is in use by process {owner}; wait for it, or choose another --output"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def phase(self, name: str) -> Path:
+        return self.path / name
+
+    def begin_phase(self, name: str) -> Path:
+        """An empty folder for a phase; what an earlier try left is removed, its summary first."""
+        path = self.phase(name)
+        (path / SUMMARY).unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        return path
+
+    def completed(self, name: str) -> PhaseSummary | None:
+        """The summary of a phase that has completed, None where it has not."""
+        summary = read_summary(self.phase(name))
+        return summary if summary is not None and summary.status == "complete" else None
+
+    def publish(self, phase: str, summary: PhaseSummary, record: dict[str, Any], containers: pa.Table) -> None:
+        """Write the phase's three files, the summary last: once it is there, the phase is."""
+        path = self.phase(phase)
+        with _whole(path / CONTAINERS) as file:
+            pq.write_table(containers, file)
+        self.write_record(phase, record)
+        with _whole(path / SUMMARY) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        self._point_latest()
+
+    def write_record(self, phase: str, record: dict[str, Any]) -> None:
+        with _whole(self.phase(phase) / RUN) as file:
+            file.write(msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2) + b"\n")
+
+    def _point_latest(self) -> None:
+        link = self.path.parent / "latest"
+        fresh = self.path.parent / f".latest-{os.getpid()}"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(self.path.name)
+        fresh.replace(link)
+
+
+class _whole:
+    """A file that appears complete or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Any:
+        self._file = self.temporary.open("wb")
+        return self._file
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if kind is not None:
+            self.temporary.unlink(missing_ok=True)
+            return
+        self.temporary.replace(self.path)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_summary(phase: Path) -> PhaseSummary | None:
+    """The summary in a phase's folder, None where there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode((phase / SUMMARY).read_bytes(), type=PhaseSummary)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def read_record(phase: Path) -> dict[str, Any]:
+    """The run record in a phase's folder, empty where there is none."""
+    try:
+        record = msgspec.json.decode((phase / RUN).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,109 @@
+"""What makes two runs the same: hashes of configuration, code and data, and the fingerprint that names a folder."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import xxhash
+
+from .hashing import hash_files, hash_plain
+from .stage import Recipe, Stage
+from .topology import Topology
+
+
+def code_version() -> str:
+    """The installed version of Penstock."""
+    try:
+        return version("penstock")
+    except PackageNotFoundError:
+        return "0"
+
+
+def result_identity(topology: Topology, extra: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes that belong in a summary: of configuration, code and data. Blocking: reads every input file.
+
+    The configuration hash covers what can change the result: the graph, the stages' fields without their `tuning`
+    ones, the members' parameters, and `extra` (seed, limits). Data-flow policies and paths do not count.
+    """
+    graph = [
+        {
+            "name": node.name,
+            "stage": describe(node.stage, for_result=True),
+            "inputs": [entry.source for entry in node.inputs],
+            "members": {name: describe(member, for_result=True) for name, member in node.members.items()},
+        }
+        for node in topology.nodes
+    ]
+    return {
+        "configuration": hash_plain({"graph": graph, **extra}),
+        "code": hash_code(topology),
+        "data": hash_files([path for node in topology.feeds for path in node.stage.input_files()]),
+    }
+
+
+def fingerprint(topology: Topology, configuration: Any, extra: Mapping[str, Any]) -> str:
+    """Twelve hex digits that name a run's folder. Blocking: asks size and time of every input file."""
+    inputs = []
+    for node in topology.feeds:
+        for path in node.stage.input_files():
+            status = path.stat()
+            inputs.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
+    stages = [
+        [node.name, describe(node.stage), {name: describe(member) for name, member in node.members.items()}]
+        for node in topology.nodes
+    ]
+    return hash_plain([configuration, stages, inputs, hash_code(topology), dict(extra)])[:12]
+
+
+def describe(recipe: Recipe, *, for_result: bool = False) -> dict[str, Any]:
+    """A recipe as plain data, nested recipes with their class; without tuning fields when it is `for_result`."""
+    hidden = recipe.tuning if for_result and isinstance(recipe, Stage) else frozenset()
+    fields = {
+        name: _plain(getattr(recipe, name), for_result) for name in recipe.__struct_fields__ if name not in hidden
+    }
+    return {"type": f"{type(recipe).__name__}", **fields}
+
+
+def _plain(value: Any, for_result: bool) -> Any:
+    if isinstance(value, Recipe):
+        return describe(value, for_result=for_result)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, for_result) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, for_result) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(item) for item in value)
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name), for_result) for name in value.__struct_fields__}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return repr(value)
+
+
+def hash_code(topology: Topology) -> str:
+    """Hash of the version and of the source files that define the recipes of a topology, by module, without paths."""
+    total = xxhash.xxh3_128(code_version().encode())
+    sources: dict[str, Path] = {}
+    for node in topology.nodes:
+        for recipe in (node.stage, *node.members.values()):
+            for found in _recipes(recipe):
+                source = inspect.getsourcefile(type(found)) if type(found).__module__ != "__main__" else None
+                if source is not None:
+                    sources[type(found).__qualname__] = Path(source)
+    for name in sorted(sources):
+        total.update(name.encode() + b"\0" + sources[name].read_bytes())
+    return total.hexdigest()
+
+
+def _recipes(recipe: Recipe) -> Iterator[Recipe]:
+    yield recipe
+    for name in recipe.__struct_fields__:
+        value = getattr(recipe, name)
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, Recipe):
+                yield from _recipes(item)

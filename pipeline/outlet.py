@@ -1,0 +1,105 @@
+"""Where a container's output leaves: stamped, counted, and sent to every edge."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+
+from .edge import Bell, Edge
+from .frames import Batch, Frame, Row, Watermark, row_bytes
+
+YIELD_NS = 1_000_000
+"""A container that never had to wait gives way to the others after this long."""
+LINGER_SECONDS = 0.005
+"""How long a row may wait for others before its batch is closed."""
+GATHER_ROWS = 512
+GATHER_BYTES = 256 * 1024
+
+
+class Outlet:
+    """The producer's end of all edges of one container."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.edges: list[Edge] = []
+        self.sent_rows = 0
+        self.sent_batches = 0
+        self.watermark: int | None = None
+        self.yields = 0
+        self._since_ns = perf_counter_ns()
+
+    def stamp(self, batch: Batch) -> Batch:
+        """The batch as this container's own, its rows counted."""
+        batch = batch.stamped(self.name, self.sent_rows)
+        self.sent_rows += batch.num_rows
+        self.sent_batches += 1
+        return batch
+
+    async def send(self, frame: Frame) -> None:
+        """Send to every edge, waiting for each that is full; gives way when it has run for a millisecond."""
+        waited = False
+        for edge in self.edges:
+            if not edge.send_nowait(frame):
+                await edge.send(frame)
+                waited = True
+        if waited:
+            self._since_ns = perf_counter_ns()
+        else:
+            await self.give_way()
+
+    def send_watermark(self, watermark: Watermark) -> None:
+        """Watermarks never wait: a newer one replaces one that has not been read."""
+        if watermark.ts is not None:
+            self.watermark = watermark.ts
+        for edge in self.edges:
+            edge.send_nowait(watermark)
+
+    async def give_way(self) -> None:
+        now = perf_counter_ns()
+        if now - self._since_ns > YIELD_NS:
+            self.yields += 1
+            await asyncio.sleep(0)
+            self._since_ns = perf_counter_ns()
+
+    def fail(self, error: BaseException) -> None:
+        for edge in self.edges:
+            edge.fail(error)
+
+
+class Gatherer:
+    """Makes batches of single rows: full at 512 rows or 256 KiB, or at once when a consumer waits for one."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.outlet = outlet
+        self.opened = Bell()
+        """Rings when a batch is opened; whoever waits closes it when it has lingered."""
+        self.closed_batches = 0
+        self._rows: list[Row] = []
+        self._limit = GATHER_ROWS
+
+    def add(self, row: Row) -> bool:
+        """Take one row; True when the batch should be closed now."""
+        rows = self._rows
+        if not rows:
+            self._limit = row_limit(row)
+            self.opened.ring()
+        rows.append(row)
+        if len(rows) >= self._limit:
+            return True
+        for edge in self.outlet.edges:
+            if edge.arrived.waiting and edge.is_empty:
+                return True
+        return False
+
+    def close(self) -> Batch | None:
+        """The open batch, if there is one."""
+        if not self._rows:
+            return None
+        rows, self._rows = self._rows, []
+        self.closed_batches += 1
+        return Batch.from_rows(rows)
+
+
+def row_limit(row: Row) -> int:
+    """Rows of this size that make a full batch."""
+    return max(1, min(GATHER_ROWS, GATHER_BYTES // row_bytes(row)))

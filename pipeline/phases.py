@@ -1,0 +1,83 @@
+"""What the sequencer decides, without awaiting anything: the order of phases, and whether the books balance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from .container import ContainerStats
+from .data import DataStats
+from .edge import EdgeStats
+from .errors import PhaseFailed
+from .keeping import KeptKey
+
+
+@dataclass(frozen=True)
+class ContainerOutcome:
+    """What one container left: counts, the keys it keeps, its figures."""
+
+    stats: ContainerStats
+    mode: str
+    store: DataStats
+    kept: Sequence[KeptKey] = ()
+    kept_output: KeptKey | None = None
+    members: Mapping[str, DataStats] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    report: pa.Table | None = None
+    committed_rows: int | None = None
+    """Sinks only: what became of the rows they received."""
+    rejected_rows: int = 0
+    duplicate_rows: int = 0
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """What a topology left when every container had ended."""
+
+    containers: Mapping[str, ContainerOutcome]
+    edges: Sequence[EdgeStats]
+    interrupted: bool = False
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_needs(name: str, needs: Sequence[str], done: Mapping[str, object]) -> None:
+    """Raise `PhaseFailed` when a phase needs one that has not completed."""
+    for needed in needs:
+        if needed not in done:
+            raise PhaseFailed(
+                name, {}, f"it needs phase '{needed}', which has not completed; completed: {', '.join(done) or 'none'}"
+            )
+
+
+def check_ledger(outcome: PhaseOutcome) -> list[str]:
+    """Every sentence about rows that do not add up; empty when each row is accounted for."""
+    wrong = []
+    for edge in outcome.edges:
+        if edge.sent_rows != edge.received_rows + edge.dropped_rows + edge.in_flight_rows:
+            wrong.append(
+                f"edge {edge.source} -> {edge.target}: sent {edge.sent_rows}, but received {edge.received_rows} "
+                f"+ dropped {edge.dropped_rows} + in flight {edge.in_flight_rows}"
+            )
+        if edge.in_flight_rows:
+            wrong.append(f"edge {edge.source} -> {edge.target}: {edge.in_flight_rows} rows are still in flight")
+    for name, container in outcome.containers.items():
+        stats = container.stats
+        if stats.received_rows != stats.processed_rows + stats.late_rows:
+            wrong.append(
+                f"container {name}: received {stats.received_rows}, but processed {stats.processed_rows} "
+                f"+ late {stats.late_rows}"
+            )
+        arrived = sum(edge.received_rows for edge in outcome.edges if edge.target == name)
+        if stats.kind != "feed" and arrived != stats.received_rows:
+            wrong.append(f"container {name}: its edges delivered {arrived} rows, it received {stats.received_rows}")
+        if container.committed_rows is not None:
+            told = container.committed_rows + container.rejected_rows + container.duplicate_rows
+            if told != stats.received_rows:
+                wrong.append(
+                    f"sink {name}: received {stats.received_rows}, but committed {container.committed_rows} "
+                    f"+ rejected {container.rejected_rows} + duplicates {container.duplicate_rows}"
+                )
+    return wrong

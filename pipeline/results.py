@@ -1,0 +1,90 @@
+"""Reads what a run has left in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from .errors import InputError
+from .folder import read_record, read_summary
+from .summary import PhaseSummary
+
+
+class PhaseResults:
+    """The results of one phase: `results["portfolio_0042"]["equity"]` is a table. All methods block."""
+
+    def __init__(self, folder: Path, summary: PhaseSummary) -> None:
+        self.folder, self.summary = folder, summary
+
+    def __getitem__(self, container: str) -> ContainerResults:
+        """Results of a container, of a whole group, or of a member of a group; KeyError when there is none."""
+        files = self._files(container)
+        if files is not None:
+            return ContainerResults(container, files)
+        for name, result in self.summary.container_results.items():
+            if result.members and container.startswith(name):
+                files = self._files(name) or {}
+                member = ContainerResults(container, files, member=container)
+                if any(member.has_rows(key) for key in files):
+                    return member
+        raise KeyError(f"no container is called '{container}'; there are {', '.join(self.summary.container_results)}")
+
+    def _files(self, name: str) -> dict[str, Path] | None:
+        result = self.summary.container_results.get(name)
+        if result is None:
+            return None
+        files = {key: self.folder / kept.path for key, kept in result.keys.items() if kept.path is not None}
+        output = read_record(self.folder).get("containers", {}).get(name, {}).get("kept_output")
+        if output and output["path"]:
+            files[output["key"]] = self.folder / output["path"]
+        return files
+
+
+class ContainerResults(Mapping[str, pa.Table]):
+    """Key -> table of one container; a member of a group sees its own rows."""
+
+    def __init__(self, name: str, files: Mapping[str, Path], member: str | None = None) -> None:
+        self.name, self.files, self.member = name, files, member
+
+    def __getitem__(self, key: str) -> pa.Table:
+        if key not in self.files:
+            raise KeyError(f"'{self.name}' has persisted no '{key}'; it has {', '.join(self.files) or 'nothing'}")
+        if self.member is None:
+            return pq.read_table(self.files[key])
+        table = pq.read_table(self.files[key], filters=pc.field("container") == self.member)
+        return table.drop_columns(["container"])
+
+    def has_rows(self, key: str) -> bool:
+        return bool(self[key].num_rows)
+
+    def __iter__(self) -> Any:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
+    """The results in a run's folder, a phase's folder, or `<output>/<name>` (its latest run).
+
+    Without `phase` the only one there is, or the last by name of folder time. Raises `InputError`.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise InputError(f"there is no folder {root}")
+    for base in (root, root / "latest"):
+        summary = read_summary(base)
+        if summary is not None:
+            return PhaseResults(base, summary)
+        phases = sorted(base.glob(f"{phase or '*'}/summary.json"), key=lambda found: found.stat().st_mtime_ns)
+        if phases:
+            folder = phases[-1].parent
+            summary = read_summary(folder)
+            if summary is not None:
+                return PhaseResults(folder, summary)
+    raise InputError(f"{root} holds no phase summary; expected a run's folder such as results/<name>/latest")

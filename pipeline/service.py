@@ -1,0 +1,391 @@
+"""The embedded API: a `Pipeline` is a recipe, a `Run` is running in the caller's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import msgspec
+
+from .clock import Clock, SystemClock
+from .compose import compose
+from .config import Config, load_config
+from .container import ContainerStats
+from .data import DataManager, DataStats, MemberStores
+from .data.base import Key
+from .edge import Edge, EdgePolicy, EdgeStats
+from .engines.local import Limits, LocalEngine
+from .errors import EdgeClosed, InputError, Interrupted, PenstockError
+from .frames import Batch, End
+from .registry import Registry
+from .results import PhaseResults
+from .sequencer import PhasePlan, RunPlan, Sequencer
+from .summary import PhaseSummary
+from .threads import Workers
+from .topology import Topology
+
+
+class Pipeline:
+    """What to run: built once, started as often as wanted. Building reads files and blocks; starting does not."""
+
+    def __init__(self, plan: RunPlan, clock: Clock | None = None) -> None:
+        self.plan = plan
+        self.clock: Clock = clock or SystemClock()
+
+    @classmethod
+    def from_yaml(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        *,
+        data: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        output: str | Path | None = None,
+        limit: int | None = None,
+        until: str | None = None,
+        registry: Registry | None = None,
+    ) -> Self:
+        """A pipeline from a YAML file, YAML text or a mapping in the same words; raises `ConfigError`.
+
+        `data` is a path for the feed (`--data`), `overrides` are `a.b=c` (`--set`), `limit` rows per feed and
+        `until` an ISO time at which feeds end.
+        """
+        extra = [f"limit={limit}"] if limit is not None else []
+        extra += [f"until={until}"] if until is not None else []
+        config = load_config(
+            source,
+            registry=registry or Registry.installed(),
+            overrides=[*overrides, *extra],
+            data=None if data is None else str(data),
+        )
+        return cls.from_config(config, output=output)
+
+    @classmethod
+    def from_config(cls, config: Config, *, output: str | Path | None = None) -> Self:
+        topology = compose(config)
+        phases = [PhasePlan(phase.name, topology, tuple(phase.needs)) for phase in config.phases]
+        return cls(
+            RunPlan(
+                name=config.name,
+                phases=phases,
+                output=Path(output if output is not None else config.output),
+                configuration=config.to_mapping(),
+                seed=config.seed,
+                limits=Limits(config.limit, None if config.until is None else nanoseconds(config.until)),
+            )
+        )
+
+    @classmethod
+    def from_topology(
+        cls,
+        topology: Topology,
+        *,
+        name: str = "run",
+        output: str | Path = "results",
+        seed: int = 0,
+        limit: int | None = None,
+        until: str | None = None,
+        clock: Clock | None = None,
+    ) -> Self:
+        """A pipeline of one phase from a topology built in Python."""
+        limits = Limits(limit, None if until is None else nanoseconds(until))
+        plan = RunPlan(name=name, phases=[PhasePlan("run", topology)], output=Path(output), seed=seed, limits=limits)
+        return cls(plan, clock)
+
+    @property
+    def topology(self) -> Topology:
+        return self.plan.phases[0].topology
+
+    def start(self, *, force: bool = True) -> Run:
+        """A run, to be entered with `async with`. Without `force`, phases found complete are not run again."""
+        return Run(self, force=force)
+
+    async def run(self) -> PhaseSummary:
+        """Run to the end and return the last phase's summary."""
+        async with self.start() as run:
+            return await run.finished()
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of a run."""
+
+    phase: str | None
+    state: str
+    """waiting, running, paused, draining or ended."""
+    containers: Sequence[ContainerStats] = ()
+    stores: Mapping[str, DataStats] = {}
+    edges: Sequence[EdgeStats] = ()
+
+
+class Run:
+    """A pipeline at work. One supervisor task owns every other task; entering and leaving only signal it.
+
+    It may be entered and left in different tasks of one loop. After it, no task, thread or descriptor is left.
+    Leaving the block before `finished()` has returned stops the run at once, without a summary.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, force: bool = True) -> None:
+        self.pipeline = pipeline
+        self._force = force
+        self._scope = anyio.CancelScope()
+        self._ready = asyncio.Event()
+        self._done = asyncio.Event()
+        self._begun = self._paused = self._draining = False
+        self._error: BaseException | None = None
+        self._engine: LocalEngine | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._subscriptions: list[Subscription] = []
+        self._sequencer = Sequencer(pipeline.plan, pipeline.clock, force=force, on_engine=self._engine_is_ready)
+
+    async def __aenter__(self) -> Self:
+        if self._supervisor is not None:
+            raise PenstockError("a run is entered once; call pipeline.start() again for another")
+        self._supervisor = asyncio.create_task(self._supervise(), name="penstock:supervisor")
+        try:
+            await self._ready.wait()
+        except BaseException:
+            await self.abort()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.abort()
+
+    # -- control -----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Let the feeds start. The first iteration of a subscription and `finished()` do it too."""
+        self._begun = True
+        if self._engine is not None and not self._paused:
+            self._engine.gate.open()
+
+    def pause(self) -> None:
+        """Feeds stop giving after the batch they are at; what is under way flows on."""
+        self._paused = True
+        if self._engine is not None:
+            self._engine.gate.shut()
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._begun:
+            self.begin()
+
+    def drain(self) -> None:
+        """Stop the feeds; what they have given flows on and is persisted. `finished()` raises `Interrupted`."""
+        if not self._done.is_set():
+            self._draining = True
+            self._sequencer.drain()
+
+    async def abort(self) -> None:
+        """Stop everything now and return when nothing is left of the run. Idempotent."""
+        for subscription in self._subscriptions:
+            subscription.detach()
+        if self._supervisor is None:
+            return
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._supervisor])
+
+    async def finished(self) -> PhaseSummary:
+        """Begin, await every container and its data, and return the last phase's summary.
+
+        Raises `PhaseFailed` when a container failed, `Interrupted` when the run was drained or aborted.
+        """
+        self.begin()
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        if self._draining:
+            raise Interrupted(f"the run was stopped before its feeds ended; what was processed is in {self.folder}")
+        return self.summary
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    @property
+    def summary(self) -> PhaseSummary:
+        """The last phase's summary; raises `Interrupted` when there is none."""
+        if not self._sequencer.summaries:
+            raise Interrupted("the run has published no summary")
+        return list(self._sequencer.summaries.values())[-1]
+
+    @property
+    def summaries(self) -> Mapping[str, PhaseSummary]:
+        return dict(self._sequencer.summaries)
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Phases found complete and not run again."""
+        return tuple(self._sequencer.skipped)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, None before it is known."""
+        return self._sequencer.folder.path if self._sequencer.folder is not None else None
+
+    def status(self) -> RunStatus:
+        """A snapshot for a progress line or a health check."""
+        engine = self._engine
+        state = "running" if self._begun else "waiting"
+        if self._paused:
+            state = "paused"
+        if self._draining:
+            state = "draining"
+        if self._done.is_set():
+            state = "ended"
+        if engine is None:
+            return RunStatus(phase=None, state=state)
+        return RunStatus(
+            phase=engine.folder.name,
+            state=state,
+            containers=[container.stats() for container in engine.containers.values()],
+            stores={name: container.keeper.store.stats() for name, container in engine.containers.items()},
+            edges=[edge.stats() for edge in engine.edges],
+        )
+
+    def subscribe(self, name: str, *, policy: EdgePolicy | None = None) -> Subscription:
+        """Read a container's output from outside: `async with run.subscribe("features") as batches: ...`.
+
+        A slow reader holds the container up unless `policy` declares a lossy edge. Raises KeyError.
+        """
+        if name not in self.pipeline.topology:
+            names = ", ".join(node.name for node in self.pipeline.topology.nodes)
+            raise KeyError(f"no container is called '{name}'; there are {names}")
+        subscription = Subscription(self, name, policy or EdgePolicy())
+        self._subscriptions.append(subscription)
+        if self._engine is not None:
+            subscription.attach(self._engine)
+        return subscription
+
+    async def retrieve(self, container: str, key: Key) -> Any:
+        """A value of a container or member: from its data manager while it runs, from what it left afterwards."""
+        keeper = self._engine.keeper_of(container) if self._engine is not None else None
+        if keeper is not None:
+            if isinstance(keeper.store, MemberStores):
+                return await keeper.store.retrieve(container, key)
+            assert isinstance(keeper.store, DataManager)
+            return await keeper.store.retrieve(key)
+        if (container, key) in self._sequencer.leftovers:
+            return self._sequencer.leftovers[container, key]
+        if not self._sequencer.summaries or self.folder is None:
+            raise KeyError(f"'{container}' holds no {key!r}: the run left no summary")
+        phase = list(self._sequencer.summaries)[-1]
+        results = PhaseResults(self.folder / phase, self.summary)
+        text = key if isinstance(key, str) else key.hex()
+        workers = Workers(1)
+        try:
+            return await workers.run(lambda: results[container][text])
+        finally:
+            await workers.close()
+
+    # -- the supervisor ----------------------------------------------------------------------------------------
+
+    async def _supervise(self) -> None:
+        try:
+            with self._scope:
+                await self._sequencer.run()
+            if self._scope.cancelled_caught:
+                self._error = Interrupted("the run was stopped before it had finished")
+        except Exception as error:
+            self._error = error
+        finally:
+            self._engine = None
+            self._done.set()
+            self._ready.set()
+            for subscription in self._subscriptions:
+                subscription.run_has_ended()
+
+    def _engine_is_ready(self, engine: LocalEngine) -> None:
+        self._engine = engine
+        for subscription in self._subscriptions:
+            subscription.attach(engine)
+        if self._begun and not self._paused:
+            engine.gate.open()
+        if self._draining:
+            engine.drain()
+        self._ready.set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the run failed with."""
+        return self._error
+
+
+class Subscription:
+    """Batches of one container, over all phases; leaving its block detaches it."""
+
+    def __init__(self, run: Run, name: str, policy: EdgePolicy) -> None:
+        self.run, self.name, self.policy = run, name, policy
+        self._edges: list[Edge] = []
+        self._current: Edge | None = None
+        self._more = asyncio.Event()
+        self._detached = False
+
+    async def __aenter__(self) -> AsyncIterator[Batch]:
+        return self._batches()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.detach()
+
+    def attach(self, engine: LocalEngine) -> None:
+        if not self._detached:
+            self._edges.append(engine.attach(self.name, self.policy))
+            self._more.set()
+
+    def detach(self) -> None:
+        self._detached = True
+        for edge in self._edges:
+            edge.detach()
+        self._more.set()
+
+    def run_has_ended(self) -> None:
+        self._more.set()
+
+    async def _batches(self) -> AsyncIterator[Batch]:
+        self.run.begin()
+        at = 0
+        while True:
+            while at >= len(self._edges):
+                if self._detached or self.run.status().state == "ended":
+                    if self.run.error is not None:
+                        raise self.run.error
+                    return
+                self._more.clear()
+                await self._more.wait()
+            edge = self._edges[at]
+            at += 1
+            async for batch in _until_end(edge):
+                yield batch
+
+
+async def _until_end(edge: Edge) -> AsyncIterator[Batch]:
+    """A batch's credit goes back when the next one is asked for: the reader has finished with it."""
+    while True:
+        try:
+            frame = await edge.receive()
+        except EdgeClosed:
+            return
+        if isinstance(frame, End):
+            return
+        if isinstance(frame, Batch):
+            try:
+                yield frame
+            finally:
+                if not edge.detached:
+                    edge.finish(frame)
+
+
+def nanoseconds(text: str) -> int:
+    """An ISO time as nanoseconds since 1970 UTC; without a zone it is UTC. Raises `InputError`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"expected a time such as '2024-05-01T12:00:00Z', found '{text}'") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return seconds * 1_000_000_000 + moment.microsecond * 1000

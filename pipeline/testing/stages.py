@@ -1,0 +1,103 @@
+"""The examination every stage should pass, and a way to run a stage's logic without a pipeline."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from ..calling import Caller
+from ..frames import Batch, Result, Watermark
+from ..hashing import hash_value
+from ..stage import Context, Stage, Transform
+from ..threads import Workers
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What a stage gave back for its inputs: all output rows as one table, and its results by (member, key)."""
+
+    output: pa.Table | None
+    results: Mapping[tuple[str, str], Any]
+    metrics: Mapping[str, Any]
+
+
+async def run_stage(stage: Stage, batches: Sequence[Batch], context: Context | None = None) -> Given:
+    """Drive a transform or sink through batches, the watermark after each, and the end."""
+    workers = Workers(1)
+    try:
+        logic = stage.build(context or Context())
+        if not isinstance(logic, Transform):
+            raise TypeError(f"expected a stage that builds a Transform or Sink, found {type(logic).__name__}")
+        logic.warm()
+        caller = Caller("test", logic, workers)
+        outputs: list[Any] = []
+        seq = 0
+        for batch in batches:
+            outputs += await caller(logic.on_batch, batch.stamped("input", seq))
+            seq += batch.num_rows
+            if batch.max_ts is not None:
+                outputs += await caller(logic.on_watermark, Watermark(batch.max_ts))
+        outputs += await caller(logic.on_end)
+        metrics = dict(logic.metrics())
+        await workers.run(logic.close)
+    finally:
+        await workers.close()
+    sent = [output.columns for output in outputs if isinstance(output, Batch) and output.num_rows]
+    results: dict[tuple[str, str], Any] = {}
+    for output in outputs:
+        if isinstance(output, Result):
+            place = (output.member, output.key)
+            if output.append and place in results:
+                results[place] = pa.concat_tables([_table(results[place]), _table(output.value)])
+            else:
+                results[place] = output.value
+    return Given(pa.Table.from_batches(sent) if sent else None, results, metrics)
+
+
+async def check_stage(
+    stage: Stage, batches: Sequence[Batch], *, cuts: Sequence[int] = (1, 7), context: Context | None = None
+) -> Given:
+    """Examine a stage on some input; raises AssertionError saying what is wrong.
+
+    The recipe is frozen and comparable; building twice gives the same answers; the answers do not depend on how
+    the rows are cut into batches; the input is left as it was. Returns what the stage gave for the input as it is.
+    """
+    assert copy.deepcopy(stage) == stage, f"{type(stage).__name__} does not equal a copy of itself"
+    try:
+        setattr(stage, next(iter(stage.__struct_fields__), "name"), None)
+    except AttributeError:
+        pass
+    else:
+        raise AssertionError(f"{type(stage).__name__} can be changed; declare it with frozen=True")
+    before = [hash_value(batch.columns)[0] for batch in batches]
+    whole = await run_stage(stage, batches, context)
+    _same(whole, await run_stage(stage, batches, context), "a second run over the same batches")
+    rows = pa.Table.from_batches([batch.columns for batch in batches]) if batches else None
+    for size in cuts if rows is not None else ():
+        assert rows is not None
+        cut = [Batch(part) for part in rows.combine_chunks().to_batches(max_chunksize=size)]
+        _same(whole, await run_stage(stage, cut, context), f"batches of {size} rows")
+    assert [hash_value(batch.columns)[0] for batch in batches] == before, "the stage changed its input"
+    return whole
+
+
+def _same(first: Given, second: Given, what: str) -> None:
+    assert _shape(first) == _shape(second), f"{what} gave another answer"
+
+
+def _shape(given: Given) -> Any:
+    output = None if given.output is None else (given.output.schema.names, hash_value(given.output))
+    return output, {place: hash_value(value) for place, value in given.results.items()}
+
+
+def _table(value: Any) -> pa.Table:
+    if isinstance(value, Batch):
+        value = value.columns
+    if isinstance(value, pa.RecordBatch):
+        return pa.Table.from_batches([value])
+    if isinstance(value, list):
+        return pa.Table.from_batches([Batch.from_rows(value).columns])
+    return value

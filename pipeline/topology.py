@@ -1,0 +1,257 @@
+"""The graph as plain data: nodes in topological order, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import pyarrow as pa
+
+from .data.policy import DataFlow
+from .edge import LIVE, REPLAY, EdgePolicy
+from .errors import ConfigError, InputError, Problem, SchemaMismatch
+from .stage import Stage
+
+Locate = Callable[[str], tuple[str, int | None]]
+"""Where a dotted setting was written: file and line."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a node. Without a policy the edge takes the default of the run's clock."""
+
+    source: str
+    policy: EdgePolicy | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """A container to be: a stage, where its rows come from, and how it keeps what it is asked to keep."""
+
+    name: str
+    stage: Stage
+    inputs: tuple[Input, ...] = ()
+    data_flow: DataFlow = field(default_factory=DataFlow)
+    keep_output: Literal["none", "recent", "all"] = "none"
+    members: Mapping[str, Stage] = field(default_factory=dict)
+    """Name -> varied recipe, where this node is a group."""
+    member_flow: Callable[[str], DataFlow] | None = None
+    """The data-flow policy of a member; None: the group's own."""
+    pattern: str = ""
+    """The wildcard that declared this group."""
+    schema: pa.Schema | None = None
+    """Columns of its output, where they can be known before it runs."""
+    live: bool = False
+    """Whether a live feed is upstream."""
+
+    def matches(self, wanted: str) -> bool:
+        """Whether an input called `wanted` means this node: its name, its wildcard, or a pattern over either."""
+        return wanted in (self.name, self.pattern) or (
+            any(mark in wanted for mark in "*?")
+            and (fnmatchcase(self.name, wanted) or any(fnmatchcase(member, wanted) for member in self.members))
+        )
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Nodes in an order in which every input comes before its consumers."""
+
+    nodes: tuple[Node, ...]
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(node.name == name for node in self.nodes)
+
+    def owner_of(self, name: str) -> Node | None:
+        """The node called `name`, or the group that has it as a member."""
+        return next((node for node in self.nodes if name in (node.name, node.pattern) or name in node.members), None)
+
+    @property
+    def feeds(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if not node.inputs)
+
+    def consumers(self, name: str) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if any(entry.source == name for entry in node.inputs))
+
+    def edge_policy(self, node: Node, entry: Input) -> EdgePolicy:
+        """The policy an edge runs under: lossy ones act as `block` where no live feed is upstream."""
+        if entry.policy is None:
+            return LIVE if node.live else REPLAY
+        if not node.live and entry.policy.when_full != "block":
+            return EdgePolicy(max_rows=entry.policy.max_rows, max_bytes=entry.policy.max_bytes)
+        return entry.policy
+
+    def to_mermaid(self) -> str:
+        """The graph as Mermaid text, to be pasted where Markdown is shown."""
+        ids = {node.name: f"n{i}" for i, node in enumerate(self.nodes)}
+        lines = ["flowchart LR"]
+        for node in self.nodes:
+            label = node.name + (f" x {len(node.members)}" if node.members else "")
+            shape = ('(["', '"])') if not node.inputs else ('[["', '"]]') if node.members else ('["', '"]')
+            lines.append(f"    {ids[node.name]}{shape[0]}{label}<br/>{type(node.stage).__name__}{shape[1]}")
+        for node in self.nodes:
+            for entry in node.inputs:
+                policy = self.edge_policy(node, entry).when_full
+                arrow = "-->" if policy == "block" else f"-- {policy} -->"
+                lines.append(f"    {ids[entry.source]} {arrow} {ids[node.name]}")
+        return "\n".join(lines)
+
+
+class TopologyBuilder:
+    """Builds a topology in Python with the words of the YAML.
+
+    >>> builder = TopologyBuilder()
+    >>> builder.add("data", Synthetic(rows=1000))
+    >>> builder.add("bars", Bars(every="1m"), inputs=["data"], data_flow=DataFlow(mode="hybrid"))
+    >>> topology = builder.build()
+    """
+
+    def __init__(self, locate: Locate | None = None) -> None:
+        self._nodes: dict[str, Node] = {}
+        self._wanted: dict[str, list[Input]] = {}
+        self._problems: list[Problem] = []
+        self._locate = locate or (lambda path: ("", None))
+
+    def add(
+        self,
+        name: str,
+        stage: Stage,
+        inputs: Sequence[str | Input] = (),
+        *,
+        data_flow: DataFlow | None = None,
+        keep_output: Literal["none", "recent", "all"] | None = None,
+        members: Mapping[str, Stage] | None = None,
+        member_flow: Callable[[str], DataFlow] | None = None,
+        pattern: str = "",
+    ) -> TopologyBuilder:
+        """Declare a container, or with `members` (name -> varied recipe) a group.
+
+        `inputs` are names, patterns or `Input`s. Without `keep_output` a container given a `data_flow` keeps all
+        its output (mode `memory`: a recent window), another keeps none.
+        """
+        if name in self._nodes:
+            self._problem(f"containers.{name}", "expected container names to be different", f"'{name}' twice")
+            return self
+        if keep_output is None:
+            keep_output = "none" if data_flow is None or members else keeping_of(data_flow)
+        self._nodes[name] = Node(
+            name=name,
+            stage=stage,
+            data_flow=data_flow or DataFlow(),
+            keep_output=keep_output,
+            members=dict(members or {}),
+            member_flow=member_flow,
+            pattern=pattern,
+        )
+        self._wanted[name] = [Input(entry) if isinstance(entry, str) else entry for entry in inputs]
+        return self
+
+    def build(self) -> Topology:
+        """Resolve and check the graph; raises `ConfigError` with every problem: cycles, inputs, needs, schemas."""
+        nodes = {name: replace(node, inputs=self._resolve(node)) for name, node in self._nodes.items()}
+        if not nodes:
+            self._problem("containers", "expected at least one container", "none", "declare one with a `type`")
+        ordered = self._order(nodes)
+        if not self._problems:
+            ordered = self._provide(ordered)
+            ordered = self._check_flow(ordered)
+        if self._problems:
+            raise ConfigError(self._problems)
+        return Topology(tuple(ordered))
+
+    def _resolve(self, node: Node) -> tuple[Input, ...]:
+        """Names and patterns of inputs as node names, in the order written, each once."""
+        found: dict[str, Input] = {}
+        for entry in self._wanted[node.name]:
+            sources = [other.name for other in self._nodes.values() if other.matches(entry.source)]
+            sources = [source for source in sources if source != node.name or source == entry.source]
+            if not sources:
+                near = difflib.get_close_matches(entry.source, self._nodes, n=1)
+                self._problem(
+                    f"containers.{node.pattern or node.name}.inputs",
+                    "expected the name of a container",
+                    f"'{entry.source}'",
+                    f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(self._nodes))}",
+                )
+            for source in sources:
+                found.setdefault(source, replace(entry, source=source))
+        return tuple(found.values())
+
+    def _order(self, nodes: Mapping[str, Node]) -> list[Node]:
+        """Topological order, in file order where free; a cycle is a problem that names its members."""
+        ordered: dict[str, Node] = {}
+        waiting = dict(nodes)
+        while waiting:
+            ready = [node for node in waiting.values() if all(entry.source in ordered for entry in node.inputs)]
+            if not ready:
+                cycle = _find_cycle(waiting)
+                self._problem(
+                    f"containers.{waiting[cycle[0]].pattern or cycle[0]}.inputs",
+                    "expected no cycle",
+                    " -> ".join([*cycle, cycle[0]]),
+                    "remove one of these inputs",
+                )
+                break
+            first = ready[0]
+            ordered[first.name] = waiting.pop(first.name)
+        return list(ordered.values())
+
+    def _provide(self, ordered: Sequence[Node]) -> list[Node]:
+        """Tell each stage what its consumers need from it, last first."""
+        stages: dict[str, Stage] = {}
+        for node in reversed(ordered):
+            needs: set[Hashable] = set()
+            for consumer in ordered:
+                if any(entry.source == node.name for entry in consumer.inputs):
+                    needs |= stages[consumer.name].needs()
+                    for member in consumer.members.values():
+                        needs |= member.needs()
+            stages[node.name] = node.stage.providing(frozenset(needs)) if needs else node.stage
+        return [replace(node, stage=stages[node.name]) for node in ordered]
+
+    def _check_flow(self, ordered: Sequence[Node]) -> list[Node]:
+        """What columns travel on each edge, and whether a live feed is upstream."""
+        done: dict[str, Node] = {}
+        for node in ordered:
+            schema = None
+            sources = {entry.source: done[entry.source] for entry in node.inputs}
+            try:
+                schema = node.stage.output_schema({name: source.schema for name, source in sources.items()})
+            except SchemaMismatch as error:
+                self._problem(f"containers.{node.pattern or node.name}", str(error))
+            except InputError as error:
+                self._problem(f"containers.{node.pattern or node.name}", str(error))
+            live = node.stage.live or any(source.live for source in sources.values())
+            done[node.name] = replace(node, schema=schema, live=live)
+        return list(done.values())
+
+    def _problem(self, path: str, expected: str, found: str = "", suggestion: str = "") -> None:
+        file, line = self._locate(path)
+        self._problems.append(Problem(path, expected, found, suggestion, file, line))
+
+
+def keeping_of(flow: DataFlow) -> Literal["none", "recent", "all"]:
+    """What a container whose mode is configured keeps of its output."""
+    if flow.keep_output is not None:
+        return flow.keep_output
+    return "recent" if flow.mode == "memory" else "all"
+
+
+def _find_cycle(waiting: Mapping[str, Node]) -> list[str]:
+    """Follow inputs among nodes that wait for each other until one comes again."""
+    path: list[str] = []
+    name = next(iter(waiting))
+    while name not in path:
+        path.append(name)
+        name = next(entry.source for entry in waiting[name].inputs if entry.source in waiting)
+    cycle = path[path.index(name) :]
+    cycle.reverse()
+    return cycle

@@ -1,0 +1,61 @@
+"""What every test is held to: no task, thread or descriptor may outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Fail the test that leaked a thread or a descriptor."""
+    threads = set(threading.enumerate())
+    descriptors = _descriptors()
+    yield
+    gc.collect()
+    left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
+    left = [name for name in left if not name.startswith(("asyncio_", "pytest_timeout"))]
+    assert not left, f"threads left behind: {left}"
+    if descriptors is not None:
+        now = _descriptors() or set()
+        opened = {link for link in now - descriptors if "pytest" not in link and "/dev/" not in link}
+        opened = {link for link in opened if link.startswith("/") and not link.endswith((".nbi", ".nbc", ".so"))}
+        assert not opened, f"descriptors left open: {opened}"
+
+
+def _descriptors() -> set[str] | None:
+    """What open descriptors point to; None where the system does not tell."""
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        return None
+    found = set()
+    for entry in os.listdir(folder):
+        try:
+            found.add(os.readlink(folder / entry))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def lean() -> Path:
+    """The LEAN recordings; they lie beside the project, never in it."""
+    folder = DATA / "lean" / "Data"
+    if not folder.is_dir():
+        pytest.skip(f"the recordings are not there: {folder}")
+    return folder
+
+
+async def tasks_left() -> set[asyncio.Task[object]]:
+    """Tasks of this loop other than the caller's."""
+    await asyncio.sleep(0)
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
