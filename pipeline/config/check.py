@@ -24,16 +24,21 @@ MAX_VALUES_CHECKED = 1000
 """Values of one parameter that are checked against its field before anything runs."""
 
 
-def check_config(config: Config) -> list[Problem]:
-    """Every problem of the configuration as a whole."""
+def check_config(config: Config, members_known: bool = True) -> list[Problem]:
+    """Every problem of the configuration as a whole.
+
+    Where the parameter space has problems of its own, nobody knows which members there will be.
+    """
     problems = [*_phases(config)]
     for name in config.declared:
         problems += _container(config, name)
     problems += _inputs(config)
-    problems += _parameters(config)
+    if members_known:
+        problems += _parameters(config)
     for layer in config.layers:
         for entry in layer.entries:
-            problems += _entry(config, entry)
+            if members_known or not any(covers(group.pattern, entry.pattern) for group in config.groups):
+                problems += _entry(config, entry)
     return problems
 
 
@@ -105,7 +110,9 @@ def _inputs(config: Config) -> Iterator[Problem]:
             elif any(covers(source, declared) for declared in config.declared):
                 continue
             elif group is not None:
-                yield here.problem("a group is read as a whole", found=f"'{source}'", suggestion=f"'{group.pattern}'")
+                yield here.problem(
+                    "a group is read as a whole", found=f"'{source}'", suggestion=f"write '{group.pattern}'"
+                )
             else:
                 hint = suggestion(source, others) or f"declared: {', '.join(others)}"
                 yield here.problem(f"no container matches '{source}'", suggestion=hint)

@@ -18,7 +18,7 @@ from pipeline.stage import Recipe
 
 from .describe import describe
 from .leaf import Mismatch, check, convert_leaf, suggestion
-from .located import Located, is_secret, plain, shown
+from .located import BROKEN, Located, is_secret, plain, shown
 
 S = TypeVar("S", bound=msgspec.Struct)
 _LISTS: dict[type[types.Type], Callable[[list[Any]], Any]] = {
@@ -66,6 +66,8 @@ class Converter:
 
     def stage_class(self, named: Located, family: type[Recipe]) -> type[Recipe] | None:
         """The recipe that `type:` names."""
+        if named.value is BROKEN:
+            return None
         if not isinstance(named.value, str):
             self._mismatch(named, f"the name of a {family.__name__.lower()}", "")
             return None
@@ -78,11 +80,13 @@ class Converter:
     def _struct(self, source: Located, cls: type[msgspec.Struct], ignored: frozenset[str]) -> Any:
         if isinstance(source.value, cls):
             return source.value
+        if source.value is BROKEN:
+            return INVALID
         if source.value is None:
             # `data_flow:` with nothing beneath it.
             source = Located({}, source.place)
         if not isinstance(source.value, dict):
-            return self._mismatch(source, f"a mapping with {describe(types.type_info(cls))}", "")
+            return self._mismatch(source, describe(types.type_info(cls)), "")
         try:
             known = fields_of(cls)
         except (TypeError, NameError) as error:
@@ -117,6 +121,8 @@ class Converter:
             return self._report(source.problem(refusal))
 
     def _value(self, source: Located, kind: types.Type) -> Any:
+        if source.value is BROKEN:
+            return INVALID
         match kind:
             case types.Metadata(type=inner, extra=extra):
                 return self._checked(source, inner, extra or {}, describe(kind))
@@ -184,7 +190,8 @@ class Converter:
             if not attempt.problems:
                 return value
             complaints.append(attempt.problems)
-        if len(candidates) == 1 or _looks_like(source.value, candidates[0]):
+        shaped = isinstance(source.value, dict | list) and _looks_like(source.value, candidates[0])
+        if len(candidates) == 1 or shaped:
             self.problems.extend(complaints[0])
             return INVALID
         hints = [problem.suggestion for complaint in complaints for problem in complaint if problem.suggestion]

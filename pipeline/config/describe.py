@@ -7,6 +7,8 @@ from typing import Any
 
 from msgspec import inspect as types
 
+from pipeline.stage import Recipe
+
 _NOUNS: dict[type[types.Type], str] = {
     types.AnyType: "any value",
     types.NoneType: "nothing",
@@ -45,8 +47,11 @@ def describe(kind: types.Type) -> str:
             return choices(member.value for member in cls)
         case types.TupleType(item_types=items):
             return f"a list of {len(items)}: {', '.join(describe(item) for item in items)}"
-        case types.StructType(cls=cls):
-            return f"the settings of {cls.__name__}"
+        case types.StructType(cls=cls) if issubclass(cls, Recipe):
+            return f"a {cls.__name__.lower()}, named by 'type'"
+        case types.StructType(fields=fields):
+            names = [field.encode_name for field in fields]
+            return f"a mapping of {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
         case types.UnionType(types=options):
             words = [describe(option) for option in options if not isinstance(option, types.NoneType)]
             return " or ".join(dict.fromkeys(words))

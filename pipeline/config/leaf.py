@@ -127,5 +127,12 @@ def _choice(value: Any, allowed: Any) -> Any:
 def suggestion(word: str, known: list[str]) -> str:
     """`did you mean 'x'?`, or nothing."""
     lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower()[:100], list(lowered), n=1)
+    word = word.lower()[:100].strip("*?_-")
+    near = difflib.get_close_matches(word, list(lowered), n=1)
+    if not near and len(word) >= 3:
+        near = [name for name in lowered if word in name or (len(name) >= 3 and name in word)]
+    if not near:
+        # Half of a name, misspelt: `memry` for `memory_limit_mb`.
+        parts = {part: name for name in reversed(lowered) for part in name.split("_")}
+        near = [parts[part] for part in difflib.get_close_matches(word, list(parts), n=1, cutoff=0.8)]
     return f"did you mean '{lowered[near[0]]}'?" if near else ""

@@ -17,7 +17,7 @@ from .convert import Converter
 from .feed_path import with_data
 from .layers import Entry, Layer
 from .leaf import suggestion
-from .located import Located, Place, lift, plain, shown
+from .located import BROKEN, Located, Place, lift, plain, shown
 from .overrides import put, read_override
 from .patterns import NAME, is_pattern
 from .reader import MAX_BYTES, read_yaml
@@ -139,6 +139,8 @@ class _Loading:
             elif NAME.fullmatch(name) is None or name.count("*") > MAX_STARS:
                 expected = "expected a container's name of letters, digits, '_', '-' and wildcards, at most 100"
                 self.problems.append(item.problem(expected, found=repr(name[:100])))
+            elif item.value is BROKEN:
+                continue
             elif item.value is None or isinstance(item.value, dict):
                 made.append(Entry(name, Located(item.value or {}, item.place)))
             else:
@@ -187,6 +189,7 @@ class _Loading:
         self, written: Located, header: ConfigFile, topology: str | None, layers: tuple[Layer, ...], data: str | None
     ) -> Config:
         space = self.space(written, header)
+        members_known = not any(found.path.startswith("parameter_space") for found in self.problems)
         declared: dict[str, None] = {}
         for layer in layers:
             declared |= {entry.pattern: None for entry in layer.entries if entry.type is not None}
@@ -210,7 +213,7 @@ class _Loading:
         )
         if data is not None:
             config = with_data(config, data, self.problems)
-        self.problems += check_config(config)
+        self.problems += check_config(config, members_known)
         return config
 
     def space(self, written: Located, header: ConfigFile) -> ParameterSpace:

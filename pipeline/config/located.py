@@ -35,6 +35,13 @@ class Place:
         return Place(f"{self.path}.{key}" if self.path else str(key), self.file, self.line)
 
 
+class Broken:
+    """Stands for a value whose problem has been reported, so that nothing complains about it again."""
+
+
+BROKEN = Broken()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Located:
     """A value and its place. Mappings hold `Located` values under text keys, lists hold `Located` items."""
@@ -65,7 +72,7 @@ def plain(located: Located) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
-    return value
+    return None if value is BROKEN else value
 
 
 def walk(located: Located) -> Iterator[Located]:
@@ -81,7 +88,7 @@ def lift(value: Any, place: Place, problems: list[Problem], depth: int = 0) -> L
     """A Python value as a located one, everything inside it at `place`'s file; what is not plain data is a problem."""
     if depth > MAX_DEPTH:
         problems.append(Located(None, place).problem(f"expected at most {MAX_DEPTH} levels of nesting"))
-        return Located(None, place)
+        return Located(BROKEN, place)
     if isinstance(value, Mapping):
         items = {str(key): lift(item, place.child(str(key)), problems, depth + 1) for key, item in value.items()}
         return Located(items, place)
@@ -94,7 +101,7 @@ def lift(value: Any, place: Place, problems: list[Problem], depth: int = 0) -> L
     if value is None or isinstance(value, str | int | float | msgspec.Struct):
         return Located(value, place)
     problems.append(Located(None, place).problem("expected plain data", found=type(value).__name__))
-    return Located(None, place)
+    return Located(BROKEN, place)
 
 
 def is_secret(path: str) -> bool:

@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.errors import Problem
 
-from .located import MAX_DEPTH, Located, Place
+from .located import BROKEN, MAX_DEPTH, Located, Place
 from .scalars import MissingVariable, expand, resolve
 
 MAX_BYTES = 8 << 20
@@ -146,7 +146,7 @@ class _Expansion:
             text = expand(text, self.environment)
         except MissingVariable as missing:
             self.problems.append(Problem(place.path, f"expected {missing}", file=self.file, line=node.line))
-            return None
+            return BROKEN
         return resolve(text) if node.plain else text
 
     def entries(self, node: _Node, place: Place, depth: int) -> dict[str, Located]:
@@ -156,7 +156,7 @@ class _Expansion:
             if key.text is None:
                 raise _Refused(key.line, "expected a key that is text", "a mapping or a list")
             if key.text == "<<" and key.plain:
-                for source in [item] if item.mapping else item.items:
+                for source in item.items if item.text is None and not item.mapping else [item]:
                     if not source.mapping:
                         raise _Refused(key.line, "expected mappings to merge after '<<'")
                     self.bounded(key, depth)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Replay(Stage, frozen=True):
+    tuning: ClassVar[frozenset[str]] = frozenset({"batch_rows"})
+
     path: str | None = None
     format: Literal["auto", "parquet", "csv"] = "auto"
     clock: Clock = Clock()
