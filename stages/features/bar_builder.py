@@ -16,12 +16,13 @@ from pipeline.stage import Transform
 from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
 
 from .bar_input import BarInput, Price
-from .exact import primitive
+from .exact import Values, primitive
 from .finer_bars import FinerBars
 from .instruments import Instruments
 
 if TYPE_CHECKING:
     from .bar_cells import Cells, ClosedBars
+    from .bar_fill import Filler
 
 BATCH_ROWS = 65_536
 """Most bars in one batch sent."""
@@ -48,7 +49,7 @@ class BarBuilder(Transform):
         self._unpriced = 0
 
     def warm(self) -> None:
-        from . import bar_cells  # noqa: F401
+        from . import bar_fill  # noqa: F401
 
     def metrics(self) -> Mapping[str, Any]:
         """Counts that are true of the result: bars sent, rows too late for their bar, rows without a price."""
@@ -101,11 +102,13 @@ class BarBuilder(Transform):
             self._schema = schema
             return
         from .bar_cells import Cells
+        from .bar_fill import Filler
 
         self._input: BarInput = BarInput.of(schema, self.price)
         self._finer = FinerBars(self._input, self.every_ns) if self._input.kind == "bars" else None
         self._instruments = Instruments()
         self._cells: Cells = Cells(self._input, self.every_ns)
+        self._filler: Filler | None = Filler(self.every_ns) if self.empty == "fill" else None
         self._schema = schema
 
     def _select(self, columns: pa.RecordBatch) -> pa.Array | None:
@@ -121,13 +124,16 @@ class BarBuilder(Transform):
 
     def _close(self, until: int, *, complete: bool) -> Iterator[Batch]:
         closed = self._cells.close(until)
-        if closed is None:
-            return
-        for first in range(0, len(closed), BATCH_ROWS):
-            part = type(closed)(*(field[first : first + BATCH_ROWS] for field in closed))
-            yield Batch.from_columns(self._columns(part, complete))
+        if self._filler is not None:
+            for filled, empty in self._filler.fill(closed, until):
+                if len(filled):
+                    yield Batch.from_columns(self._columns(filled, complete, empty))
+        elif closed is not None:
+            for first in range(0, len(closed), BATCH_ROWS):
+                part = type(closed)(*(field[first : first + BATCH_ROWS] for field in closed))
+                yield Batch.from_columns(self._columns(part, complete, np.zeros(len(part), bool)))
 
-    def _columns(self, closed: ClosedBars, complete: bool) -> pa.RecordBatch:
+    def _columns(self, closed: ClosedBars, complete: bool, empty: Values) -> pa.RecordBatch:
         from . import bar_kernels as k
 
         rows = len(closed)
@@ -158,7 +164,7 @@ class BarBuilder(Transform):
                 ends,
                 *_interval(rows, self.every_ns, self._price_type),
                 pa.array((times[k.PARTIAL] == 0) & complete),
-                pa.array(np.zeros(rows, bool)),
+                pa.array(empty),
             ],
             schema=self._input.schema,
         )
