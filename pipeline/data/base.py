@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
-from urllib.parse import quote_from_bytes
 
 import msgspec
 import pyarrow as pa
 
 from ..errors import InvalidKey
+from ..storage.names import format_uri
 
 Key: TypeAlias = str | bytes
 MAX_KEY_BYTES = 65_535
@@ -94,7 +94,8 @@ class DataManager(ABC):
 
     def uri(self, key: Key) -> str:
         """A logical name that does not change when the value moves between tiers: `memory://features/ema`."""
-        return f"memory://{quote_from_bytes(self.name.encode(), safe='')}/{quote_from_bytes(key_bytes(key), safe='')}"
+        key_bytes(key)
+        return format_uri("memory", self.name, key)
 
     async def store_result(self, key: Key, value: Any) -> str:
         return await self.store(key, value)

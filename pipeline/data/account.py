@@ -1,0 +1,140 @@
+"""A budget in bytes, and the queue of those who wait for room in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ..clock import Clock
+
+
+class Account:
+    """Bytes charged against a limit. Lives on one loop; first come, first served.
+
+    A waiter's `admit` runs in the very step that makes room for it, so nobody can slip in between, and a caller
+    cancelled while it waits leaves nothing behind.
+    """
+
+    __slots__ = ("_clock", "_granting", "_queue", "charged", "limit", "peak", "waits")
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self.limit = limit
+        self.charged = 0
+        self.peak = 0
+        self.waits = 0
+        self._clock = clock
+        self._queue: deque[Request] = deque()
+        self._granting = False
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def wanted(self) -> int:
+        """Bytes the first in the queue still needs; 0 when nobody waits."""
+        return self._queue[0].need() if self._queue else 0
+
+    def fits(self, need: int) -> bool:
+        """Whether `need` bytes may be taken now: there is room, and nobody was here before."""
+        return need <= 0 or (not self._queue and self.charged + need <= self.limit)
+
+    def take(self, need: int) -> None:
+        """Charge bytes that `fits` has allowed, or that were granted; negative ones are given back."""
+        self.charged += need
+        if self.charged > self.peak:
+            self.peak = self.charged
+        assert 0 <= self.charged <= self.limit, (self.charged, self.limit)
+        if need < 0:
+            self.serve()
+
+    def give(self, freed: int) -> None:
+        """Return bytes and admit whoever now fits, in this same step."""
+        self.charged -= freed
+        assert self.charged >= 0, self.charged
+        if self._queue:
+            self.serve()
+
+    def serve(self) -> None:
+        """Admit from the head of the queue while it fits."""
+        if self._granting:
+            return  # an admission gave bytes back; the loop below looks again
+        self._granting = True
+        try:
+            while self._queue:
+                request = self._queue[0]
+                need = request.need()
+                if need > 0 and self.charged + need > self.limit:
+                    return
+                self._queue.popleft()
+                self.take(need)
+                request.grant()
+        finally:
+            self._granting = False
+
+    def queue(self, need: Callable[[], int], admit: Callable[[], None]) -> Request:
+        """Wait in line; `need` is asked again at each turn, `admit` is called once the bytes are charged."""
+        self.waits += 1
+        request = Request(need, admit)
+        self._queue.append(request)
+        return request
+
+    async def wait(self, request: Request, timeout_seconds: float) -> bool:
+        """Whether the request was admitted in time. Otherwise, and when cancelled, the caller has left the queue."""
+        try:
+            if await reached(request.done, self._clock, timeout_seconds):
+                request.done.result()
+                return True
+            return False
+        finally:
+            self.withdraw(request)
+
+    def withdraw(self, request: Request) -> bool:
+        """Leave the queue; False if the request was admitted already."""
+        if request not in self._queue:
+            return False
+        self._queue.remove(request)
+        request.done.cancel()
+        self.serve()
+        return True
+
+    def fail(self, error: Callable[[], Exception]) -> None:
+        """Send everybody away with an error."""
+        while self._queue:
+            request = self._queue.popleft()
+            if not request.done.done():
+                request.done.set_exception(error())
+                request.done.exception()
+
+
+async def reached(future: asyncio.Future[None], clock: Clock, timeout_seconds: float) -> bool:
+    """Wait until the future is done, which is not touched, or until the time is up; whether it is done."""
+    timer = asyncio.ensure_future(clock.sleep_until(clock.monotonic_ns() + int(timeout_seconds * 1e9)))
+    try:
+        await asyncio.wait((future, timer), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        timer.cancel()
+    return future.done()
+
+
+class Request:
+    """A place in the queue of an account."""
+
+    __slots__ = ("_admit", "done", "need")
+
+    def __init__(self, need: Callable[[], int], admit: Callable[[], None]) -> None:
+        self.need = need
+        self._admit = admit
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def grant(self) -> None:
+        try:
+            self._admit()
+        except Exception as error:
+            if not self.done.done():
+                self.done.set_exception(error)
+                self.done.exception()  # a caller that was just cancelled will not ask
+        else:
+            if not self.done.done():
+                self.done.set_result(None)

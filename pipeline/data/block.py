@@ -1,0 +1,88 @@
+"""The unit that moves between memory and disk: a single value, or one piece of a series."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from ..storage import codecs
+from ..storage.sizing import ENTRY_BYTES
+from .base import Key
+
+if TYPE_CHECKING:
+    from ..storage.log import Extent
+    from .account import Request
+
+ABSENT: Final[Any] = object()
+"""Stands for a value that is on disk only."""
+
+
+class Block:
+    """One value and where it is; never reused for another value, so its identity is its generation.
+
+    | state | value | extent | leaving | restoring |
+    |---|---|---|---|---|
+    | in memory | there | - | no | - |
+    | in memory, clean | there | there | no | - |
+    | evicting | there | - | yes | - |
+    | on disk | ABSENT | there | no | - |
+    | restoring | ABSENT | there | no | future |
+    """
+
+    __slots__ = (
+        "context", "extent", "forgotten", "kind", "leaving", "pins", "record_key", "request", "restored_size",
+        "restoring", "size", "slot", "value", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, slot: Key | None, record_key: bytes, value: Any, size: int, kind: int) -> None:
+        self.slot: Slot = self if slot is None else slot
+        """Its place in the memory tier: the key of a single value, the block itself in a series."""
+        self.record_key = record_key
+        self.value = value
+        self.size = size
+        """Bytes charged while the value is in memory."""
+        self.kind = kind
+        self.context: tuple[Any, ...] = ()
+        self.extent: Extent | None = None
+        self.restored_size = size
+        """Bytes charged after it has been read from disk."""
+        self.leaving = False
+        """A thread is writing it; the value stays in memory, and charged, until the thread returns."""
+        self.forgotten = ""
+        """`replaced` or `deleted` once the key no longer means this block."""
+        self.restoring: asyncio.Future[Any] | None = None
+        self.request: Request | None = None
+        """The restore's place in the queue for room."""
+        self.waiters = 0
+        self.pins = 0
+        """Readers that will still need the extent, even if the block is forgotten meanwhile."""
+
+    @property
+    def resident(self) -> bool:
+        return self.value is not ABSENT
+
+    @property
+    def open(self) -> bool:
+        """Whether rows may still be added: no thread reads it and no copy of it is on disk."""
+        return self.value is not ABSENT and not self.leaving and self.extent is None
+
+    @property
+    def reusable_size(self) -> int:
+        """Bytes that forgetting the block frees at once."""
+        return self.size if self.value is not ABSENT and not self.leaving else 0
+
+    def settle(self, extent: Extent, context: tuple[Any, ...]) -> None:
+        """The value is on disk now, too."""
+        self.extent, self.context = extent, context
+        if self.kind not in codecs.COPYING:
+            # Read back, the value looks into the payload and keeps all of it alive.
+            self.restored_size = extent.length + ENTRY_BYTES
+
+    @property
+    def restore_bytes(self) -> int:
+        """Bytes needed while it is read: the value, and its encoded form where the value is no view into that."""
+        assert self.extent is not None
+        return self.restored_size + (self.extent.length if self.kind in codecs.COPYING else 0)
+
+
+Slot: TypeAlias = Key | Block

@@ -1,0 +1,112 @@
+"""The disk tier: one manager's blocks in the segment log its run shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ..errors import DiskFull
+from ..storage import codecs, segments
+from ..storage.codecs import Encoded
+from ..storage.log import Extent
+from ..storage.workspace import Workspace
+from .block import ABSENT, Block
+from .series import Piece
+
+INLINE_BYTES: Final = 256 << 10
+"""Payloads up to this size are read on the loop if the page cache has them: a hop would take several times as long."""
+_QUICK: Final = frozenset({codecs.RAW, codecs.BATCH, codecs.ARRAY, codecs.BATCHES})
+"""Kinds decoded in microseconds, whatever their size."""
+
+
+class SegmentTier:
+    """Blocks on disk, within a quota. Knows nothing of what is in memory."""
+
+    def __init__(self, name: str, workspace: Workspace, limit_bytes: int | None) -> None:
+        self.disk_bytes = 0
+        """Live bytes of this manager."""
+        self._name = name
+        self._workspace = workspace
+        self._limit = limit_bytes
+
+    def check_room(self, num_bytes: int) -> None:
+        """Raises `DiskFull` if so many bytes do not fit into `disk_limit_mb` any more; nothing is written."""
+        if self._limit is not None and self.disk_bytes + num_bytes > self._limit:
+            raise DiskFull(
+                f"{self._name}: {num_bytes} bytes do not fit beside the {self.disk_bytes} that are spilled; "
+                f"disk_limit_mb allows {self._limit} bytes"
+            )
+
+    def write(self, blocks: Sequence[Block]) -> asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]]:
+        """Write values as one group; the extent and decoding context of each. The blocks are not changed."""
+        generations = [next(self._workspace.generations) for _ in blocks]
+        sources = [
+            (block.kind, block.record_key, gen, _source(block)) for block, gen in zip(blocks, generations, strict=True)
+        ]
+        contexts: list[tuple[Any, ...]] = []
+        written = self._workspace.spill.append(self, partial(_encode_all, sources, contexts))
+        done: asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]] = asyncio.get_running_loop().create_future()
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+        def settle(future: asyncio.Future[list[Extent]]) -> None:
+            error = future.exception()
+            if error is not None:
+                done.set_exception(error)
+                return
+            extents = future.result()
+            self.disk_bytes += sum(extent.num_bytes for extent in extents)
+            done.set_result(list(zip(extents, contexts, strict=True)))
+
+        written.add_done_callback(settle)
+        return done
+
+    def read(self, block: Block) -> asyncio.Future[Any]:
+        """The value, read, verified and decoded in a thread; raises `CorruptEntry`."""
+        assert block.extent is not None
+        return self._workspace.spill.read(self, block.extent, partial(_decode, block))
+
+    def read_nowait(self, block: Block) -> Any:
+        """The value if that takes microseconds and no waiting, else `ABSENT`."""
+        extent = block.extent
+        if extent is None or block.kind not in _QUICK or extent.length > INLINE_BYTES:
+            return ABSENT
+        payload = self._workspace.spill.read_nowait(extent)
+        return ABSENT if payload is None else _decode(block, payload)
+
+    def free(self, extent: Extent) -> None:
+        self.disk_bytes -= extent.num_bytes
+        self._workspace.spill.free(extent)
+
+
+def copied_bytes(blocks: Sequence[Block]) -> int:
+    """Bytes that exist twice while these blocks are written: what is not written from where it lies."""
+    return sum(
+        block.size
+        for block in blocks
+        if block.kind in codecs.COPYING or (block.kind == codecs.BATCH and block.size <= codecs.GATHER_BYTES)
+    )
+
+
+def _source(block: Block) -> Any:
+    return tuple(block.value.batches) if block.kind == codecs.BATCHES else block.value
+
+
+def _encode_all(
+    sources: Sequence[tuple[int, bytes, int, Any]], contexts: list[tuple[Any, ...]]
+) -> list[segments.Record]:
+    """In a worker thread."""
+    encoded: list[Encoded] = [codecs.encode(value, kind) for kind, _, _, value in sources]
+    contexts.extend(each.context for each in encoded)
+    return [
+        segments.Record(kind, 0, key, gen, each.pieces)
+        for (kind, key, gen, _), each in zip(sources, encoded, strict=True)
+    ]
+
+
+def _decode(block: Block, payload: pa.Buffer) -> Any:
+    value = codecs.decode(block.kind, payload, block.context)
+    return Piece(value, block.restored_size) if block.kind == codecs.BATCHES else value

@@ -1,0 +1,230 @@
+"""The `memory` data manager: everything held in memory, within a budget."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from ..clock import Clock, SystemClock
+from ..errors import BackpressureTimeout, BudgetExceeded, ManagerClosed, SchemaMismatch, ValueTooLarge
+from .account import Account
+from .base import DataManager, DataStats, Key
+from .policy import DataFlow
+from .series import Piece, Series, piece_bytes
+from .tables import as_table
+from .values import Admitted, admit, as_batches, batches_size, not_a_series
+
+log = logging.getLogger(__name__)
+
+
+class MemoryManager(DataManager):
+    """Holds values up to `memory_limit_mb`; what happens above is the policy's `on_full`.
+
+    - `reject` raises `BudgetExceeded`: the container that would wait is usually the only one that could delete.
+    - `evict_oldest` drops what was stored or appended first, counts it and logs it.
+    - `block` waits in line up to `admission_timeout_seconds`, then raises `BackpressureTimeout`.
+
+    A value larger than the whole budget raises `ValueTooLarge` and evicts nothing.
+    """
+
+    mode = "memory"
+
+    def __init__(self, name: str, policy: DataFlow, *, clock: Clock | None = None) -> None:
+        super().__init__(name)
+        self._policy = policy
+        self._account = Account(policy.memory_limit_bytes, clock or SystemClock())
+        self._values: dict[Key, Any] = {}
+        """Single values, for the hit path."""
+        self._entries: dict[Key, int | Series] = {}
+        """Every key in order of first storing: the charge of a single value, or a series."""
+        self._ages: dict[Key | Piece, Key] = {}
+        """Values and pieces of series with their keys, oldest first; kept for `evict_oldest` only."""
+        self._hits = self._misses = self._dropped = self._dropped_bytes = 0
+        self._closed = False
+
+    async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
+        uri = self._check(key)
+        admitted = admit(value, size)
+        await self._make_room(key, admitted.size, lambda: self._held(key), lambda: self._put(key, admitted))
+        return uri
+
+    async def append(self, key: Key, rows: Any) -> str:
+        uri = self._check(key)
+        batches = as_batches(rows)
+        self._check_series(key, batches)
+        size = batches_size(batches)
+        await self._make_room(key, size, lambda: 0, lambda: self._extend(key, batches, size))
+        return uri
+
+    async def retrieve(self, key: Key) -> Any:
+        try:
+            value = self._values[key]
+        except KeyError:
+            return self._find(key)
+        self._hits += 1
+        return value
+
+    def retrieve_nowait(self, key: Key) -> Any:
+        try:
+            value = self._values[key]
+        except KeyError:
+            return self._find(key)
+        self._hits += 1
+        return value
+
+    async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
+        for batch in as_table(self._find(key)).to_batches():
+            yield batch
+
+    async def delete(self, key: Key) -> None:
+        self._check(key)
+        if key not in self._entries:
+            raise KeyError(key)
+        self._forget_ages(key)
+        entry = self._entries.pop(key)
+        self._values.pop(key, None)
+        self._account.give(entry if isinstance(entry, int) else entry.size)
+
+    def keys(self) -> Sequence[Key]:
+        return list(self._entries)
+
+    async def flush(self) -> None:
+        self._check_open()
+
+    async def close(self) -> None:
+        self._closed = True
+        self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while the value waited for room"))
+        self._account.give(self._account.charged)
+        self._values.clear()
+        self._entries.clear()
+        self._ages.clear()
+
+    def stats(self) -> DataStats:
+        account = self._account
+        return DataStats(
+            mode=self.mode,
+            entries=len(self._entries),
+            limit_bytes=account.limit,
+            charged_bytes=account.charged,
+            peak_bytes=account.peak,
+            hits=self._hits,
+            misses=self._misses,
+            waits=account.waits,
+            dropped=self._dropped,
+            dropped_bytes=self._dropped_bytes,
+        )
+
+    def _find(self, key: Key) -> Any:
+        """Everything but a hit on a single value."""
+        self._check(key)
+        entry = self._entries.get(key)
+        if entry is None:
+            self._misses += 1
+            raise KeyError(key)
+        self._hits += 1
+        return entry.table() if isinstance(entry, Series) else self._values[key]
+
+    def _check(self, key: Key) -> str:
+        self._check_open()
+        return self.uri(key)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ManagerClosed(f"{self.name}: the data manager is closed")
+
+    def _check_series(self, key: Key, batches: Sequence[pa.RecordBatch]) -> None:
+        entry = self._entries.get(key)
+        if isinstance(entry, int):
+            raise not_a_series(self.name, key)
+        (entry or Series(self.name, key)).check(batches)
+
+    def _held(self, key: Key) -> int:
+        """What replacing the key would free: an overwrite reserves only the difference."""
+        entry = self._entries.get(key, 0)
+        return entry if isinstance(entry, int) else entry.size
+
+    async def _make_room(self, key: Key, size: int, held: Callable[[], int], put: Callable[[], None]) -> None:
+        """Charge `size - held()` and `put`, in one step; the policy says what happens when it does not fit."""
+        account = self._account
+        if size > account.limit:
+            raise ValueTooLarge(
+                f"{self.name}: the value of {key!r} takes {size} bytes, memory_limit_mb allows {account.limit}; "
+                "raise memory_limit_mb or use mode: hybrid. It was not stored and nothing was dropped for it"
+            )
+        need = size - held()
+        if account.fits(need):
+            account.take(need)
+            put()
+            return
+        match self._policy.on_full:
+            case "reject":
+                raise BudgetExceeded(
+                    f"{self.name}: {key!r} needs {need} bytes more, {account.limit - account.charged} of "
+                    f"{account.limit} are free; delete something, raise memory_limit_mb or use mode: hybrid. "
+                    "The value was not stored"
+                )
+            case "evict_oldest":
+                if key in self._ages:
+                    self._ages[key] = self._ages.pop(key)  # about to be replaced: nothing is lost with it
+                while account.charged + size - held() > account.limit:
+                    self._drop_oldest()
+                account.take(size - held())
+                put()
+            case "block":
+                request = account.queue(lambda: size - held(), put)
+                if not await account.wait(request, self._policy.admission_timeout_seconds):
+                    raise BackpressureTimeout(
+                        f"{self.name}: nobody made room within {self._policy.admission_timeout_seconds:g} s: "
+                        f"{account.charged} of {account.limit} bytes are taken; {key!r} was not stored"
+                    )
+
+    def _put(self, key: Key, admitted: Admitted) -> None:
+        self._forget_ages(key)
+        self._values[key] = admitted.value
+        self._entries[key] = admitted.size
+        if self._policy.on_full == "evict_oldest":
+            self._ages[key] = key
+
+    def _extend(self, key: Key, batches: Sequence[pa.RecordBatch], size: int) -> None:
+        series = self._entries.get(key)
+        try:
+            if isinstance(series, int):
+                raise not_a_series(self.name, key)  # stored while we waited for room
+            if series is None:
+                series = self._entries[key] = Series(self.name, key, piece_bytes(self._account.limit))
+            series.check(batches)
+        except SchemaMismatch:
+            self._account.give(size)
+            raise
+        begun, freed = series.extend(batches, size)
+        if freed:
+            self._account.give(freed)
+        if begun and self._policy.on_full == "evict_oldest":
+            self._ages[begun] = key
+
+    def _forget_ages(self, key: Key) -> None:
+        self._ages.pop(key, None)
+        series = self._entries.get(key)
+        if isinstance(series, Series) and self._ages:
+            for piece in series.pieces:
+                del self._ages[piece]
+
+    def _drop_oldest(self) -> None:
+        """Drop one value, or one piece of a series: whichever was stored first."""
+        oldest, key = next(iter(self._ages.items()))
+        del self._ages[oldest]
+        entry = self._entries[key]
+        if isinstance(oldest, Piece):
+            assert isinstance(entry, Series)
+            freed = entry.drop(oldest)
+        else:
+            assert isinstance(entry, int)
+            freed = entry
+            del self._entries[key], self._values[key]
+        self._dropped += 1
+        self._dropped_bytes += freed
+        log.warning("%s: dropped the oldest of %r, %d bytes, to make room", self.name, key, freed)
+        self._account.give(freed)

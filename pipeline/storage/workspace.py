@@ -1,0 +1,76 @@
+"""What a run gives its data managers: a folder, the I/O threads, and one spill log for all of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+from ..errors import ValueTooLarge
+from .executor import IoExecutor
+from .log import SegmentLog
+
+POOL_SHARE: Final = 0.25
+"""Share of the available memory that values too large for their own budget may take together."""
+
+
+class Workspace:
+    """A run's place to store. Costs nothing until it is used: no folder, no thread, no descriptor.
+
+    `loans` are bytes held for callers outside any container's budget: reading a value larger than the budget it
+    belongs to, and the copies eviction makes when its own container has no room left for them.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 4, loan_limit_bytes: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.io = IoExecutor(threads)
+        self.loan_limit_bytes = loan_limit_bytes
+        """Ceiling of all loans; None: a quarter of the memory available when a loan is asked for."""
+        self.loaned_bytes = 0
+        self.loaned_peak_bytes = 0
+        self.generations = itertools.count(1)
+        self._spill: SegmentLog | None = None
+
+    @property
+    def spill(self) -> SegmentLog:
+        """The log under `folder/spill`, shared by all hybrid managers of the run; never synced, removed by `close`."""
+        if self._spill is None:
+            self._spill = SegmentLog(self.folder / "spill", self.io)
+        return self._spill
+
+    def borrow(self, num_bytes: int) -> None:
+        """Take a loan; raises `ValueTooLarge` when the process has no room for it. Give it back with `give_back`."""
+        limit = self.loan_limit_bytes
+        if limit is None:
+            limit = int(POOL_SHARE * _available_bytes()) + self.loaned_bytes
+        if self.loaned_bytes + num_bytes > limit:
+            raise ValueTooLarge(
+                f"{num_bytes} bytes are more than their budget and the {limit - self.loaned_bytes} bytes the process "
+                "can lend; read the value piece by piece with iter_batches"
+            )
+        self.lend(num_bytes)
+
+    def lend(self, num_bytes: int) -> None:
+        """A loan that is not refused, for eviction, whose copies are bounded by the number of threads."""
+        self.loaned_bytes += num_bytes
+        self.loaned_peak_bytes = max(self.loaned_peak_bytes, self.loaned_bytes)
+
+    def give_back(self, num_bytes: int) -> None:
+        self.loaned_bytes -= num_bytes
+
+    async def close(self) -> None:
+        """Delete the spill files and join the threads; idempotent. Managers are to be closed before."""
+        if self._spill is not None:
+            await self._spill.close()
+        await self.io.close()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete spill files of a run that died; blocking, for start-up in a worker thread."""
+    shutil.rmtree(folder / "spill", ignore_errors=True)
+
+
+def _available_bytes() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
