@@ -51,7 +51,7 @@ class PortfolioGroup(Transform):
         self._state = opening_state([recipe.start_equity for recipe in recipes])
         self._terms = np.array([_terms(recipe) for recipe in recipes], TERMS)
         self._grid = EquityGrid(len(recipes))
-        self._bar_ns = (0, 0)
+        self._lengths_ns = 0
         self._bars = 0
         self._fills: list[np.ndarray[Any, Any]] = []
         self._gathered = 0
@@ -156,11 +156,7 @@ class PortfolioGroup(Transform):
             place = int(back[0])
             this, last = timestamp(int(ends[len(ends) - len(before) + place])), timestamp(int(before[place]))
             raise InputError(f"expected bars in the order of bar_end, found one ending {this} after one ending {last}")
-        lengths = ends - starts
-        shortest, longest = int(lengths.min()), int(lengths.max())
-        if self._bars:
-            shortest, longest = min(shortest, self._bar_ns[0]), max(longest, self._bar_ns[1])
-        self._bar_ns = (shortest, longest)
+        self._lengths_ns += int((ends - starts).sum())
         return self._grid.extend(ends)
 
     def _decide_together(self, bars: Bars, slots: Times) -> Iterator[Result]:
@@ -242,7 +238,7 @@ class PortfolioGroup(Transform):
                 self._grid.ends(),
                 self._grid.equity()[places],
                 self._grid.interval,
-                self._bar_ns,
+                self._lengths_ns / self._bars if self._bars else 0.0,
                 start_equity,
                 settings,
             )

@@ -26,8 +26,8 @@ class Calendar(NamedTuple):
     session_ns: int
 
     def periods(self, interval_ns: float) -> float:
-        """Periods of this length in a year: days count whole, shorter periods fill the sessions."""
-        return self.days * (DAY if interval_ns >= DAY else self.session_ns) / interval_ns
+        """Periods of this length in a year: short ones fill the sessions, one longer than a session is a day."""
+        return self.days * max(self.session_ns / interval_ns, min(1.0, DAY / interval_ns))
 
 
 CALENDARS = {"crypto": Calendar(365, DAY), "xnys": Calendar(252, 13 * HOUR // 2)}
@@ -107,14 +107,14 @@ def statistics(
     times: Times,
     equity: Floats,
     grid: str,
-    bar_ns: tuple[int, int],
+    bar_ns: float,
     start_equity: float,
     settings: StatisticsSettings,
 ) -> list[dict[str, Value]]:
     """One dict per member, keys and order of STATISTICS; undefined is None, never 0, NaN or infinite.
 
     `state` as left by the ledger, `times` (points,) int64 ns and `equity` (members, points) of the kept grid called
-    `grid`, `bar_ns` the shortest and longest bar. Without any bar everything but counts and equity is None. A member
+    `grid`, `bar_ns` the mean length of a bar. Without any bar everything but counts and equity is None. A member
     whose equity was ever 0 or below has no returns, and exposures of None.
 
     Rows are summed one by one in one order, so a member's figures do not depend on its neighbours.
@@ -124,14 +124,15 @@ def statistics(
     levels = np.empty((len(equity), len(chosen) + 1))
     levels[:, 0] = start_equity
     levels[:, 1:] = equity[:, chosen]
-    interval = LADDER[every] or _bar_interval(bar_ns, times, state)
+    interval = LADDER[every] or bar_ns
     per_year = CALENDARS[settings.calendar].periods(interval) if interval else math.nan
     words: dict[str, Value] = {"returns_every": every, "equity_every": grid, "calendar": settings.calendar}
     found = []
     for own, row in zip(state, levels, strict=True):
         values = _totals(own, start_equity)
-        returns = np.empty(0) if own["ruined"] else row[1:] / row[:-1] - 1.0
-        values |= _of_returns(returns, per_year)
+        with np.errstate(all="ignore"):  # what overflows is undefined
+            returns = np.empty(0) if own["ruined"] else row[1:] / row[:-1] - 1.0
+            values |= _of_returns(returns, per_year)
         values |= _together(values, per_year)
         found.append({name: _defined((values | words).get(name)) for name in STATISTICS})
     return found
@@ -173,7 +174,7 @@ def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
     """What the shape of the returns says; `sortino` to `kurtosis` as empyrical defines them, losses positive."""
     n = len(returns)
     values: dict[str, Value] = {"n_periods": n, "periods_per_year": per_year}
-    if n == 0:
+    if n == 0 or not np.isfinite(returns).all():
         return values
     ordered = np.sort(returns)
     low, high = _quantile(ordered, 0.05), _quantile(ordered, 0.95)
@@ -193,8 +194,8 @@ def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
     return values | {
         "volatility_ann": deviation * year,
         "sharpe": _ratio(mean * year, deviation),
-        "skew": _ratio(_sum(away * away * away) / n, variance**1.5),
-        "kurtosis": _ratio(_sum((away * away) ** 2) / n, variance**2, -3.0),
+        "skew": _ratio(_sum(away * away * away) / n, variance * math.sqrt(variance)),
+        "kurtosis": _ratio(_sum((away * away) ** 2) / n, variance * variance, -3.0),
     }
 
 
@@ -227,16 +228,6 @@ def _last_of(times: Times, every: str, grid: str) -> Times:
         return np.arange(len(times))
     buckets = (times - 1) // LADDER[every]
     return np.flatnonzero(np.append(np.diff(buckets) != 0, True))
-
-
-def _bar_interval(bar_ns: tuple[int, int], times: Times, state: np.ndarray[Any, Any]) -> float:
-    """Length of a bar where they are all equal, else the mean time from one to the next; 0 without bars."""
-    shortest, longest = bar_ns
-    if shortest == longest:
-        return float(longest)
-    if not len(times) or not len(state):
-        return 0.0
-    return float(state["ended"][0] - state["begun"][0]) / len(times)
 
 
 def _sum(values: Floats) -> float:

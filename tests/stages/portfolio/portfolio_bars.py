@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -81,23 +82,26 @@ def columns(bars: Sequence[OracleBar], features: Iterable[Feature] = (), instrum
         "bar_end": ends,
     }
     for name in ("open", "high", "low", "close"):
-        found[name] = pa.array([getattr(bar, name) for bar in bars], pa.float64())
+        found[name] = pa.array([float(getattr(bar, name)) for bar in bars], pa.float64())
     found["volume"] = pa.array([1.0] * len(bars), pa.float64())
-    closes = np.array([bar.close for bar in bars])
+    closes = [Fraction(bar.close) for bar in bars]
     for feature in features:
         found[feature.name] = pa.array(average(closes, feature), pa.float64(), from_pandas=True)
     return Batch.from_pydict(found)
 
 
-def average(closes: np.ndarray[Any, Any], feature: Feature) -> np.ndarray[Any, Any]:
+def average(closes: Sequence[Fraction], feature: Feature) -> np.ndarray[Any, Any]:
     """The averages the tests need, NaN until `n` values have been seen."""
     values = np.full(len(closes), np.nan)
     if feature.kind == "sma":
-        for place in range(feature.n - 1, len(closes)):
-            values[place] = closes[place - feature.n + 1 : place + 1].mean()
+        total = Fraction(0)
+        for place, close in enumerate(closes):
+            total += close - (closes[place - feature.n] if place >= feature.n else 0)
+            if place >= feature.n - 1:
+                values[place] = float(total / feature.n)
         return values
     alpha, value = 2.0 / (feature.n + 1.0), 0.0
-    for place, close in enumerate(closes.tolist()):
+    for place, close in enumerate(map(float, closes)):
         value = alpha * close + (1.0 - alpha) * value if place else close
         if place >= feature.n - 1:
             values[place] = value

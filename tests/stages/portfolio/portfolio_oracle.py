@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 
 class OracleBar(NamedTuple):
-    """Prices as given, times in ns."""
+    """Prices as given, exact where they were; times in ns."""
 
-    open: float
-    high: float
-    low: float
-    close: float
+    open: float | Fraction
+    high: float | Fraction
+    low: float | Fraction
+    close: float | Fraction
     start: int
     end: int
 
@@ -66,7 +66,7 @@ def keep_books(
             OracleFill(ts, 1 if amount > 0 else 2, abs(amount), paid, fee, abs(amount) * worse, position, cash)
         )
 
-    def fill(goal: Fraction, price: float, ts: int) -> None:
+    def fill(goal: Fraction, price: float | Fraction, ts: int) -> None:
         if position * goal < 0:
             trade(-position, Fraction(price), ts)
         if goal != position:
@@ -127,12 +127,14 @@ def drawdown(bars: list[OracleBar], equity: list[Fraction], start_equity: float)
 def sma_targets(bars: list[OracleBar], fast: int, slow: int, short: bool) -> list[float | None]:
     """Long above, else flat or short, from bar number `slow` on."""
     targets: list[float | None] = []
-    closes = [Fraction(bar.close) for bar in bars]
+    totals = [Fraction(0)]
+    for bar in bars:
+        totals.append(totals[-1] + Fraction(bar.close))
     for now in range(1, len(bars) + 1):
         if now < slow:
             targets.append(None)
             continue
-        above = sum(closes[now - fast : now]) / fast > sum(closes[now - slow : now]) / slow
+        above = (totals[now] - totals[now - fast]) / fast > (totals[now] - totals[now - slow]) / slow
         targets.append(1.0 if above else (-1.0 if short else 0.0))
     return targets
 
@@ -144,7 +146,8 @@ def ema_targets(bars: list[OracleBar], fast: int, slow: int) -> list[float | Non
     for seen, bar in enumerate(bars, start=1):
         for n in (fast, slow):
             alpha = 2.0 / (n + 1.0)
-            averages[n] = alpha * bar.close + (1.0 - alpha) * averages[n] if n in averages else bar.close
+            close = float(bar.close)
+            averages[n] = alpha * close + (1.0 - alpha) * averages[n] if n in averages else close
         if seen < slow or bar.open == bar.high == bar.low == bar.close:
             targets.append(None)
         else:

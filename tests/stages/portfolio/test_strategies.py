@@ -1,0 +1,160 @@
+"""Crossing strategies against an oracle, on random bars and on real ones."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from portfolio_bars import columns, random_bars, run_alone, run_group
+from portfolio_oracle import OracleBar, ema_targets, keep_books, sma_targets
+
+from pipeline.frames import Batch
+from stages.portfolio.bars import Bars
+from stages.portfolio.cross import CrossGroup, cross_kernel, cross_targets
+from stages.portfolio.fills import Fills
+from stages.portfolio.portfolio import Portfolio
+from stages.portfolio.strategies.ema_cross import EmaCross
+from stages.portfolio.strategies.sma_cross import SmaCross
+from stages.portfolio.strategy import Strategy
+
+SMA = [SmaCross(fast=2, slow=5), SmaCross(fast=5, slow=20, short=True), SmaCross(fast=1, slow=2)]
+EMA = [EmaCross(fast=3, slow=7), EmaCross(fast=10, slow=20, quantity=2.5)]
+
+
+def wanted(strategy: Strategy, bars: list[OracleBar]) -> list[float | None]:
+    if isinstance(strategy, SmaCross):
+        return sma_targets(bars, strategy.fast, strategy.slow, strategy.short)
+    assert isinstance(strategy, EmaCross)
+    return ema_targets(bars, strategy.fast, strategy.slow)
+
+
+@pytest.mark.parametrize("strategy", [*SMA, *EMA], ids=repr)
+@pytest.mark.parametrize("seed", range(3))
+def test_targets_are_what_the_oracle_wants(strategy: Strategy, seed: int) -> None:
+    bars = random_bars(400, seed)
+    seen = Bars(columns(bars, strategy.features()).columns)
+    expected = [np.nan if target is None else target for target in wanted(strategy, bars)]
+    group = type(strategy).build_group([strategy])
+    assert group is not None
+    together = np.empty((1, 400))
+    group.on_bars(seen, 0, 0, together)
+    np.testing.assert_array_equal(together[0], expected)
+    np.testing.assert_array_equal(strategy.build().on_bars(seen), expected)  # type: ignore[union-attr]
+
+
+def test_the_first_decision_comes_with_bar_number_slow_and_enters_at_once() -> None:
+    bars = random_bars(30, single=0)
+    strategy = EmaCross(fast=3, slow=7)
+    found = run_alone(Portfolio(strategy=strategy, fills=Fills(at="close")), [columns(bars, strategy.features())])
+    first = found.rows()[0]
+    assert first["ts_event"].value == bars[6].end
+    assert first["price"] == bars[6].close
+
+
+def test_a_bar_of_one_price_moves_averages_and_decides_nothing() -> None:
+    flat = [OracleBar(10, 10, 10, 10, n * 60, n * 60 + 60) for n in range(8)]
+    strategy = EmaCross(fast=2, slow=4)
+    batch = columns(flat, strategy.features())
+    assert run_alone(Portfolio(strategy=strategy), [batch]).rows() == []
+    told = run_alone(Portfolio(strategy=strategy.vary({"skip_single_price": False})), [batch])
+    assert [row["side"] for row in told.rows()] == [1]
+
+
+def test_blocks_of_members_and_bars_see_the_same_targets() -> None:
+    bars = random_bars(100, 9)
+    members = [SmaCross(fast=fast, slow=slow) for fast in (2, 3, 5) for slow in (8, 13)]
+    features = {feature for member in members for feature in member.features()}
+    seen = Bars(columns(bars, features).columns)
+    whole = np.empty((6, 100))
+    SmaCross.build_group(members).on_bars(seen, 0, 0, whole)
+    group, parts = SmaCross.build_group(members), np.empty((6, 100))
+    for begin in range(0, 100, 7):
+        for first in range(0, 6, 4):
+            part = np.empty((min(4, 6 - first), min(7, 100 - begin)))
+            group.on_bars(seen, begin, first, part)
+            parts[first : first + len(part), begin : begin + part.shape[1]] = part
+    np.testing.assert_array_equal(whole, parts)
+
+
+def test_every_feature_is_looked_at_once() -> None:
+    members = [SmaCross(fast=fast, slow=slow)._cross() for fast in (2, 3) for slow in (8, 13)]
+    assert [feature.name for feature in CrossGroup(members)._features] == ["sma_2", "sma_3", "sma_8", "sma_13"]
+
+
+def test_the_compiled_kernel_is_its_python_self() -> None:
+    random = np.random.default_rng(1)
+    matrix = np.round(random.normal(0, 1, (4, 300)), 0)
+    matrix[random.random((4, 300)) < 0.1] = np.nan
+    pairs = np.array([[0, 1], [2, 3], [1, 2], [3, 3]])
+    otherwise = np.array([0.0, -1.0, 0.0, -1.0])
+    ties, skips = np.array([False, True, False, True]), np.array([True, False, False, True])
+    single = random.random(300) < 0.2
+    found = []
+    for call in (cross_kernel(), cross_targets):
+        targets = np.zeros((4, 300))
+        call(matrix, pairs, otherwise, ties, skips, single, targets)
+        found.append(targets.tobytes())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", [SmaCross, EmaCross])
+def test_periods_that_cannot_cross_are_refused(kind: type[SmaCross | EmaCross]) -> None:
+    with pytest.raises(ValueError, match="fast=50 and slow=50"):
+        kind(fast=50, slow=50)
+    with pytest.raises(ValueError, match="fast of 1 or more, found 0"):
+        kind(fast=0, slow=5)
+    with pytest.raises(ValueError, match="quantity above 0, found 0"):
+        kind(quantity=0)
+
+
+@pytest.mark.parametrize("at", ["next_open", "close"])
+@pytest.mark.parametrize(
+    "path", ["crypto/coinbase/minute/btcusd", "equity/usa/daily/spy.zip", "equity/usa/minute/spy"], ids=str
+)
+def test_real_bars_fill_as_the_oracle_fills(recordings: Path, path: str, at: str) -> None:
+    bars, batches = real_bars(recordings / "lean" / "Data" / path)
+    members = {
+        f"portfolio_{number}": Portfolio(strategy=strategy, fills=Fills(at=at, fee_bps=10, slippage_bps=1))  # type: ignore[arg-type]
+        for number, strategy in enumerate([SmaCross(fast=10, slow=50), SmaCross(fast=5, slow=30, short=True), *EMA])
+    }
+    needs = {feature for recipe in members.values() for feature in recipe.needs()}
+    known = columns(bars, needs).columns
+    complete = [with_features(batch, begin, known, needs) for begin, batch in batches]
+    found = run_group(members, complete)
+    for name, recipe in members.items():
+        strategy = recipe.strategy
+        books = keep_books(
+            bars, wanted(strategy, bars), at=at, quantity=strategy.quantity, fee_bps=10.0, slippage_bps=1.0
+        )
+        rows = found.rows(name)
+        assert len(rows) == len(books.fills) > 10
+        for row, fill in zip(rows, books.fills, strict=True):
+            assert (row["ts_event"].value, row["side"]) == (fill.ts, fill.side)
+            assert row["quantity"] == float(fill.quantity)
+            assert row["price"] == pytest.approx(float(fill.price), rel=1e-14)
+            assert row["cash_after"] == pytest.approx(float(fill.cash_after), rel=1e-11)
+        assert found.statistics(name)["end_equity"] == pytest.approx(float(books.equity[-1]), rel=1e-11)
+
+
+def real_bars(path: Path) -> tuple[list[OracleBar], list[tuple[int, Batch]]]:
+    """A recording as the oracle's bars and as batches, each with the number of its first bar."""
+    from stages.feeds.declaration import Declaration
+    from stages.feeds.lean import open_lean
+    from stages.feeds.recording import Counts
+
+    bars: list[OracleBar] = []
+    batches = []
+    names = ("open", "high", "low", "close", "bar_start", "bar_end")
+    for columns_read in open_lean(path, Declaration(schema="bar", price="last")).read(Counts()):
+        batches.append((len(bars), Batch(columns_read)))
+        lists = [columns_read.column(name).to_pylist() for name in names]
+        bars += [OracleBar(*map(Fraction, row[:4]), row[4].value, row[5].value) for row in zip(*lists, strict=True)]
+    return bars, batches
+
+
+def with_features(batch: Batch, begin: int, known: Any, needs: set[Any]) -> Batch:
+    """A batch of real bars with the averages over all bars before it."""
+    return batch.with_columns(**{need.name: known.column(need.name).slice(begin, batch.num_rows) for need in needs})
