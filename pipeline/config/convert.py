@@ -54,6 +54,8 @@ class Converter:
     placeholders: Mapping[str, Any] = field(default_factory=dict)
     """Values of required fields that a parameter space will supply, by field name."""
     used_placeholders: bool = False
+    excused: frozenset[str] = frozenset()
+    """Required fields that nobody need miss: the parameter that should fill them was refused."""
 
     def struct(self, source: Located, cls: type[S], ignored: frozenset[str] = frozenset()) -> S | None:
         """`source`, a mapping, as `cls`; None where there was a problem. Keys in `ignored` are somebody else's."""
@@ -107,6 +109,8 @@ class Converter:
                 if wanted.name in self.placeholders:
                     values[wanted.name] = self.placeholders[wanted.name]
                     self.used_placeholders = True
+                elif wanted.name in self.excused:
+                    valid = False
                 else:
                     self._missing(source, key, wanted.type)
                     valid = False
@@ -184,7 +188,7 @@ class Converter:
         candidates.sort(key=lambda option: not _looks_like(source.value, option))
         complaints: list[list[Problem]] = []
         for option in candidates:
-            attempt = Converter(self.registry, self.root, [], self.placeholders)
+            attempt = Converter(self.registry, self.root, [], self.placeholders, excused=self.excused)
             value = attempt._value(source, option)
             self.used_placeholders = self.used_placeholders or attempt.used_placeholders
             if not attempt.problems:

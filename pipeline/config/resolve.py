@@ -178,9 +178,11 @@ class Config:
             return None, [Problem(f"containers.{name}", "expected a 'type'", file=self.file)]
         varies = self.group_of(name) is not None
         combinations = islice(self.parameter_space, MAX_COMBINATIONS_TRIED) if varies else iter([{}])
+        written = frozenset(key for key, _ in self.source.get("parameter_space") or ())
+        refused = written - frozenset(self.parameter_space.names)
         problems: list[Problem] = []
         for combination in combinations:
-            converter = Converter(self.registry, self.root, [], combination)
+            converter = Converter(self.registry, self.root, [], combination, excused=refused)
             cls = converter.stage_class(named, Stage)
             made = converter.struct(fields, cls) if cls is not None else None
             if isinstance(made, Stage):

@@ -109,6 +109,11 @@ def test_a_misspelt_parameter_is_not_merely_a_missing_field() -> None:
     )
 
 
+def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
+    text = "parameter_space: {fast: 1, slow: [2]}\ncontainers:\n  portfolio_*: {strategy: sma_cross}\n"
+    assert problem(text).startswith("1: parameter_space.fast: expected a list or")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -268,19 +273,8 @@ def test_set_says_so_when_it_is_wrong() -> None:
 
 
 def test_set_parses_its_value_as_yaml() -> None:
-    config = (
-        load_config(
-            "name: a",
-            registry=registry(),
-            overrides=["limit=5", "name=b=c", "containers.features={bars: 5m}", "parameter_space.quantity=[1, 2]"],
-        )
-        if False
-        else load_config(
-            "name: a",
-            registry=registry(),
-            overrides=["limit=5", "name=b", "containers.features={bars: 5m}", "parameter_space.quantity=[1, 2]"],
-        )
-    )
+    overrides = ["limit=5", "name=b", "containers.features={bars: 5m}", "parameter_space.quantity=[1, 2]"]
+    config = load_config("name: a", registry=registry(), overrides=overrides)
     assert (config.limit, config.name, len(config.parameter_space)) == (5, "b", 2)
     assert config.stage_of("features") == Features(bars="5m")
 
