@@ -35,6 +35,11 @@ BUY, SELL, NO_SIDE = 1, 2, 0
 BAR_KINDS = ("time", "tick", "volume", "value")
 PRICE_TYPES = ("last", "bid", "ask", "mid")
 BAR_SOURCES = ("venue", "internal")
+WORDS = {"bar_kind": BAR_KINDS, "price_type": PRICE_TYPES, "source": BAR_SOURCES}
+"""The words of columns of type NAME, in the order of their codes."""
+
+SHARD_KEY = b"penstock.shard"
+"""Metadata of a parquet file that is one of several written in turns, row group by row group: `b"0/2"`, `b"1/2"`."""
 
 
 def decimal_type(scale: int) -> pa.DataType:

@@ -33,7 +33,8 @@ class Declaration(Stage, frozen=True):
     """Decimal places of prices, 8 unless declared."""
     size_scale: int | None = None
     """Decimal places of sizes; above 10 they are decimal128."""
-    numbers: Literal["decimal", "float64"] = "decimal"
+    numbers: Literal["auto", "decimal", "float64"] = "auto"
+    """`auto` keeps text and decimals exact, and floats of parquet files float64 unless `scale` is declared."""
 
     def __post_init__(self) -> None:
         for name in ("scale", "size_scale"):

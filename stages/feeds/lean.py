@@ -22,7 +22,6 @@ from stages.schemas import (
     BAR_SOURCES,
     DEFAULT_SCALE,
     PRICE_TYPES,
-    TRADE_TYPE,
     WIDE_SCALE,
     RecordKind,
     decimal_array,
@@ -144,7 +143,7 @@ class _Reader:
         if "condition" in text.schema.names:
             suspicious = pc.equal(text.column("suspicious"), "1")
             words = pc.if_else(pc.fill_null(suspicious, False), "suspicious", text.column("condition"))
-            columns["trade_type"] = words.cast(TRADE_TYPE)
+            columns["trade_type"] = words
         return columns
 
     def _best(self, text: pa.RecordBatch, ends: pa.Array, where: Where) -> dict[str, pa.Array]:

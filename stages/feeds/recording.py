@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, NS_UTC, SOURCE
+from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS
 
 Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -42,13 +42,15 @@ class Recording:
     files: tuple[Path, ...]
     """Everything that decides what comes out, in reading order."""
     read: Callable[[Counts], Iterator[pa.RecordBatch]]
+    unused: tuple[str, ...] = ()
+    """Columns of the files that no standard column is made of."""
 
 
 class Standardizer:
     """Completes a reader's own columns to a standard schema: ordinals, names, receive times, flags and absent columns.
 
-    Where a recording has no receive time, `ts_recv` is the event time and `flags` says BAD_TS_RECV. Codes of
-    `instrument_id` and `source_id` never change their meaning within a recording.
+    Where a recording has no receive time, `ts_recv` is the event time and `flags` says BAD_TS_RECV. The codes of
+    dictionary columns never change their meaning within a recording.
     """
 
     def __init__(
@@ -60,58 +62,53 @@ class Standardizer:
             )
         self.schema = schema
         self.counts = counts
-        self._sources = pa.array(sources, pa.utf8())
-        self._codes = {name: code for code, name in enumerate(instruments)}
-        self._instruments = pa.array(list(self._codes), pa.utf8())
+        self._sources = sources
+        self._known = {
+            column.name: _Names(column.type, WORDS.get(column.name, ()))
+            for column in schema
+            if pa.types.is_dictionary(column.type)
+        }
+        self._known["source_id"] = _Names(SOURCE, sources)
+        self._known["instrument_id"] = _Names(INSTRUMENT, instruments)
         self._source = -1
         self._newest: int | None = None
 
     def open(self, source: int) -> None:
         """The following rows come from the file at this place in `sources`."""
+        if source != self._source:
+            self._newest = None
         self._source = source
-        self._newest = None
-        self.counts.file = self._sources[source].as_py()
+        self.counts.file = self._sources[source]
 
-    def batch(self, columns: Mapping[str, pa.Array], instruments: pa.Array | None = None) -> pa.RecordBatch:
-        """A standard batch of a chunk's columns; `instruments` holds a name per row, without it the first is meant.
+    def batch(self, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+        """A standard batch of a chunk's columns.
 
-        `columns` must hold `ts_event` or `ts_recv` without nulls in both; what it lacks becomes null.
+        `columns` must hold `ts_event` or `ts_recv`, not both null in a row; what it lacks becomes null. Without
+        `instrument_id` (texts, one per row) all rows are of the first instrument.
         """
         given = dict(columns)
         rows = len(next(iter(given.values())))
         recorded = "ts_recv" in given
         if not recorded:
             given["ts_recv"] = given["ts_event"]
-        elif "ts_event" not in given:
-            given["ts_event"] = pa.nulls(rows, NS_UTC)
-        self._count(given["ts_event"], given["ts_recv"])
+        self._count(given.get("ts_event", given["ts_recv"]), given["ts_recv"])
         start = self.counts.rows
         self.counts.rows += rows
         given["ingest_seq"] = pa.array(np.arange(start, start + rows, dtype=np.uint64))
-        given["instrument_id"] = self._instrument_ids(instruments, rows)
-        given["source_id"] = pa.DictionaryArray.from_arrays(
-            pa.array(np.full(rows, self._source, np.int16)), self._sources
-        ).cast(SOURCE)
         if "flags" not in given:
             given["flags"] = pa.array(np.full(rows, 0 if recorded else FLAG_BAD_TS_RECV, np.uint8))
-        arrays = [given[column.name] if column.name in given else pa.nulls(rows, column.type) for column in self.schema]
+        for name, code in (("instrument_id", 0), ("source_id", self._source)):
+            if name not in given:
+                given[name] = self._known[name].repeated(code, rows)
+        arrays = []
+        for column in self.schema:
+            if column.name not in given:
+                arrays.append(pa.nulls(rows, column.type))
+            elif column.name in self._known:
+                arrays.append(self._known[column.name].encode(given[column.name]))
+            else:
+                arrays.append(given[column.name])
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-    def _instrument_ids(self, names: pa.Array | None, rows: int) -> pa.Array:
-        if names is None:
-            codes = pa.array(np.zeros(rows, np.int32))
-        else:
-            encoded = names.dictionary_encode()
-            places = [self._code(name) for name in encoded.dictionary.to_pylist()]
-            codes = pa.array(np.array(places, np.int32)[encoded.indices.to_numpy()])
-        return pa.DictionaryArray.from_arrays(codes, self._instruments).cast(INSTRUMENT)
-
-    def _code(self, name: str) -> int:
-        code = self._codes.get(name)
-        if code is None:
-            code = self._codes[name] = len(self._codes)
-            self._instruments = pa.array(list(self._codes), pa.utf8())
-        return code
 
     def _count(self, ts_event: pa.Array, ts_recv: pa.Array) -> None:
         times = pc.coalesce(ts_event, ts_recv) if ts_event.null_count else ts_event
@@ -122,6 +119,34 @@ class Standardizer:
         if self._newest is not None and moments[0] < self._newest:
             self.counts.steps_back += 1
         self._newest = int(moments[-1])
+
+
+class _Names:
+    """The words of a dictionary column: a list that only grows, so that a code keeps its meaning."""
+
+    def __init__(self, kind: pa.DictionaryType, words: Sequence[str]) -> None:
+        self._kind = kind
+        self._codes = {word: code for code, word in enumerate(words)}
+        self._words = pa.array(list(self._codes), pa.utf8())
+
+    def repeated(self, code: int, rows: int) -> pa.Array:
+        return self._array(pa.array(np.full(rows, code, np.int32)))
+
+    def encode(self, values: pa.Array) -> pa.Array:
+        """Texts, or a dictionary array of other codes, in these codes; nulls stay null."""
+        if values.type == self._kind and values.dictionary.equals(self._words):
+            return values
+        if not pa.types.is_dictionary(values.type):
+            values = values.dictionary_encode()
+        for word in values.dictionary.to_pylist():
+            self._codes.setdefault(word, len(self._codes))
+        if len(self._codes) > len(self._words):
+            self._words = pa.array(list(self._codes), pa.utf8())
+        places = pa.array([self._codes[word] for word in values.dictionary.to_pylist()], pa.int32())
+        return self._array(places.take(values.indices))
+
+    def _array(self, codes: pa.Array) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(codes.cast(self._kind.index_type), self._words)
 
 
 def cut(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -13,10 +13,13 @@ from pipeline.frames import Batch
 from pipeline.stage import Context, Feed, Recipe
 from stages.schemas import schema_of
 
+from .csv import open_csv
 from .declaration import Declaration
 from .lean import open_lean
-from .lean_layout import LAYOUT, is_lean
+from .lean_layout import is_lean
+from .parquet import open_parquet
 from .recording import Counts, Recording, cut
+from .tables import find_tables
 
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
 
@@ -71,7 +74,10 @@ class Replay(Declaration, frozen=True):
             raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
 
     def build(self, context: Context) -> ReplayFeed:
-        return ReplayFeed(self.recording(), self.batch_rows)
+        recording = self.recording()
+        if recording.unused:
+            context.log.info("columns that are not read: %s", ", ".join(recording.unused))
+        return ReplayFeed(recording, self.batch_rows)
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
@@ -87,9 +93,12 @@ class Replay(Declaration, frozen=True):
         if self.path is None:
             raise InputError(NO_PATH)
         path = Path(self.path).expanduser()
-        if self.format in ("auto", "lean") and (self.format == "lean" or is_lean(path)):
+        if self.format == "lean" or (self.format == "auto" and is_lean(path)):
             return open_lean(path, self)
-        raise InputError(f"{path}: expected LEAN data ({LAYOUT}), found no such file")
+        kind, files = find_tables(path, self.format)
+        instrument = self.instrument or f"{files[0].name.split('.')[0]}.FILE".upper()
+        reader = open_parquet if kind == "parquet" else open_csv
+        return reader(files, instrument, self)
 
 
 class ReplayFeed(Feed):

@@ -166,7 +166,9 @@ def converted(texts: pa.Array, convert: Callable[[pa.Array], pa.Array], expected
     try:
         return convert(texts)
     except pa.ArrowInvalid:
-        trimmed = pc.utf8_trim_whitespace(texts)
+        trimmed = pc.utf8_trim_whitespace(texts) if pa.types.is_string(texts.type) else texts
+    except pa.ArrowNotImplementedError as error:
+        raise where.error(0, expected, f"a value of type {texts.type}") from error
     try:
         return convert(trimmed)
     except pa.ArrowInvalid as error:

@@ -1,0 +1,60 @@
+"""Finding the table files that a path names: a file, a folder or a glob; parquet or text."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import InputError
+
+from .lean_layout import LAYOUT
+
+ENDINGS: dict[str, tuple[str, ...]] = {
+    "parquet": (".parquet", ".pq"),
+    "csv": tuple(f"{name}{packed}" for name in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zip")),
+}
+
+
+def find_tables(path: Path, declared: str) -> tuple[Literal["parquet", "csv"], list[Path]]:
+    """The format and the files at `path`, in order of their names; hidden files are passed over.
+
+    A file named outright may end in anything if its format is declared. Raises `InputError`.
+    """
+    if path.is_file():
+        return _format_of(path, declared), [path]
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_"))]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+        if not found and not glob.has_magic(str(path)):
+            raise InputError(f"{path}: expected a file or folder, found none; check the path")
+    by_format = {
+        name: sorted(file for file in found if file.name.lower().endswith(endings))
+        for name, endings in ENDINGS.items()
+        if declared in ("auto", name)
+    }
+    formats = [name for name, files in by_format.items() if files]
+    if len(formats) > 1:
+        counted = ", ".join(f"{len(by_format[name])} of {name}" for name in formats)
+        raise InputError(f"{path}: expected files of one format, found {counted}; declare `format`")
+    if not formats:
+        others = ", ".join(sorted(file.name for file in found)[:5]) or "nothing"
+        raise InputError(f"{path}: expected {_looked_for(declared)}, found {others}")
+    return ("parquet" if formats[0] == "parquet" else "csv"), by_format[formats[0]]
+
+
+def _format_of(file: Path, declared: str) -> Literal["parquet", "csv"]:
+    if declared in ("parquet", "csv"):
+        return "parquet" if declared == "parquet" else "csv"
+    name = file.name.lower()
+    if name.endswith(ENDINGS["parquet"]):
+        return "parquet"
+    if name.endswith(ENDINGS["csv"]):
+        return "csv"
+    raise InputError(f"{file}: expected {_looked_for(declared)}, found another ending; declare `format`")
+
+
+def _looked_for(declared: str) -> str:
+    tables = [f"{name} ({' '.join(endings)})" for name, endings in ENDINGS.items() if declared in ("auto", name)]
+    return " or ".join([*tables, f"LEAN data ({LAYOUT})"] if declared == "auto" else tables)

@@ -1,0 +1,60 @@
+"""How columns are best written as parquet, by their types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+TIMES = ("ts_event", "ts_recv", "bar_start", "bar_end")
+
+
+def encoding_options(schema: pa.Schema) -> dict[str, Any]:
+    """Options of `pyarrow.parquet.ParquetWriter` for a schema.
+
+    Times and ordinals as deltas, names, prices, sizes and small numbers by dictionary, floats and texts plain;
+    statistics on time columns only; checksums on every page; decimals as integers.
+    """
+    deltas = [field.name for field in schema if pa.types.is_timestamp(field.type) or pa.types.is_uint64(field.type)]
+    return {
+        "use_dictionary": [field.name for field in schema if _repeats(field.type)],
+        "column_encoding": dict.fromkeys(deltas, "DELTA_BINARY_PACKED") or None,
+        "write_statistics": [field.name for field in schema if pa.types.is_timestamp(field.type)],
+        "write_page_checksum": True,
+        "store_decimal_as_integer": True,
+        "write_batch_size": 16_384,
+    }
+
+
+def canonical(table: pa.Table) -> pa.Table:
+    """The same rows in one chunk, each dictionary holding the words that occur and no other, sorted.
+
+    What a dictionary column's words and codes were depends on how its rows were batched; this does not.
+    """
+    columns = []
+    for column in table.combine_chunks().columns:
+        chunk = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+        columns.append(_tidied(chunk) if pa.types.is_dictionary(column.type) else chunk)
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _tidied(values: pa.DictionaryArray) -> pa.DictionaryArray:
+    codes = values.indices
+    used = np.zeros(len(values.dictionary), bool)
+    used[(codes.drop_null() if codes.null_count else codes).to_numpy()] = True
+    words = values.dictionary.to_pylist()
+    order = sorted(np.flatnonzero(used).tolist(), key=lambda code: words[code])
+    if order == list(range(len(words))):
+        return values
+    places = np.zeros(len(words), np.int64)
+    places[order] = np.arange(len(order))
+    moved = pa.array(places).take(codes) if codes.null_count else pa.array(places[codes.to_numpy()])
+    return pa.DictionaryArray.from_arrays(
+        moved.cast(values.type.index_type), pa.array([words[code] for code in order], values.type.value_type)
+    )
+
+
+def _repeats(kind: pa.DataType) -> bool:
+    small = pa.types.is_integer(kind) and not pa.types.is_uint64(kind)
+    return small or pa.types.is_dictionary(kind) or pa.types.is_decimal64(kind)
