@@ -227,7 +227,8 @@ def account(
             if equity >= peak:
                 peak, peak_at = equity, end
             else:
-                max_drawdown = max(max_drawdown, (peak - equity) / peak)
+                if peak - equity > max_drawdown * peak:  # dividing at every bar is slow
+                    max_drawdown = (peak - equity) / peak
                 under_water += end - ended
                 longest = max(longest, end - peak_at)
             ended = end

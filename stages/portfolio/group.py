@@ -29,7 +29,11 @@ BLOCK_BARS = 1_024
 BLOCK_CELLS = 65_536
 """Members x bars in one kernel call: half a megabyte of targets, which stays in cache."""
 EMIT_FILLS = 65_536
-"""Fills gathered before they are handed over; so batches of one bar do not make results of one fill."""
+"""Fills gathered before they are handed over (72 bytes each), so that short batches do not make results of one fill."""
+EMIT_FILLS_EACH = 256
+"""More are gathered where members are many: as many times this."""
+MOST_FILLS = 1_048_576
+"""But never more than this."""
 
 
 class PortfolioGroup(Transform):
@@ -55,6 +59,7 @@ class PortfolioGroup(Transform):
         self._bars = 0
         self._fills: list[np.ndarray[Any, Any]] = []
         self._gathered = 0
+        self._enough = min(max(EMIT_FILLS, EMIT_FILLS_EACH * len(recipes)), MOST_FILLS)
         self._scratch = np.empty(2 * BLOCK_CELLS, FILL)
         self._errors: dict[int, StrategyFailed] = {}
         self._compiled: list[tuple[int, int, GroupDecider]] = []
@@ -169,7 +174,7 @@ class PortfolioGroup(Transform):
                     targets = np.empty((min(step, last - at), length))
                     decider.on_bars(bars, begin, at - first, targets)
                     self._account(at, bars, begin, targets, slots)
-                    if self._gathered >= EMIT_FILLS:
+                    if self._gathered >= self._enough:
                         yield from self._emit_fills()
 
     def _decide_one_by_one(self, bars: Bars, slots: Times) -> Iterator[Result]:
@@ -186,7 +191,7 @@ class PortfolioGroup(Transform):
                 failure, targets = error, error.targets
             for begin in range(0, len(targets), BLOCK_CELLS):
                 self._account(place, bars, begin, targets[None, begin : begin + BLOCK_CELLS], slots)
-                if self._gathered >= EMIT_FILLS:
+                if self._gathered >= self._enough:
                     yield from self._emit_fills()
             if failure is not None:
                 self._take_out(place, failure)
@@ -218,11 +223,9 @@ class PortfolioGroup(Transform):
             return
         fills = np.concatenate(self._fills)
         self._fills, self._gathered = [], 0
-        fills = fills[np.argsort(fills["member"], kind="stable")]
-        cuts = np.flatnonzero(np.diff(fills["member"])) + 1
-        for part in np.split(fills, cuts):
-            name = self._members[int(part["member"][0])][0]
-            yield Result("fills", fills_of(part), append=True, member="" if self._alone else name)
+        for place, part in fills_of(fills):
+            name = self._members[place][0]
+            yield Result("fills", part, append=True, member="" if self._alone else name)
 
     def _statistics(self) -> list[dict[str, Value]]:
         recipes = [recipe for _, recipe in self._members]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,16 +54,20 @@ PORTFOLIOS = pa.schema(
 the end of its last bar, and every statistic, null where undefined."""
 
 
-def fills_of(fills: np.ndarray[Any, Any]) -> pa.RecordBatch:
-    """Fills of one member, FILL records in order, as their own memory."""
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(np.ascontiguousarray(fills["ts"])).cast(NS_UTC),
-            pa.array(fills["side"].astype(np.int8)),
-            *(pa.array(np.ascontiguousarray(fills[name])) for name in FILLS.names[2:]),
-        ],
-        schema=FILLS,
-    )
+def fills_of(fills: np.ndarray[Any, Any]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Each member's fills, in their order, out of FILL records of many; every batch owns its memory and no more."""
+    order = np.argsort(fills["member"], kind="stable")
+    members = fills["member"][order]
+    cuts = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(fills)]
+    columns = [fills["ts"][order], fills["side"][order].astype(np.int8)]
+    columns += [fills[name][order] for name in FILLS.names[2:]]
+    types = FILLS.types
+    for begin, end in pairwise(cuts):
+        arrays = [
+            pa.Array.from_buffers(kind, end - begin, [None, pa.py_buffer(column[begin:end].tobytes())], 0)
+            for kind, column in zip(types, columns, strict=True)
+        ]
+        yield int(members[begin]), pa.RecordBatch.from_arrays(arrays, schema=FILLS)
 
 
 def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:

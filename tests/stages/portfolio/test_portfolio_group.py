@@ -77,6 +77,7 @@ def test_batches_of_one_bar_and_small_blocks_change_nothing(monkeypatch: pytest.
     monkeypatch.setattr(group_module, "BLOCK_BARS", 7)
     monkeypatch.setattr(group_module, "BLOCK_CELLS", 11)
     monkeypatch.setattr(group_module, "EMIT_FILLS", 5)
+    monkeypatch.setattr(group_module, "EMIT_FILLS_EACH", 1)
     small = run_group(members, [batch])
     assert len(small.fills["portfolio_1"]) > 1
     for name in members:
