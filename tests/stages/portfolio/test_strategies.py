@@ -12,6 +12,8 @@ from portfolio_bars import columns, random_bars, run_alone, run_group
 from portfolio_oracle import OracleBar, ema_targets, keep_books, sma_targets
 
 from pipeline.frames import Batch
+from pipeline.stage import Context
+from stages.features.features import Features
 from stages.portfolio.bars import Bars
 from stages.portfolio.cross import CrossGroup, cross_kernel, cross_targets
 from stages.portfolio.fills import Fills
@@ -158,3 +160,18 @@ def real_bars(path: Path) -> tuple[list[OracleBar], list[tuple[int, Batch]]]:
 def with_features(batch: Batch, begin: int, known: Any, needs: set[Any]) -> Batch:
     """A batch of real bars with the averages over all bars before it."""
     return batch.with_columns(**{need.name: known.column(need.name).slice(begin, batch.num_rows) for need in needs})
+
+
+@pytest.mark.parametrize("path", ["crypto/coinbase/minute/btcusd", "equity/usa/daily/spy.zip"], ids=str)
+def test_the_features_stage_makes_what_strategies_ask_for(recordings: Path, path: str) -> None:
+    bars, batches = real_bars(recordings / "lean" / "Data" / path)
+    members = {str(number): Portfolio(strategy=strategy) for number, strategy in enumerate([*SMA, *EMA])}
+    needs = frozenset().union(*(recipe.needs() for recipe in members.values()))
+    features = Features().providing(needs).build(Context())
+    complete = [output for _, batch in batches if (output := features.on_batch(batch)) is not None]
+    found = run_group(members, complete)
+    for name, recipe in members.items():
+        books = keep_books(bars, wanted(recipe.strategy, bars), at="next_open", quantity=recipe.strategy.quantity)
+        assert [(row["ts_event"].value, row["side"]) for row in found.rows(name)] == [
+            (fill.ts, fill.side) for fill in books.fills
+        ]
