@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import Enum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import inspect as types
 
 from pipeline.registry import Registry
 from pipeline.stage import Recipe
 
+from .convert import fields_of
 from .located import Located, is_secret
+
+USER_MODULE = "penstock_user_"
+"""How the modules begin that a registry makes of `./file.py:Class`."""
 
 
 class Setting(NamedTuple):
@@ -26,22 +32,26 @@ class Setting(NamedTuple):
 
 
 def recipe_name(recipe: Recipe, registry: Registry) -> str:
-    """The name a recipe's class is registered under, or `module:Class`."""
+    """The name a recipe's class is registered under, `module:Class`, or `file.py:Class`, whatever the folder."""
     cls = type(recipe)
     for name, registered in registry.recipes.items():
         if registered is cls:
             return name
+    if cls.__module__.startswith(USER_MODULE):
+        return f"{Path(inspect.getfile(cls)).name}:{cls.__qualname__}"
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def canonical(value: Any, registry: Registry) -> Any:
     """Plain data that two equal values share: 50 and 50.0 are one number, sets are sorted, secrets are `***`."""
     if isinstance(value, msgspec.Struct):
-        named = {"type": recipe_name(value, registry)} if isinstance(value, Recipe) else {}
-        return named | {
-            key: "***" if is_secret(key) and item is not None else canonical(item, registry)
-            for key, item in _items(value)
-        }
+        made: dict[str, Any] = {"type": recipe_name(value, registry)} if isinstance(value, Recipe) else {}
+        for key, item, declared in _items(value):
+            plain = "***" if is_secret(key) and item is not None else canonical(item, registry)
+            if isinstance(item, Recipe) and not _is_choice(item, declared, registry) and isinstance(plain, dict):
+                del plain["type"]
+            made[key] = plain
+        return made
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, dict):
@@ -65,11 +75,11 @@ def canonical(value: Any, registry: Registry) -> Any:
 def settings_in(struct: msgspec.Struct, written: Located | None, registry: Registry, prefix: str = "") -> list[Setting]:
     """One row per field, nested ones under dotted names; what nobody wrote is a built-in default."""
     rows = []
-    for key, value in _items(struct):
+    for key, value, declared in _items(struct):
         name = f"{prefix}.{key}" if prefix else key
         source = written.get(key) if written is not None else None
         if isinstance(value, msgspec.Struct):
-            if isinstance(value, Recipe):
+            if isinstance(value, Recipe) and _is_choice(value, declared, registry):
                 named = (source.get("type") or source) if source is not None else None
                 rows.append(Setting(f"{name}.type", recipe_name(value, registry), _where(named)))
             rows += settings_in(value, source, registry, name)
@@ -82,7 +92,14 @@ def _where(source: Located | None) -> str:
     return str(source.place) if source is not None else "built-in default"
 
 
-def _items(struct: msgspec.Struct) -> Iterator[tuple[str, Any]]:
-    """Fields under the names a file gives them."""
-    for name, key in zip(struct.__struct_fields__, struct.__struct_encode_fields__, strict=True):
-        yield key, getattr(struct, name)
+def _items(struct: msgspec.Struct) -> Iterator[tuple[str, Any, types.Type]]:
+    """Fields under the names a file gives them, with their values and declared types."""
+    for key, item in fields_of(type(struct)).items():
+        yield key, getattr(struct, item.name), item.type
+
+
+def _is_choice(recipe: Recipe, declared: types.Type, registry: Registry) -> bool:
+    """Whether `type:` chose this recipe, rather than the field having room for no other."""
+    options = declared.types if isinstance(declared, types.UnionType) else (declared,)
+    only = any(isinstance(option, types.StructType) and option.cls is type(recipe) for option in options)
+    return not only or type(recipe) in registry.recipes.values()

@@ -23,6 +23,8 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 def covers(pattern: str, name: str) -> bool:
     """Whether `pattern` holds for `name`, or, where `name` is a pattern, for everything it stands for."""
+    if not is_pattern(pattern):
+        return pattern == name
     return _expression(pattern).fullmatch(name) is not None
 
 

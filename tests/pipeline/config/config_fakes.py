@@ -13,7 +13,7 @@ from pipeline.registry import Registry
 from pipeline.stage import Recipe, Stage
 
 
-class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Clock(Recipe, frozen=True):
     speed: Annotated[float, msgspec.Meta(gt=0)] | Literal["max"] = "max"
 
 

@@ -303,6 +303,7 @@ def test_a_class_of_ones_own_is_named_relative_to_the_file(tmp_path: Path) -> No
     path.write_text("containers:\n  a: {type: './mine.py:Mine', width: 4}\n")
     config = load_config(path, registry=registry())
     assert config.stage_of("a").width == 4  # type: ignore[attr-defined]
+    assert config.to_mapping()["containers"]["a"]["type"] == "mine.py:Mine"
     path.write_text("containers:\n  a: {type: './mine.py:Mime'}\n")
     assert problem(path) == f"{path}:2: containers.a.type: './mine.py' has no class 'Mime'"
 

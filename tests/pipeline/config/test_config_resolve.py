@@ -209,6 +209,7 @@ def test_members_set_apart_show_in_the_canonical_mapping() -> None:
 
 def test_tuning_can_be_left_out_of_the_canonical_mapping() -> None:
     config = load({"name": "a"})
+    assert config.to_mapping()["containers"]["data"]["clock"] == {"speed": "max"}, "it has no type to choose"
     assert "batch_rows" in config.to_mapping()["containers"]["data"]
     assert "batch_rows" not in config.to_mapping(tuning=False)["containers"]["data"]
 
