@@ -82,7 +82,9 @@ def _member(config: Config, pattern: str) -> str | None:
 
 def _matches_nothing(config: Config, pattern: str, settings: Located) -> Problem:
     group = next((group for group in config.groups if covers(group.pattern, pattern)), None)
-    if not config.declared:
+    if ready_made := _ready_made(config, pattern):
+        hint = ready_made
+    elif not config.declared:
         hint = "give it a 'type' to declare it"
     elif group is not None:
         hint = _members_of(group)
@@ -90,6 +92,19 @@ def _matches_nothing(config: Config, pattern: str, settings: Located) -> Problem
         hint = suggestion(pattern, list(config.declared)) or f"declared: {', '.join(config.declared)}"
     what = "no container matches" if is_pattern(pattern) else "no container is called"
     return settings.problem(f"{what} '{pattern}'", suggestion=hint)
+
+
+def _ready_made(config: Config, name: str) -> str:
+    """A file that declares one container more than a ready-made topology has must say that it wants the others."""
+    if config.topology is None:
+        for topology, topologist in sorted(config.registry.topologies.items()):
+            try:
+                names = list(topologist({}))
+            except (ValueError, TypeError, LookupError, AttributeError):
+                continue  # a hint is not worth a second error
+            if any(covers(name, known) or covers(known, name) for known in names):
+                return f"add 'topology: {topology}'?"
+    return ""
 
 
 def _members_of(group: Group) -> str:
@@ -114,7 +129,8 @@ def _inputs(config: Config) -> Iterator[Problem]:
                     "a group is read as a whole", found=f"'{source}'", suggestion=f"write '{group.pattern}'"
                 )
             else:
-                hint = suggestion(source, others) or f"declared: {', '.join(others)}"
+                known = f"declared: {', '.join(others)}"
+                hint = _ready_made(config, source) or suggestion(source, others) or known
                 yield here.problem(f"no container matches '{source}'", suggestion=hint)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -242,6 +243,49 @@ def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
 )
 def test_a_problem_says_where_what_and_what_to_try(text: str, expected: str) -> None:
     assert problem(text) == expected
+
+
+def test_a_container_more_than_the_ready_made_ones_asks_for_their_topology() -> None:
+    text = "containers:\n  log: {type: execution, inputs: features}\n  portfolio_0003: {cash: 1}\n"
+    assert problems(text) == [
+        "<text>:2: containers.log.inputs: no container matches 'features'; add 'topology: backtest'?",
+        "<text>:3: containers.portfolio_0003: no container is called 'portfolio_0003'; add 'topology: backtest'?",
+    ]
+
+
+def test_a_member_is_no_container_of_its_own() -> None:
+    text = "topology: backtest\ncontainers:\n  portfolio_0000: {type: portfolio}\n"
+    assert problem(text) == (
+        "3: containers.portfolio_0000: 'portfolio_0000' is a member of 'portfolio_*'; remove its 'type'"
+    )
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_mangled_file_is_a_config_error_or_a_config(seed: int) -> None:
+    random = Random(seed)
+    pieces = [
+        "null",
+        "[]",
+        "{}",
+        "-1",
+        "yes",
+        "'",
+        "*a",
+        "&a ",
+        "<<: ",
+        "type: ",
+        "${X",
+        "\t",
+        "\n",
+        "- ",
+        "?",
+        "1e400",
+    ]
+    text = BAD
+    for _ in range(random.randint(1, 5)):
+        at = random.randrange(len(text))
+        text = text[:at] + random.choice(pieces) + text[at + random.choice([0, 1, 5]) :]
+    assert problems(text)
 
 
 def test_a_duration_without_its_unit(tmp_path: Path) -> None:
