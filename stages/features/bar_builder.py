@@ -15,13 +15,13 @@ from pipeline.frames import NS_UTC, Batch, Watermark
 from pipeline.stage import Transform
 from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
 
-from .bar_input import BarInput, Price
-from .exact import Values, primitive
+from .bar_input import OHLC, BarInput, Price
+from .exact import Floats, Values, primitive
 from .finer_bars import FinerBars
 from .instruments import Instruments
 
 if TYPE_CHECKING:
-    from .bar_cells import Cells, ClosedBars
+    from .bar_cells import Cells
     from .bar_fill import Filler
 
 BATCH_ROWS = 65_536
@@ -105,6 +105,8 @@ class BarBuilder(Transform):
         from .bar_fill import Filler
 
         self._input: BarInput = BarInput.of(schema, self.price)
+        self._bar_schema = self._input.schema
+        self._never_known = _never_known(self._input)
         self._finer = FinerBars(self._input, self.every_ns) if self._input.kind == "bars" else None
         self._instruments = Instruments()
         self._cells: Cells = Cells(self._input, self.every_ns)
@@ -130,54 +132,62 @@ class BarBuilder(Transform):
                     yield Batch.from_columns(self._columns(filled, complete, empty))
         elif closed is not None:
             for first in range(0, len(closed), BATCH_ROWS):
-                part = type(closed)(*(field[first : first + BATCH_ROWS] for field in closed))
+                part = closed[first : first + BATCH_ROWS]
                 yield Batch.from_columns(self._columns(part, complete, np.zeros(len(part), bool)))
 
-    def _columns(self, closed: ClosedBars, complete: bool, empty: Values) -> pa.RecordBatch:
+    def _columns(self, closed: Values, complete: bool, empty: Values) -> pa.RecordBatch:
         from . import bar_kernels as k
 
         rows = len(closed)
         prices, sizes = self._input.prices, self._input.sizes
-        times = np.ascontiguousarray(closed.times.T)
-        ends = primitive(NS_UTC, times[k.END])
-        unknown = times[k.UNKNOWN] if self._finer is not None else np.full(rows, self._never_known())
-        volumes = closed.sizes[:, k.VOLUME]
-        traded = (volumes != 0) & (unknown & k.NO_VOLUME == 0)
-        floats = volumes.astype(np.float64)
-        offsets = np.divide(closed.moments, floats, out=np.full(rows, np.nan), where=traded)
-        vwap = prices.as_floats(closed.prices[:, k.ANCHOR].astype(np.float64) + offsets)
+        ends = np.ascontiguousarray(closed["end"])
+        stamps = primitive(NS_UTC, ends)
+        never = self._never_known
+        unknown = closed["unknown"] | never if self._finer is None else closed["unknown"]
+        has = {bit: None if never == 0 and not unknown.any() else unknown & bit != 0 for bit in k.UNKNOWN_BITS}
         sequence = np.arange(self._sent, self._sent + rows, dtype=np.uint64)
         self._sent += rows
+        vwap = self._vwap(closed, unknown & k.NO_VOLUME == 0)
         return pa.RecordBatch.from_arrays(
             [
-                ends,
-                ends,
+                stamps,
+                stamps,
                 primitive(pa.uint64(), sequence),
-                self._instruments.array(times[k.INSTRUMENT].astype(np.int32)),
+                self._instruments.array(closed["instrument"].astype(np.int32)),
                 *_constants(rows),
-                *(prices.pack(closed.prices[:, field]) for field in (k.OPEN, k.HIGH, k.LOW, k.CLOSE)),
-                sizes.pack(volumes, unknown & k.NO_VOLUME != 0),
+                *(prices.pack(closed[name]) for name in OHLC),
+                sizes.pack(closed["volume"], has[k.NO_VOLUME]),
                 primitive(pa.float64(), vwap, np.isnan(vwap)),
-                primitive(pa.uint64(), times[k.COUNT], unknown & k.NO_COUNT != 0),
-                sizes.pack(closed.sizes[:, k.BUY_VOLUME], unknown & k.NO_BUY_VOLUME != 0),
-                primitive(NS_UTC, times[k.END] - self.every_ns),
-                ends,
+                primitive(pa.uint64(), np.ascontiguousarray(closed["count"]), has[k.NO_COUNT]),
+                sizes.pack(closed["buy_volume"], has[k.NO_BUY_VOLUME]),
+                primitive(NS_UTC, ends - self.every_ns),
+                stamps,
                 *_interval(rows, self.every_ns, self._price_type),
-                pa.array((times[k.PARTIAL] == 0) & complete),
+                pa.array((closed["partial"] == 0) & complete),
                 pa.array(empty),
             ],
-            schema=self._input.schema,
+            schema=self._bar_schema,
         )
+
+    def _vwap(self, closed: Values, traded: Values) -> Floats:
+        """Volume-weighted average prices, NaN where nothing was traded or nobody knows."""
+        volumes = closed["volume"].astype(np.float64)
+        traded &= volumes != 0
+        offsets = np.divide(closed["moment"], volumes, out=np.full(len(closed), np.nan), where=traded)
+        return self._input.prices.as_floats(closed["anchor"].astype(np.float64) + offsets)
 
     @property
     def _price_type(self) -> str:
         return (self._finer.price_type if self._finer is not None else self._input.price) or "last"
 
-    def _never_known(self) -> int:
-        """What trades or quotes with these columns never tell."""
-        if self._input.kind == "quotes":
-            return 7
-        return (0 if self._input.has_size else 1) | (0 if self._input.has_side else 2)
+
+def _never_known(found: BarInput) -> int:
+    """The bits of what trades or quotes with these columns do not tell."""
+    from . import bar_kernels as k
+
+    if found.kind == "quotes":
+        return k.NO_VOLUME | k.NO_BUY_VOLUME | k.NO_COUNT
+    return (0 if found.has_size else k.NO_VOLUME) | (0 if found.has_side else k.NO_BUY_VOLUME)
 
 
 @lru_cache(maxsize=16)

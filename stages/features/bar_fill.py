@@ -9,7 +9,6 @@ import numpy as np
 from pipeline.errors import InputError
 
 from . import bar_kernels as k
-from .bar_cells import ClosedBars
 from .exact import Values
 
 BLOCK_BARS = 65_536
@@ -26,12 +25,13 @@ class Filler:
         self._next: int | None = None
         self._last_real = 0
         self._seen = np.zeros(0, bool)
-        self._last: ClosedBars | None = None
+        self._last: Values | None = None
 
-    def fill(self, closed: ClosedBars | None, until: int) -> Iterator[tuple[ClosedBars, Values]]:
+    def fill(self, closed: Values | None, until: int) -> Iterator[tuple[Values, Values]]:
         """All bars that end at `until` (ns) or before, in order, and which of them (bool) are empty.
 
-        `closed` are the real ones among them; at the end of time those that were cut off, which pass alone. Raises `InputError` after `MAX_EMPTY_INTERVALS` without one.
+        `closed` are the real ones among them; at the end of time those that were cut off, which pass alone.
+        Raises `InputError` after `MAX_EMPTY_INTERVALS` without a real one.
         """
         if until == k.LAST_NS:
             if closed is not None:
@@ -40,7 +40,7 @@ class Filler:
         if closed is not None:
             self._remember(closed)
             if self._next is None:
-                self._next = int(closed.times[0, k.END])
+                self._next = int(closed[0]["end"])
         if self._next is None:
             return
         instruments = len(self._seen)
@@ -50,13 +50,13 @@ class Filler:
             ends = np.arange(self._next, min(until, self._next + span - self.every_ns) + 1, self.every_ns)
             stop = done
             if closed is not None:
-                stop += int(np.searchsorted(closed.times[done:, k.END], ends[-1], side="right"))
-                part = ClosedBars(*(field[done:stop] for field in closed))
+                stop += int(np.searchsorted(closed["end"][done:], ends[-1], side="right"))
+                part = closed[done:stop]
                 done = stop
             else:
                 part = None
             if part is not None and len(part):
-                self._last_real = int(part.times[-1, k.END])
+                self._last_real = int(part[-1]["end"])
             if (int(ends[-1]) - self._last_real) // self.every_ns > MAX_EMPTY_INTERVALS:
                 raise InputError(
                     f"no bar for more than {MAX_EMPTY_INTERVALS} intervals of {self.every_ns} ns: a time stamp is "
@@ -65,43 +65,38 @@ class Filler:
             yield self._block(ends, part)
             self._next = int(ends[-1]) + self.every_ns
 
-    def _remember(self, closed: ClosedBars) -> None:
+    def _remember(self, closed: Values) -> None:
         """Make room for the instruments of these bars."""
-        most = int(closed.times[:, k.INSTRUMENT].max()) + 1
+        most = int(closed["instrument"].max()) + 1
         more = most - len(self._seen)
         if self._last is None:
-            self._last = ClosedBars(*(np.zeros((most, *field.shape[1:]), field.dtype) for field in closed))
-            self._seen = np.zeros(most, bool)
-        elif more > 0:
-            self._last = ClosedBars(
-                *(np.concatenate([field, np.zeros((more, *field.shape[1:]), field.dtype)]) for field in self._last)
-            )
+            self._last = np.zeros(0, closed.dtype)
+        if more > 0:
+            self._last = np.concatenate([self._last, np.zeros(more, closed.dtype)])
             self._seen = np.concatenate([self._seen, np.zeros(more, bool)])
 
-    def _block(self, ends: Values, part: ClosedBars | None) -> tuple[ClosedBars, Values]:
+    def _block(self, ends: Values, part: Values | None) -> tuple[Values, Values]:
         """The grid of `ends` times instruments, from the first bar of each on; carries the last bars over."""
         assert self._last is not None
         instruments = len(self._seen)
         pool = self._last
         source = np.full((len(ends), instruments), -1)
         if part is not None:
-            pool = ClosedBars(*(np.concatenate([last, field]) for last, field in zip(self._last, part, strict=True)))
-            rows = (part.times[:, k.END] - ends[0]) // self.every_ns
-            source[rows, part.times[:, k.INSTRUMENT]] = np.arange(instruments, len(pool))
+            pool = np.concatenate([self._last, part])
+            rows = (part["end"] - ends[0]) // self.every_ns
+            source[rows, part["instrument"]] = np.arange(instruments, len(pool))
         real = source >= 0
         before = np.where(self._seen, np.arange(instruments), -1)
         carried = np.maximum.accumulate(np.vstack([before, source]), axis=0)
         self._seen = carried[-1] >= 0
-        self._last = ClosedBars(*(field[np.maximum(carried[-1], 0)] for field in pool))
+        self._last = pool[np.maximum(carried[-1], 0)]
         known = carried[1:] >= 0
-        filled = ClosedBars(*(field[carried[1:][known]] for field in pool))
+        filled = pool[carried[1:][known]]
         empty: Values = ~real[known]
         at, owner = np.nonzero(known)
-        filled.times[:, k.END] = ends[at]
-        filled.times[:, k.INSTRUMENT] = owner
-        filled.times[empty, k.COUNT] = 0
-        filled.times[empty, k.PARTIAL] = 0
-        filled.prices[empty] = filled.prices[empty][:, [k.CLOSE]]
-        filled.sizes[empty] = 0
-        filled.moments[empty] = 0.0
+        filled["end"], filled["instrument"] = ends[at], owner
+        for name in ("open", "high", "low"):
+            filled[name][empty] = filled["close"][empty]
+        for name in ("anchor", "volume", "buy_volume", "moment", "count", "partial"):
+            filled[name][empty] = 0
         return filled, empty

@@ -1,15 +1,9 @@
 """Compiled loops that put trades, quotes and finer bars into the cells of open bars.
 
-A cell is one open bar of one instrument; its fields lie in row `c` of four arrays:
-
-    times   int64 (cells, 8)    END, OPEN_TS, CLOSE_TS in ns; COUNT of trades; INSTRUMENT; OLDER cell; PARTIAL; UNKNOWN
-    prices  price (cells, 5)    OPEN, HIGH, LOW, CLOSE, ANCHOR in units of 10^-scale, or float64
-    sizes   size  (cells, 2)    VOLUME, BUY_VOLUME
-    moments float64 (cells,)    sum of (price - anchor) * size, for the volume-weighted average price
-
-`newest[i]` is the cell of instrument `i` that ends last, and OLDER leads from there back in time; cell 0 is
-the end of every chain and covers no time. All functions are plain Python underneath: `.py_func` on object
-arrays of Python ints does the same for decimals of more than 18 digits.
+A cell is one open bar of one instrument, a record of `cell_type`: two cache lines, what every row touches in the first.
+`newest[i]` is the cell of instrument `i` that ends last, and `older` leads from there back in time; cell 0 is the end
+of every chain and covers no time. All functions are plain Python underneath: `.py_func` on records of Python ints does
+the same for decimals of more than 18 digits.
 """
 
 from __future__ import annotations
@@ -17,14 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import boolean, float64, int8, int32, int64, njit, types
+from numba import boolean, float64, from_dtype, int8, int32, int64, njit, types
+from numba.extending import register_jitable
 
-END, OPEN_TS, CLOSE_TS, COUNT, INSTRUMENT, OLDER, PARTIAL, UNKNOWN = range(8)
-TIME_FIELDS = 8
-OPEN, HIGH, LOW, CLOSE, ANCHOR = range(5)
-PRICE_FIELDS = 5
-VOLUME, BUY_VOLUME = range(2)
-SIZE_FIELDS = 2
 CELLS, INSTRUMENTS, CLOSED_UNTIL, LATE, UNPRICED, HORIZON, STOP = range(7)
 """Places in `counters`: cells in use (with cell 0), instruments seen, end of what is closed in ns, rows that
 came too late, rows without a price, end of complete input bars in ns, and why the kernel stopped early."""
@@ -33,8 +22,23 @@ DONE, NO_CELL, OVERFLOW = range(3)
 FIRST_NS, LAST_NS = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 BUY = 1
-NO_VOLUME, NO_BUY_VOLUME, NO_COUNT = 1, 2, 4
-"""Bits of UNKNOWN: what a bar made of finer ones cannot know because one of them did not."""
+NO_VOLUME, NO_BUY_VOLUME, NO_COUNT = UNKNOWN_BITS = (1, 2, 4)
+"""Bits of `unknown`: what a bar made of finer ones cannot know because one of them did not."""
+
+
+def cell_type(price: Any, size: Any) -> np.dtype[Any]:
+    """The record of an open bar whose prices and sizes are of these dtypes; times in ns.
+
+    `anchor` is the first price that came, `moment` the sum of (price - anchor) * size, from which the
+    volume-weighted average price is made; `unknown` has the bits above.
+    """
+    return np.dtype(
+        [
+            ("end", "i8"), ("close_ts", "i8"), ("count", "i8"), ("high", price), ("low", price), ("close", price),
+            ("volume", size), ("moment", "f8"), ("anchor", price), ("open", price), ("open_ts", "i8"),
+            ("buy_volume", size), ("instrument", "i8"), ("older", "i8"), ("partial", "i8"), ("unknown", "i8"),
+        ]
+    )  # fmt: skip
 
 
 def _in(kind: Any) -> Any:
@@ -42,10 +46,14 @@ def _in(kind: Any) -> Any:
     return types.Array(kind, 1, "C", readonly=True)
 
 
+def _cells(price: Any, size: Any) -> Any:
+    return from_dtype(cell_type(_DTYPES[price], _DTYPES[size]))[::1]
+
+
 def _tick_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int32), _in(price), _in(size), _in(int8), size, int64,
-        int64[::1], int64[::1], int64[:, ::1], price[:, ::1], size[:, ::1], float64[::1], int64[::1], int64,
+        int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
@@ -53,53 +61,57 @@ def _bar_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int64), _in(int32), _in(price), _in(price), _in(price), _in(price),
         _in(size), _in(size), _in(float64), _in(int64), _in(int64), _in(boolean), size, int64,
-        int64[::1], int64[::1], int64[:, ::1], price[:, ::1], size[:, ::1], float64[::1], int64[::1], int64,
+        int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
+_DTYPES = {int64: np.int64, float64: np.float64}
 _PAIRS = [(int64, int64), (float64, float64), (int64, float64), (float64, int64)]
 
 
-@njit(
-    [int64(int64, int64, int64, int64[::1], int64[:, ::1], int64[::1])],
-    nogil=True,
-    cache=True,
-)
-def find_cell(t: int, every: int, instrument: int, newest: Any, times: Any, counters: Any) -> int:
+@register_jitable
+def index(place: int) -> Any:
+    """`place`, known not to be negative: spares the compiled loop a check per access."""
+    return np.uint64(place)
+
+
+@register_jitable
+def find_cell(t: int, every: int, instrument: int, newest: Any, cells: Any, counters: Any) -> Any:
     """The cell of `instrument` whose interval holds `t` (ns), made if need be; 0 if closed, -1 if no cell is left."""
     end = t - t % every + every
     if end <= counters[CLOSED_UNTIL]:
         return 0
     newer = 0
-    cell = newest[instrument]
-    while cell != 0 and times[cell, END] > end:
-        newer = cell
-        cell = times[cell, OLDER]
-    if cell != 0 and times[cell, END] == end:
-        return int(cell)
+    older = newest[instrument]
+    while older != 0 and cells[older]["end"] > end:
+        newer = older
+        older = cells[older]["older"]
+    if older != 0 and cells[older]["end"] == end:
+        return older
     fresh = counters[CELLS]
-    if fresh == times.shape[0]:
+    if fresh == len(cells):
         return -1
     counters[CELLS] = fresh + 1
-    times[fresh, END] = end
-    times[fresh, OPEN_TS] = LAST_NS
-    times[fresh, CLOSE_TS] = FIRST_NS
-    times[fresh, COUNT] = 0
-    times[fresh, INSTRUMENT] = instrument
-    times[fresh, OLDER] = cell
-    times[fresh, PARTIAL] = 0
-    times[fresh, UNKNOWN] = 0
+    cell = cells[fresh]
+    cell["end"] = end
+    cell["open_ts"] = LAST_NS
+    cell["close_ts"] = FIRST_NS
+    cell["count"] = 0
+    cell["instrument"] = instrument
+    cell["older"] = older
+    cell["partial"] = 0
+    cell["unknown"] = 0
     if newer == 0:
         newest[instrument] = fresh
     else:
-        times[newer, OLDER] = fresh
-    return int(fresh)
+        cells[newer]["older"] = fresh
+    return fresh
 
 
 @njit([_tick_signature(*pair) for pair in _PAIRS], nogil=True, cache=True)
 def add_ticks(
     ts: Any, codes: Any, price: Any, size: Any, side: Any, limit: Any, every: int,
-    known: Any, newest: Any, times: Any, prices: Any, sizes: Any, moments: Any, counters: Any, first: int,
+    known: Any, newest: Any, cells: Any, counters: Any, first: int,
 ) -> int:  # fmt: skip
     """Put rows from `first` on into cells; the row it stopped at, which is `len(ts)` when DONE.
 
@@ -111,61 +123,60 @@ def add_ticks(
     sided = len(side) > 0
     rows = len(ts)
     counters[STOP] = DONE
-    for row in range(first, rows):
+    for row in range(index(first), index(rows)):
         t = ts[row]
         p = price[row]
         if p != p:
             counters[UNPRICED] += 1
             continue
-        instrument = known[codes[row]]
+        code = index(codes[row])
+        instrument = known[code]
         if instrument < 0:
             instrument = counters[INSTRUMENTS]
             counters[INSTRUMENTS] = instrument + 1
-            known[codes[row]] = instrument
-        cell = newest[instrument]
-        if times[cell, CLOSE_TS] <= t < times[cell, END]:
-            times[cell, CLOSE_TS] = t
-            prices[cell, CLOSE] = p
-            if p > prices[cell, HIGH]:
-                prices[cell, HIGH] = p
-            if p < prices[cell, LOW]:
-                prices[cell, LOW] = p
+            known[code] = instrument
+        cell = cells[index(newest[index(instrument)])]
+        if cell["close_ts"] <= t < cell["end"]:
+            cell["close_ts"] = t
+            cell["close"] = p
+            cell["high"] = max(p, cell["high"])
+            cell["low"] = min(p, cell["low"])
         else:
-            cell = find_cell(t, every, instrument, newest, times, counters)
-            if cell < 0:
+            found = find_cell(t, every, instrument, newest, cells, counters)
+            if found < 0:
                 counters[STOP] = NO_CELL
                 return row
-            if cell == 0:
+            if found == 0:
                 counters[LATE] += 1
                 continue
-            if times[cell, CLOSE_TS] == FIRST_NS:
-                prices[cell, OPEN] = p
-                prices[cell, HIGH] = p
-                prices[cell, LOW] = p
-                prices[cell, ANCHOR] = p
-                sizes[cell, VOLUME] = 0
-                sizes[cell, BUY_VOLUME] = 0
-                moments[cell] = 0.0
-            if p > prices[cell, HIGH]:
-                prices[cell, HIGH] = p
-            if p < prices[cell, LOW]:
-                prices[cell, LOW] = p
-            if t < times[cell, OPEN_TS]:
-                times[cell, OPEN_TS] = t
-                prices[cell, OPEN] = p
-            if t >= times[cell, CLOSE_TS]:
-                times[cell, CLOSE_TS] = t
-                prices[cell, CLOSE] = p
-        times[cell, COUNT] += 1
+            cell = cells[index(found)]
+            if cell["close_ts"] == FIRST_NS:
+                cell["open"] = p
+                cell["high"] = p
+                cell["low"] = p
+                cell["anchor"] = p
+                cell["volume"] = 0
+                cell["buy_volume"] = 0
+                cell["moment"] = 0.0
+            cell["high"] = max(p, cell["high"])
+            cell["low"] = min(p, cell["low"])
+            if t < cell["open_ts"]:
+                cell["open_ts"] = t
+                cell["open"] = p
+            if t >= cell["close_ts"]:
+                cell["close_ts"] = t
+                cell["close"] = p
+        cell["count"] += 1
         if sized:
-            volume = sizes[cell, VOLUME] + size[row]
+            q = size[row]
+            volume = cell["volume"] + q
             if volume > limit:
                 counters[STOP] = OVERFLOW
                 return row
-            sizes[cell, VOLUME] = volume
-            moments[cell] += float(p - prices[cell, ANCHOR]) * float(size[row])
-            if sided and side[row] == BUY:
-                sizes[cell, BUY_VOLUME] += size[row]
+            cell["volume"] = volume
+            cell["moment"] += float(p - cell["anchor"]) * float(q)
+            if sided:
+                cell["buy_volume"] += q if side[row] == BUY else q - q
     return rows
 
 
@@ -173,7 +184,7 @@ def add_ticks(
 def add_bars(
     starts: Any, ends: Any, codes: Any, open_: Any, high: Any, low: Any, close: Any,
     volume: Any, buy_volume: Any, vwap: Any, trades: Any, unknown: Any, complete: Any, limit: Any, every: int,
-    known: Any, newest: Any, times: Any, prices: Any, sizes: Any, moments: Any, counters: Any, first: int,
+    known: Any, newest: Any, cells: Any, counters: Any, first: int,
 ) -> int:  # fmt: skip
     """Like `add_ticks` for finer bars: `starts` and `ends` ns; `vwap` in the units of prices, NaN if unknown.
 
@@ -192,43 +203,42 @@ def add_bars(
             instrument = counters[INSTRUMENTS]
             counters[INSTRUMENTS] = instrument + 1
             known[codes[row]] = instrument
-        cell = find_cell(t, every, instrument, newest, times, counters)
-        if cell < 0:
+        found = find_cell(t, every, instrument, newest, cells, counters)
+        if found < 0:
             counters[STOP] = NO_CELL
             return row
-        if cell == 0:
+        if found == 0:
             counters[LATE] += 1
             continue
-        if times[cell, CLOSE_TS] == FIRST_NS:
-            prices[cell, HIGH] = high[row]
-            prices[cell, LOW] = low[row]
-            prices[cell, ANCHOR] = open_[row]
-            sizes[cell, VOLUME] = 0
-            sizes[cell, BUY_VOLUME] = 0
-            moments[cell] = 0.0
-        if high[row] > prices[cell, HIGH]:
-            prices[cell, HIGH] = high[row]
-        if low[row] < prices[cell, LOW]:
-            prices[cell, LOW] = low[row]
-        if t < times[cell, OPEN_TS]:
-            times[cell, OPEN_TS] = t
-            prices[cell, OPEN] = open_[row]
-        if t >= times[cell, CLOSE_TS]:
-            times[cell, CLOSE_TS] = t
-            prices[cell, CLOSE] = close[row]
+        cell = cells[found]
+        if cell["close_ts"] == FIRST_NS:
+            cell["high"] = high[row]
+            cell["low"] = low[row]
+            cell["anchor"] = open_[row]
+            cell["volume"] = 0
+            cell["buy_volume"] = 0
+            cell["moment"] = 0.0
+        cell["high"] = max(high[row], cell["high"])
+        cell["low"] = min(low[row], cell["low"])
+        if t < cell["open_ts"]:
+            cell["open_ts"] = t
+            cell["open"] = open_[row]
+        if t >= cell["close_ts"]:
+            cell["close_ts"] = t
+            cell["close"] = close[row]
         if complete[row]:
             counters[HORIZON] = max(counters[HORIZON], ends[row])
         else:
             counters[HORIZON] = max(counters[HORIZON], t)
-            times[cell, PARTIAL] = 1
-        times[cell, UNKNOWN] |= unknown[row]
-        times[cell, COUNT] += trades[row]
-        total = sizes[cell, VOLUME] + volume[row]
+            cell["partial"] = 1
+        cell["unknown"] |= unknown[row]
+        cell["count"] += trades[row]
+        total = cell["volume"] + volume[row]
         if total > limit:
             counters[STOP] = OVERFLOW
             return row
-        sizes[cell, VOLUME] = total
-        sizes[cell, BUY_VOLUME] += buy_volume[row]
+        cell["volume"] = total
+        cell["buy_volume"] += buy_volume[row]
         if volume[row] > 0:
-            moments[cell] += (vwap[row] - float(prices[cell, ANCHOR])) * float(volume[row])
+            cell["moment"] += (vwap[row] - float(cell["anchor"])) * float(volume[row])
     return rows
