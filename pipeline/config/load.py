@@ -114,8 +114,10 @@ class _Loading:
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
             self.problems.append(Problem("", "expected UTF-8 text", file=self.file, line=line))
-        except OSError as error:
-            self.problems.append(Problem("", f"cannot read it: {error.strerror}", file=self.file))
+        except (OSError, ValueError) as error:
+            # ValueError: a name that no file system has, such as one with a null character.
+            why = getattr(error, "strerror", None) or str(error)
+            self.problems.append(Problem("", f"cannot read it: {why}", file=self.file[:200]))
         return None
 
     def header(self, written: Located) -> ConfigFile:

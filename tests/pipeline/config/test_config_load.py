@@ -328,6 +328,8 @@ def test_a_file_that_is_not_there_suggests_its_neighbour(tmp_path: Path) -> None
     assert problem(tmp_path / "backtst.yaml").endswith("there is no such file; did you mean 'backtest.yaml'?")
     assert problem(str(tmp_path / "backtst.yaml")).endswith("did you mean 'backtest.yaml'?")
     assert "cannot read it" in problem(tmp_path)
+    assert "cannot read it" in problem("a\0b.yaml")
+    assert "cannot read it" in problem("x" * 5000)
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     assert problem(tmp_path / "latin.yaml").endswith("latin.yaml:2: expected UTF-8 text")
 
