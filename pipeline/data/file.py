@@ -1,0 +1,442 @@
+"""The `file` data manager: every value a file of its own, every series a row of part files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ..clock import Clock, SystemClock
+from ..errors import BackpressureTimeout, ManagerClosed, NotResident, SchemaMismatch
+from ..storage import codecs
+from ..storage.names import file_part
+from ..storage.workspace import Workspace
+from . import files
+from .account import Account
+from .base import DataManager, DataStats, Key
+from .files import StoredFile
+from .policy import DataFlow
+from .series import Piece
+from .tables import as_table
+from .values import Admitted, admit, as_batches, batches_size, check_series, not_a_series, series_table
+
+log = logging.getLogger(__name__)
+
+PART_BYTES: Final = 16 << 20
+"""Rows appended to a series are gathered up to this size before they become a file."""
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+class FileManager(DataManager):
+    """Keeps values on disk in `file_settings.format`; memory holds only rows of series not yet worth a file.
+
+    Files appear whole or not at all, are never overwritten, and live in `store/<container>` below the workspace's
+    folder. `store` returns when the file is on disk; `append` returns at once while there is room in the buffer of
+    `memory_limit_mb`. When publishing a part fails its rows stay readable in memory, the next call raises
+    `DiskFull` or `StorageFailed`, and `flush` tries again.
+    """
+
+    mode = "file"
+
+    def __init__(self, name: str, policy: DataFlow, workspace: Workspace, *, clock: Clock | None = None) -> None:
+        super().__init__(name)
+        self._policy = policy
+        self._io = workspace.io
+        self._folder = workspace.folder / "store" / file_part(name)
+        self._account = Account(policy.memory_limit_bytes, clock or SystemClock())
+        self._part_bytes = min(PART_BYTES, self._account.limit // 4)
+        self._entries: dict[Key, Part | PartSeries] = {}
+        self._numbers = files.numbers()
+        self._publishing: asyncio.Task[None] | None = None
+        self._flushing = False
+        self._failure: Exception | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
+        """Writes whose callers were cancelled."""
+        self._disk_bytes = 0
+        self._hits = self._misses = self._restores = self._flushes = self._flushed_rows = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
+        uri = self._check(key)
+        await self.write(key, admit(value, size))
+        return uri
+
+    async def append(self, key: Key, rows: Any) -> str:
+        uri = self._check(key)
+        batches = as_batches(rows)
+        await self.extend(key, batches, batches_size(batches))
+        return uri
+
+    async def write(self, key: Key, admitted: Admitted, then: Callable[[], None] = _nothing) -> None:
+        """Publish a value; `then` is called in the step in which it takes effect."""
+        self._raise_failure()
+        charge = min(admitted.size, self._account.limit)
+        await self._make_room(key, charge)
+        task = self._spawn(self._write(key, admitted, charge, then))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._abandoned.add(task)
+            raise
+
+    async def extend(
+        self, key: Key, batches: list[pa.RecordBatch], size: int, then: Callable[[], None] = _nothing
+    ) -> None:
+        """Append batches of `size` bytes; `then` is called in the step in which they take effect."""
+        self._raise_failure()
+        self._check_series(key, batches)
+        # A run of rows larger than the budget is the caller's until its file is there; it is charged as far as
+        # the budget goes, so that nothing else is buffered beside it.
+        charge = min(size, self._account.limit)
+
+        def put() -> None:
+            self._extend(key, batches, charge)
+            then()
+
+        await self._make_room(key, charge, put)
+        if size > self._account.limit:
+            await self.flush()
+
+    def _extend(self, key: Key, batches: list[pa.RecordBatch], charge: int) -> None:
+        """Add rows whose room was taken; in this step they belong to the series."""
+        try:
+            self._check_series(key, batches)  # again: we may have waited for room
+        except SchemaMismatch:
+            self._account.give(charge)
+            raise
+        series = self._entries.get(key)
+        if series is None:
+            series = self._entries[key] = PartSeries()
+        assert isinstance(series, PartSeries)
+        if not batches:
+            return
+        series.schema = series.schema or batches[0].schema
+        tail = series.parts[-1] if series.parts else None
+        if tail is None or tail.piece is None or tail.leaving or tail.piece.size >= self._part_bytes:
+            series.parts.append(Part(Piece(list(batches), charge)))
+        else:
+            freed = tail.piece.add(batches, charge)
+            if freed:
+                self._account.give(freed)
+        self._publish_due()
+
+    async def retrieve(self, key: Key) -> Any:
+        entry = self._find(key)
+        parts = entry.pin()
+        try:
+            if isinstance(entry, Part):
+                self._restores += 1
+                return await self._read(entry, key)
+            batches: list[pa.RecordBatch] = []
+            for part, found in parts:
+                if found is None:
+                    self._restores += 1
+                    found = await self._read(part, key)
+                batches.extend(found)
+            return series_table(entry.schema, batches)
+        finally:
+            self._unpin(parts)
+
+    def retrieve_nowait(self, key: Key) -> Any:
+        entry = self._find(key)
+        if isinstance(entry, Part) or any(part.piece is None for part in entry.parts):
+            raise NotResident(f"{self.name}: {key!r} is on disk; await retrieve reads it")
+        return series_table(entry.schema, [batch for _, found in entry.snapshot() for batch in found or ()])
+
+    async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
+        entry = self._find(key)
+        parts = entry.pin()
+        try:
+            for part, found in parts:
+                if found is not None:
+                    for batch in found:
+                        yield batch
+                    continue
+                assert part.stored is not None
+                if part.stored.format == "record":
+                    for batch in as_table(await self._read(part, key)).to_batches():
+                        yield batch
+                    continue
+                await asyncio.shield(self._io.submit(self, files.verify, part.stored, key))
+                batches = files.iter_file(part.stored)
+                try:
+                    while (step := await asyncio.shield(self._io.submit(self, next, batches, None))) is not None:
+                        yield step
+                finally:
+                    await asyncio.shield(self._io.submit(self, batches.close))  # type: ignore[attr-defined]
+        finally:
+            self._unpin(parts)
+
+    async def delete(self, key: Key) -> None:
+        self._check(key)
+        self._forget(self._entries.pop(key))
+
+    def keys(self) -> Sequence[Key]:
+        return list(self._entries)
+
+    async def flush(self) -> None:
+        self._check_open()
+        await self._flush()
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def stats(self) -> DataStats:
+        account = self._account
+        return DataStats(
+            mode=self.mode,
+            entries=len(self._entries),
+            limit_bytes=account.limit,
+            charged_bytes=account.charged,
+            peak_bytes=account.peak,
+            disk_bytes=self._disk_bytes,
+            hits=self._hits,
+            misses=self._misses,
+            restores=self._restores,
+            flushes=self._flushes,
+            flushed_rows=self._flushed_rows,
+            waits=account.waits,
+        )
+
+    def holds(self, key: Key) -> bool:
+        return key in self._entries
+
+    def series_schema(self, key: Key) -> pa.Schema | None:
+        """Columns of a series; None where there is none yet. Raises `SchemaMismatch` for a stored value."""
+        entry = self._entries.get(key)
+        if isinstance(entry, Part):
+            raise not_a_series(self.name, key)
+        return entry.schema if entry is not None else None
+
+    def _find(self, key: Key) -> Part | PartSeries:
+        self._check(key)
+        entry = self._entries.get(key)
+        if entry is None:
+            self._misses += 1
+            raise KeyError(key)
+        self._hits += 1
+        return entry
+
+    def _check(self, key: Key) -> str:
+        self._check_open()
+        return self.uri(key)
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ManagerClosed(f"{self.name}: the data manager is closed")
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _check_series(self, key: Key, batches: Sequence[pa.RecordBatch]) -> None:
+        schema = self.series_schema(key)
+        if batches:
+            check_series(self.name, key, schema, batches[0].schema)
+
+    async def _make_room(self, key: Key, size: int, put: Callable[[], None] = _nothing) -> None:
+        account = self._account
+        if account.fits(size):
+            account.take(size)
+            put()
+            return
+        request = account.queue(lambda: size, put)
+        self._publish_due()
+        seconds = self._policy.admission_timeout_seconds
+        if not await account.wait(request, seconds):
+            raise BackpressureTimeout(
+                f"{self.name}: no room within {seconds:g} s beside {account.charged} of {account.limit} bytes, "
+                f"{key!r} was not stored" + (f"; the disk refuses: {self._failure}" if self._failure else "")
+            )
+
+    async def _read(self, part: Part, key: Key) -> Any:
+        assert part.stored is not None
+        return await asyncio.shield(self._io.submit(self, files.read_file, part.stored, key))
+
+    async def _write(self, key: Key, admitted: Admitted, charge: int, then: Callable[[], None]) -> None:
+        """Write, then take effect in one step; a caller who was cancelled by then has stored nothing."""
+        write = partial(
+            files.write_file,
+            self._folder,
+            self._numbers,
+            key,
+            admitted.kind,
+            admitted.value,
+            self._policy.file_settings,
+        )
+        try:
+            stored = await self._io.submit(self, write)
+        finally:
+            self._account.give(charge)
+        part = Part(None, stored)
+        self._disk_bytes += stored.file.num_bytes
+        if asyncio.current_task() in self._abandoned:
+            self._forget(part)
+            return
+        old = self._entries.get(key)
+        self._entries[key] = part
+        if old is not None:
+            self._forget(old)
+        then()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._abandoned.discard)
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return task
+
+    # Publishing parts of series.
+
+    def _due(self) -> tuple[Key, Part] | None:
+        """The part to publish next: one that is full, or the largest when memory is short or all is to go."""
+        open_parts = [
+            (key, part)
+            for key, entry in self._entries.items()
+            if isinstance(entry, PartSeries)
+            for part in entry.parts
+            if part.piece is not None and not part.leaving
+        ]
+        if not open_parts:
+            return None
+        largest = max(open_parts, key=lambda found: found[1].bytes_held)
+        if self._flushing:
+            return open_parts[0]
+        short = self._account.waiting or 2 * self._account.charged > self._account.limit
+        return largest if short or largest[1].bytes_held >= self._part_bytes else None
+
+    def _publish_due(self) -> None:
+        due = self._account.waiting or self._account.charged >= self._part_bytes
+        if due and self._publishing is None and self._failure is None and self._closing is None:
+            self._publishing = self._spawn(self._publish())
+
+    async def _publish(self) -> None:
+        """Publish what is due, one part at a time; the rows stay readable until their file is there."""
+        try:
+            while (found := self._due()) is not None:
+                key, part = found
+                piece = part.piece
+                assert piece is not None
+                part.leaving = True
+                batches = list(piece.batches)
+                try:
+                    stored = await self._io.submit(
+                        self,
+                        files.write_file,
+                        self._folder,
+                        self._numbers,
+                        key,
+                        codecs.BATCHES,
+                        batches,
+                        self._policy.file_settings,
+                    )
+                except Exception as error:
+                    log.error("%s: %s; the rows of %r stay in memory", self.name, error, key)
+                    self._failure = error
+                    return
+                finally:
+                    part.leaving = False
+                part.piece, part.stored = None, stored
+                self._disk_bytes += stored.file.num_bytes
+                self._flushes += 1
+                self._flushed_rows += stored.rows
+                if part.forgotten:
+                    self._remove(part)
+                self._account.give(piece.size)
+        finally:
+            self._publishing = None
+
+    async def _flush(self) -> None:
+        if self._publishing is not None:
+            await asyncio.wait((self._publishing,))
+        self._failure = None
+        self._flushing = True
+        try:
+            while self._failure is None and self._due() is not None:
+                if self._publishing is None:
+                    self._publishing = self._spawn(self._publish())
+                await asyncio.wait((self._publishing,))
+        finally:
+            self._flushing = False
+        self._raise_failure()
+
+    def _forget(self, entry: Part | PartSeries) -> None:
+        for part in [entry] if isinstance(entry, Part) else entry.parts:
+            part.forgotten = True
+            if part.piece is not None and not part.leaving:
+                self._account.give(part.piece.size)
+                part.piece = None
+            self._remove(part)
+
+    def _remove(self, part: Part) -> None:
+        """Unlink the file of a forgotten part once nobody reads it."""
+        if part.forgotten and part.pins == 0 and part.stored is not None:
+            stored, part.stored = part.stored, None
+            self._disk_bytes -= stored.file.num_bytes
+            self._io.submit(self, stored.file.path.unlink, True)
+
+    def _unpin(self, parts: Sequence[tuple[Part, Any]]) -> None:
+        for part, _ in parts:
+            part.pins -= 1
+            self._remove(part)
+
+    async def _close(self) -> None:
+        self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while waiting for room"))
+        try:
+            if self._tasks:
+                await asyncio.wait(set(self._tasks))
+            await self._flush()
+        finally:
+            self._account.give(self._account.charged)
+            self._entries.clear()
+
+
+class Part:
+    """A value, or some rows of a series: in memory, or in a file, or in memory while the file is written."""
+
+    __slots__ = ("forgotten", "leaving", "piece", "pins", "stored")
+
+    def __init__(self, piece: Piece | None, stored: StoredFile | None = None) -> None:
+        self.piece, self.stored = piece, stored
+        self.leaving = self.forgotten = False
+        self.pins = 0
+
+    @property
+    def bytes_held(self) -> int:
+        return self.piece.size if self.piece is not None else 0
+
+    def snapshot(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
+        return [(self, list(self.piece.batches) if self.piece is not None else None)]
+
+    def pin(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
+        """The part as it is now; its file stays until it is unpinned."""
+        self.pins += 1
+        return self.snapshot()
+
+
+class PartSeries:
+    """The parts of a series, in order."""
+
+    __slots__ = ("parts", "schema")
+
+    def __init__(self) -> None:
+        self.schema: pa.Schema | None = None
+        self.parts: list[Part] = []
+
+    def snapshot(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
+        return [each for part in self.parts for each in part.snapshot()]
+
+    def pin(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
+        return [each for part in self.parts for each in part.pin()]

@@ -1,0 +1,229 @@
+"""What a container held at its end as parquet files: one per key, for a whole group together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import SchemaMismatch
+from ..storage.names import file_part
+from ..storage.publish import Published, TableFile
+from ..storage.workspace import Workspace
+from .base import DataManager, Key
+from .files import KEY, key_text
+from .members import MemberStores
+from .policy import DataFlow
+
+CONTAINER: Final = "container"
+"""First column of a group's file: the member a row belongs to."""
+GROUP_ROWS: Final = 1 << 18
+GROUP_BYTES: Final = 16 << 20
+"""A row group ends with the block of rows that reaches either bound; where it ends depends on the rows alone."""
+BLOCK_ROWS: Final = 1024
+
+
+class PersistedFile(NamedTuple):
+    """A finished parquet file: where it is, its rows and its bytes."""
+
+    path: Path
+    rows: int
+    bytes: int
+
+
+async def persist(
+    manager: DataManager, folder: Path, workspace: Workspace, policy: DataFlow
+) -> dict[Key, PersistedFile]:
+    """Write every key to `folder/<key>.parquet`, replacing what is there; equal values give equal bytes.
+
+    Values are streamed, at most a row group of each in memory at a time. Raises `DiskFull` or `StorageFailed`; no
+    partial file is left, files of earlier keys are.
+    """
+    await manager.flush()
+    files: dict[Key, PersistedFile] = {}
+    for key in manager.keys():
+        schema = await _schema(manager, key)
+        writer = RowGroups(folder, key, schema, workspace, policy)
+        files[key] = await writer.write(_plain_batches(manager, key, schema))
+    return files
+
+
+async def persist_members(
+    stores: MemberStores, folder: Path, workspace: Workspace, policy: DataFlow
+) -> dict[Key, PersistedFile]:
+    """Like `persist` for a whole group: one file per key, its first column `container`, sorted by member name.
+
+    Numbers of different types in one column meet in a common type; columns a member lacks are null. Raises
+    `SchemaMismatch` where two members have columns of one name that have no common type.
+    """
+    await stores.flush()
+    members = sorted(stores.members())
+    keys = list(dict.fromkeys(key for member in members for key in stores.keys(member)))
+    files: dict[Key, PersistedFile] = {}
+    for key in keys:
+        holders = [member for member in members if key in stores.keys(member)]
+        schema = await _common_schema(stores, holders, key)
+        writer = RowGroups(folder, key, schema, workspace, policy)
+        files[key] = await writer.write(_member_batches(stores, holders, key, schema))
+    return files
+
+
+class RowGroups:
+    """Cuts batches into row groups that do not depend on how the batches were cut, and writes them to one file."""
+
+    def __init__(self, folder: Path, key: Key, schema: pa.Schema, workspace: Workspace, policy: DataFlow) -> None:
+        self._folder, self._workspace, self._policy = folder, workspace, policy
+        self._name = f"{file_part(key)}.parquet"
+        self._schema = schema.with_metadata({**(schema.metadata or {}), KEY: key_text(key)})
+        self._block_bytes = _block_sizer(schema)
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self._group: list[pa.RecordBatch] = []
+        self._group_rows = self._group_bytes = 0
+
+    async def write(self, batches: AsyncIterator[pa.RecordBatch]) -> PersistedFile:
+        """Write everything and publish the file."""
+        file = await self._run(self._create)
+        rows = 0
+        try:
+            async for batch in batches:
+                rows += batch.num_rows
+                for table in self._cut(batch):
+                    await self._run(file.write, table)
+            for table in self._rest():
+                await self._run(file.write, table)
+            published: Published = await self._run(lambda: file.publish(self._name, replace=True))
+        except BaseException:
+            await asyncio.shield(self._workspace.io.submit(self, file.discard))
+            raise
+        return PersistedFile(published.path, rows, published.num_bytes)
+
+    def _create(self) -> TableFile:
+        return TableFile(self._folder, self._schema, compression=self._policy.file_settings.compression)
+
+    async def _run(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.shield(self._workspace.io.submit(self, call, *args))
+
+    def _cut(self, batch: pa.RecordBatch) -> list[pa.Table]:
+        """Row groups that this batch completes."""
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        if self._pending_rows < BLOCK_ROWS:
+            return []
+        table = pa.Table.from_batches(self._pending, schema=batch.schema).combine_chunks()
+        whole = self._pending_rows // BLOCK_ROWS * BLOCK_ROWS
+        self._pending = table.slice(whole).to_batches()
+        self._pending_rows -= whole
+        groups = []
+        for start in range(0, whole, BLOCK_ROWS):
+            block = table.slice(start, BLOCK_ROWS)
+            self._group.extend(block.to_batches())
+            self._group_rows += BLOCK_ROWS
+            self._group_bytes += self._block_bytes(block)
+            if self._group_rows >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
+                groups.append(self._take_group())
+        return groups
+
+    def _rest(self) -> list[pa.Table]:
+        self._group.extend(self._pending)
+        return [self._take_group()] if self._group else []
+
+    def _take_group(self) -> pa.Table:
+        table = canonical(pa.Table.from_batches(self._group)).replace_schema_metadata(self._schema.metadata)
+        self._group, self._group_rows, self._group_bytes = [], 0, 0
+        return table
+
+
+def canonical(table: pa.Table) -> pa.Table:
+    """The rows in one chunk per column, dictionaries in order of first appearance: equal rows, equal bytes."""
+    table = table.combine_chunks()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            column = table.column(index).cast(field.type.value_type).combine_chunks()
+            table = table.set_column(index, field, column.dictionary_encode().cast(field.type))
+    return table
+
+
+def _block_sizer(schema: pa.Schema) -> Callable[[pa.Table], int]:
+    """Bytes of a block of rows as a function of the rows alone, whatever buffers they share."""
+    widths = 0
+    lengths: list[int] = []
+    for index, field in enumerate(schema):
+        if pa.types.is_binary(field.type) or pa.types.is_string(field.type) or _is_large(field.type):
+            lengths.append(index)
+        else:
+            try:
+                widths += max(1, field.type.bit_width // 8)
+            except ValueError:
+                widths += 64  # nested: a guess that is the same for equal rows
+
+    def size(block: pa.Table) -> int:
+        total: int = widths * block.num_rows
+        for index in lengths:
+            total += pc.sum(pc.binary_length(block.column(index))).as_py() or 0
+        return total
+
+    return size
+
+
+def _is_large(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_large_string(kind) or pa.types.is_large_binary(kind))
+
+
+async def _schema(manager: DataManager, key: Key) -> pa.Schema:
+    """Columns of a value, from its first batch."""
+    batches = manager.iter_batches(key)
+    try:
+        async for batch in batches:
+            return batch.schema
+    finally:
+        await batches.aclose()  # type: ignore[attr-defined]
+    value = await manager.retrieve(key)
+    return value.schema if isinstance(value, pa.Table | pa.RecordBatch) else pa.schema([])
+
+
+async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> pa.Schema:
+    common: pa.Schema | None = None
+    for member in members:
+        schema = (await _schema(stores.manager(member), key)).remove_metadata()
+        try:
+            common = schema if common is None else pa.unify_schemas([common, schema], promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise SchemaMismatch(
+                f"{stores.name}: the {key!r} of '{member}' does not fit the members before it: {error}"
+            ) from error
+    assert common is not None
+    index = common.get_field_index(CONTAINER)
+    if index >= 0:
+        common = common.remove(index)  # a group's own rows carry the name already
+    return common.insert(0, pa.field(CONTAINER, pa.utf8(), nullable=False))
+
+
+async def _plain_batches(manager: DataManager, key: Key, schema: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
+    async for batch in manager.iter_batches(key):
+        yield batch
+
+
+async def _member_batches(
+    stores: MemberStores, members: list[str], key: Key, schema: pa.Schema
+) -> AsyncIterator[pa.RecordBatch]:
+    for member in members:
+        async for batch in stores.manager(member).iter_batches(key):
+            yield _fit(batch, member, schema)
+
+
+def _fit(batch: pa.RecordBatch, member: str, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of one member in the columns of the group."""
+    names = batch.schema.names
+    arrays: list[pa.Array] = [pa.repeat(pa.scalar(member), batch.num_rows)]
+    for field in list(schema)[1:]:
+        if field.name in names:
+            column = batch.column(names.index(field.name))
+            arrays.append(column if column.type.equals(field.type) else column.cast(field.type))
+        else:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

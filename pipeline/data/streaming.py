@@ -1,0 +1,503 @@
+"""The `streaming` data manager: a small buffer in front of a flush callback, or of the container's own files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from ..clock import Clock, SystemClock
+from ..errors import (
+    BackpressureTimeout,
+    DataError,
+    DiskFull,
+    FlushedAway,
+    ManagerClosed,
+    NotResident,
+    ReentrantDeadlock,
+    StorageFailed,
+)
+from ..storage.workspace import Workspace
+from .account import Account, reached
+from .base import DataManager, DataStats, Key
+from .file import FileManager
+from .policy import MB, DataFlow
+from .tables import as_table
+from .values import Admitted, admit, as_batches, batches_size, check_series, not_a_series, series_table
+
+log = logging.getLogger(__name__)
+
+
+class BatchId(NamedTuple):
+    """Names a flush: the same rows get the same id however often they are tried. Rows count from 0 per container."""
+
+    container: str
+    first_seq: int
+    last_seq: int
+
+
+class StreamItem(NamedTuple):
+    """One thing handed to a flush: a value that replaces `key`, or a RecordBatch that extends its series."""
+
+    key: Key
+    value: Any
+    append: bool
+
+
+FlushCallback: TypeAlias = Callable[[Sequence[StreamItem], BatchId], Awaitable[None]]
+
+
+class StreamingManager(DataManager):
+    """Buffers rows and flushes them by number, bytes or age, one flush in flight, in order.
+
+    While a flush is under way the next rows gather in a second buffer; when that is full too, `store` and `append`
+    wait. Without a callback of yours items go to files, and `retrieve` answers from files and buffers together;
+    with one, a key that was flushed raises `FlushedAway`.
+
+    When a flush fails nothing is lost: its rows stay first in line and readable, and every later `store`,
+    `append`, `flush` and `close` raises `StorageFailed` (or `DiskFull`) saying which rows they are.
+    """
+
+    mode = "streaming"
+
+    def __init__(
+        self,
+        name: str,
+        policy: DataFlow,
+        workspace: Workspace,
+        *,
+        flush: FlushCallback | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(name)
+        settings = policy.streaming_settings
+        self._clock = clock or SystemClock()
+        self._callback = flush
+        self._files: FileManager | None = None
+        limit = policy.memory_limit_bytes
+        if flush is None:
+            limit //= 2  # the other half buffers what is on its way to files
+            half = msgspec.structs.replace(policy, memory_limit_mb=policy.memory_limit_mb / 2)
+            self._files = FileManager(name, half, workspace, clock=self._clock)
+        self._account = Account(limit, self._clock)
+        self._timeout = policy.admission_timeout_seconds
+        self._max_rows = settings.buffer_size
+        self._max_bytes = min(int(settings.buffer_mb * MB), limit // 2)
+        self._max_age = settings.max_age_seconds
+        self._keys: dict[Key, KeyState] = {}
+        self._active = Buffer(0)
+        self._flying: Buffer | None = None
+        self._flight: asyncio.Task[None] | None = None
+        self._alarm: asyncio.Task[None] | None = None
+        self._line: deque[Place] = deque()
+        self._failure: DataError | None = None
+        self._hits = self._misses = self._flushes = self._flushed_rows = self._waits = 0
+        self._closing: asyncio.Task[None] | None = None
+
+    async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
+        uri = self._check(key)
+        admitted = admit(value, size)
+        rows = getattr(admitted.value, "num_rows", 1)
+        await self._enter(key, [Item(key, admitted, False, rows)], None)
+        return uri
+
+    async def append(self, key: Key, rows: Any) -> str:
+        uri = self._check(key)
+        batches = as_batches(rows)
+        self._check_series(key, batches)
+        items = [Item(key, Admitted(batch, batches_size([batch]), 0), True, batch.num_rows) for batch in batches]
+        await self._enter(key, items, batches)
+        return uri
+
+    async def retrieve(self, key: Key) -> Any:
+        state = self._find(key)
+        pending = self._pending(key)
+        if not state.series and pending:
+            return pending[-1].admitted.value
+        if state.flushed and self._files is None:
+            raise self._flushed_away(key)
+        stored, series, schema = None, state.series, state.schema
+        if self._files is not None and self._files.holds(key):
+            stored = await self._files.retrieve(key)
+        if not series:
+            return stored
+        batches = [] if stored is None else stored.to_batches()
+        return series_table(schema, batches + [item.admitted.value for item in pending])
+
+    def retrieve_nowait(self, key: Key) -> Any:
+        state = self._find(key)
+        pending = self._pending(key)
+        if not state.series and pending:
+            return pending[-1].admitted.value
+        if state.flushed and self._files is None:
+            raise self._flushed_away(key)
+        if self._files is not None and self._files.holds(key):
+            raise NotResident(f"{self.name}: {key!r} has been flushed to disk; await retrieve reads it")
+        return series_table(state.schema, [item.admitted.value for item in pending])
+
+    async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
+        state = self._find(key)
+        pending = self._pending(key)
+        if not state.series and pending:
+            for batch in as_table(pending[-1].admitted.value).to_batches():
+                yield batch
+            return
+        if state.flushed and self._files is None:
+            raise self._flushed_away(key)
+        if self._files is not None and self._files.holds(key):
+            async for batch in self._files.iter_batches(key):
+                yield batch
+        for item in pending:
+            yield item.admitted.value
+
+    async def delete(self, key: Key) -> None:
+        self._check(key)
+        if key not in self._keys:
+            raise KeyError(key)
+        while self._flying is not None and any(item.key == key for item in self._flying.rest()):
+            self._raise_failure()
+            self._refuse_in_callback("delete")
+            assert self._flight is not None
+            await asyncio.wait((self._flight,))
+        if self._keys.pop(key, None) is None:
+            raise KeyError(key)
+        self._account.give(self._active.remove(key))
+        if self._files is not None and self._files.holds(key):
+            await self._files.delete(key)
+        self._serve()
+
+    def keys(self) -> Sequence[Key]:
+        return list(self._keys)
+
+    async def flush(self) -> None:
+        self._check_open()
+        await self._flush()
+
+    async def close(self) -> None:
+        if self._closing is not None and self._closing.done():
+            return
+        self._refuse_in_callback("close")
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._closing)
+
+    def stats(self) -> DataStats:
+        below = self._files.stats() if self._files is not None else DataStats(mode=self.mode, limit_bytes=0)
+        return DataStats(
+            mode=self.mode,
+            entries=len(self._keys),
+            limit_bytes=self._account.limit + (below.limit_bytes or 0),
+            charged_bytes=self._account.charged + below.charged_bytes,
+            peak_bytes=self._account.peak + below.peak_bytes,
+            disk_bytes=below.disk_bytes,
+            hits=self._hits,
+            misses=self._misses,
+            restores=below.restores,
+            flushes=self._flushes,
+            flushed_rows=self._flushed_rows,
+            waits=self._waits + below.waits,
+        )
+
+    # Entering the buffer.
+
+    async def _enter(self, key: Key, items: list[Item], batches: list[pa.RecordBatch] | None) -> None:
+        """Put items into the active buffer, in one step, when there is room for them."""
+        charge = min(sum(item.admitted.size for item in items), self._account.limit)
+        self._raise_failure()
+        if self._line or not self._fits(charge):
+            await self._wait_in_line(key, charge)
+        try:
+            if batches is not None:
+                self._check_series(key, batches)  # again: we may have waited
+            state = self._keys.get(key)
+            if state is None:
+                state = self._keys[key] = KeyState()
+            state.series = batches is not None
+            state.schema = None if batches is None else state.schema or (batches[0].schema if batches else None)
+            for item in items:
+                item.charge = min(item.admitted.size, charge)
+                charge -= item.charge
+                self._account.take(item.charge)
+                self._active.add(item)
+            self._start_alarm()
+            self._start_flush_if_due()
+        finally:
+            self._serve()
+
+    def _fits(self, charge: int) -> bool:
+        if self._flying is not None and self._is_full():
+            return False
+        return self._account.charged + charge <= self._account.limit
+
+    def _is_full(self) -> bool:
+        return self._active.rows >= self._max_rows or self._active.bytes >= self._max_bytes
+
+    async def _wait_in_line(self, key: Key, charge: int) -> None:
+        """Return when we are first and the charge fits; the caller enters in the same step."""
+        self._refuse_in_callback("store")
+        self._waits += 1
+        place = Place()
+        self._line.append(place)
+        try:
+            while True:
+                if self._flying is None:
+                    self._start_flush()
+                if not await reached(place.turn, self._clock, self._timeout):
+                    raise BackpressureTimeout(
+                        f"{self.name}: the flush under way has made no room within {self._timeout:g} s; "
+                        f"{key!r} was not stored"
+                    )
+                self._check_open()
+                self._raise_failure()
+                if self._line[0] is place and self._fits(charge):
+                    self._line.remove(place)
+                    return
+                place.turn = asyncio.get_running_loop().create_future()
+        except BaseException:
+            self._line.remove(place)
+            self._serve()
+            raise
+
+    def _serve(self) -> None:
+        """Tell the first in line to look whether it fits now."""
+        if self._line:
+            self._line[0].call()
+
+    # Flushing.
+
+    def _start_flush_if_due(self) -> None:
+        if self._flying is None and self._failure is None and self._is_full():
+            self._start_flush()
+
+    def _start_flush(self) -> None:
+        if not self._active.items or self._failure is not None or self._flying is not None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._flying = self._active
+        self._active = Buffer(self._flying.last_seq + 1)
+        context = contextvars.copy_context()
+        context.run(_flushing.set, self._flying)
+        self._flight = asyncio.get_running_loop().create_task(self._fly(self._flying), context=context)
+
+    async def _fly(self, buffer: Buffer) -> None:
+        try:
+            if self._callback is not None:
+                items = [StreamItem(item.key, item.admitted.value, item.append) for item in buffer.items]
+                await self._callback(items, buffer.batch_id(self.name))
+                for item in buffer.items:
+                    if item.key in self._keys:
+                        self._keys[item.key].flushed = True
+            else:
+                await self._to_files(buffer)
+        except Exception as error:
+            self._fail(buffer, error)
+            return
+        except BaseException as error:
+            self._fail(buffer, error)
+            raise
+        self._flushes += 1
+        self._flushed_rows += buffer.rows
+        self._flying = self._flight = None
+        self._account.give(buffer.charged)
+        if self._line:
+            self._serve()
+        self._start_flush_if_due()
+
+    async def _to_files(self, buffer: Buffer) -> None:
+        files = self._files
+        assert files is not None
+        for item in list(buffer.rest()):
+            if item.append:
+                await files.extend(item.key, [item.admitted.value], item.admitted.size, buffer.advance)
+            else:
+                await files.write(item.key, item.admitted, buffer.advance)
+
+    def _fail(self, buffer: Buffer, error: BaseException) -> None:
+        first, last = buffer.batch_id(self.name)[1:]
+        kind = DiskFull if isinstance(error, DiskFull) else StorageFailed
+        self._failure = kind(
+            f"{self.name}: flushing rows {first} to {last} failed: {type(error).__name__}: {error}; "
+            f"they and {self._active.rows} rows behind them are still in memory and readable"
+        )
+        self._failure.__cause__ = error
+        log.error("%s", self._failure)
+        for place in self._line:
+            place.call()
+
+    def _start_alarm(self) -> None:
+        """Rows get old only if nothing else flushes them first."""
+        if self._max_age is None or self._alarm is not None or not self._active.items:
+            return
+        buffer = self._active
+        deadline = self._clock.monotonic_ns() + int(self._max_age * 1e9)
+
+        async def ring() -> None:
+            await self._clock.sleep_until(deadline)
+            self._alarm = None
+            if self._flight is not None:
+                await asyncio.wait((self._flight,))
+            if buffer is self._active:
+                self._start_flush()
+
+        self._alarm = asyncio.get_running_loop().create_task(ring())
+
+    async def _flush(self) -> None:
+        self._refuse_in_callback("flush")
+        while True:
+            self._raise_failure()
+            if self._flight is not None:
+                await asyncio.wait((self._flight,))
+            elif self._active.items:
+                self._start_flush()
+            else:
+                break
+        if self._files is not None:
+            await self._files.flush()
+
+    async def _close(self) -> None:
+        for place in self._line:
+            place.call()
+        try:
+            await self._flush()
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            if self._files is not None:
+                await self._files.close()
+            self._account.give(self._account.charged)
+            self._active, self._flying = Buffer(0), None
+            self._keys.clear()
+
+    # Looking up.
+
+    def _find(self, key: Key) -> KeyState:
+        self._check(key)
+        state = self._keys.get(key)
+        if state is None:
+            self._misses += 1
+            raise KeyError(key)
+        self._hits += 1
+        return state
+
+    def _pending(self, key: Key) -> list[Item]:
+        """What the buffers hold of a key, oldest first; what was stored before a replacement no longer counts."""
+        flying = self._flying.rest() if self._flying is not None else ()
+        found = [item for items in (flying, self._active.items) for item in items if item.key == key]
+        if found and found[-1].append:
+            stored = max((n for n, item in enumerate(found) if not item.append), default=-1)
+            return found[stored + 1 :]
+        return found
+
+    def _check(self, key: Key) -> str:
+        self._check_open()
+        return self.uri(key)
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ManagerClosed(f"{self.name}: the data manager is closed")
+
+    def _check_series(self, key: Key, batches: Sequence[pa.RecordBatch]) -> None:
+        state = self._keys.get(key)
+        if state is not None and not state.series:
+            raise not_a_series(self.name, key)
+        if batches:
+            check_series(self.name, key, state.schema if state else None, batches[0].schema)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _refuse_in_callback(self, call: str) -> None:
+        """A callback that waited here would wait for its own end."""
+        if self._flying is not None and _flushing.get() is self._flying:
+            raise ReentrantDeadlock(f"{self.name}: {call} inside the flush callback would wait for the callback itself")
+
+    def _flushed_away(self, key: Key) -> FlushedAway:
+        return FlushedAway(f"{self.name}: {key!r} went to the flush callback; ask whoever received it")
+
+
+class KeyState:
+    """What a key holds: a value or a series, and whether a callback of the user's has it."""
+
+    __slots__ = ("flushed", "schema", "series")
+
+    def __init__(self) -> None:
+        self.series = self.flushed = False
+        self.schema: pa.Schema | None = None
+
+
+class Item:
+    """One value or run of rows in a buffer."""
+
+    __slots__ = ("admitted", "append", "charge", "key", "rows")
+
+    def __init__(self, key: Key, admitted: Admitted, append: bool, rows: int) -> None:
+        self.key, self.admitted, self.append, self.rows = key, admitted, append, rows
+        self.charge = 0
+
+
+class Place:
+    """A place in the line of those who wait for room in the buffer."""
+
+    __slots__ = ("turn",)
+
+    def __init__(self) -> None:
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def call(self) -> None:
+        """Look again: something has changed."""
+        if not self.turn.done():
+            self.turn.set_result(None)
+
+
+class Buffer:
+    """Items on their way, in order."""
+
+    def __init__(self, first_seq: int) -> None:
+        self.first_seq = first_seq
+        self.items: list[Item] = []
+        self.rows = self.bytes = self.charged = 0
+        self.applied = 0
+        """Items at the head that have taken effect where they were flushed to."""
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.rows - 1
+
+    def batch_id(self, container: str) -> BatchId:
+        return BatchId(container, self.first_seq, self.last_seq)
+
+    def add(self, item: Item) -> None:
+        self.items.append(item)
+        self.rows += item.rows
+        self.bytes += item.admitted.size
+        self.charged += item.charge
+
+    def remove(self, key: Key) -> int:
+        """Take a key's items out and return what they were charged."""
+        gone = [item for item in self.items if item.key == key]
+        self.items = [item for item in self.items if item.key != key]
+        self.rows -= sum(item.rows for item in gone)
+        self.bytes -= sum(item.admitted.size for item in gone)
+        freed = sum(item.charge for item in gone)
+        self.charged -= freed
+        return freed
+
+    def rest(self) -> Sequence[Item]:
+        return self.items[self.applied :]
+
+    def advance(self) -> None:
+        self.applied += 1
+
+
+_flushing: contextvars.ContextVar[Buffer | None] = contextvars.ContextVar("flushing", default=None)
+"""The buffer whose flush this task works for."""

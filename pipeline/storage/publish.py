@@ -1,0 +1,177 @@
+"""Whole files: written under a temporary name, synced, renamed, and only then visible. Blocking; for worker threads."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from ..errors import DataError
+from .log import storage_error
+
+_temporary = itertools.count()
+_CHUNK: Final = 1 << 20
+_ARROW_COMPRESSION: Final = {"snappy": "lz4", "lz4": "lz4", "zstd": "zstd", "gzip": "zstd", "none": None}
+"""Arrow files know lz4 and zstd only; what they do not know becomes the one of the same temper."""
+
+
+class Published(NamedTuple):
+    """A finished file: its size and the xxh3-64 of its bytes."""
+
+    path: Path
+    num_bytes: int
+    digest: int
+
+
+class WholeFile:
+    """A file being written beside its target. Visible after `publish`, gone after `discard`; one of them ends it.
+
+    Used as a context manager it is discarded unless published. OSErrors become `DiskFull` or `StorageFailed`, and
+    the temporary file is removed.
+    """
+
+    def __init__(self, folder: Path, *, sync: bool = True) -> None:
+        self.folder = folder
+        self.path = folder / f".{os.getpid()}-{next(_temporary)}.tmp"
+        self._sync = sync
+        with self.errors("create"):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.path.touch(exist_ok=False)
+
+    def __enter__(self) -> WholeFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.discard()
+
+    def publish(self, name: str, *, replace: bool = False) -> Published:
+        """Sync and rename to `folder/name`; raises FileExistsError unless `replace`, and may then be tried again."""
+        target = self.folder / name
+        with self.errors("publish", target):
+            num_bytes, digest = digest_file(self.path)
+            if self._sync:
+                _sync(self.path)
+            if replace:
+                os.replace(self.path, target)
+            else:
+                _rename_new(self.path, target)
+            if self._sync:
+                _sync(self.folder)
+        return Published(target, num_bytes, digest)
+
+    def discard(self) -> None:
+        """Remove the temporary file; nothing happens after `publish`."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    @contextlib.contextmanager
+    def errors(self, call: str, path: Path | None = None) -> Iterator[None]:
+        """Turn what the operating system says into our errors and leave nothing behind."""
+        try:
+            yield
+        except FileExistsError:
+            raise
+        except OSError as error:
+            self.discard()
+            raise storage_error(error, call, str(path or self.path)) from error
+
+
+class TableFile(WholeFile):
+    """Record batches going to one parquet or arrow file; each `write` is one row group."""
+
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        *,
+        format: Literal["parquet", "arrow"] = "parquet",
+        compression: str = "snappy",
+        sync: bool = True,
+    ) -> None:
+        super().__init__(folder, sync=sync)
+        self.schema = schema
+        self._writer: Any
+        with self.errors("write"):
+            if format == "parquet":
+                self._writer = pq.ParquetWriter(
+                    self.path, schema, compression=compression, write_page_checksum=True, version="2.6"
+                )
+            else:
+                options = pa.ipc.IpcWriteOptions(compression=_ARROW_COMPRESSION[compression], use_threads=False)
+                self._sink = pa.OSFile(str(self.path), "wb")
+                self._writer = pa.ipc.new_file(self._sink, schema, options=options)
+        self._format = format
+        self._open = True
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows, as one row group of a parquet file."""
+        with self.errors("write"):
+            if self._format == "parquet":
+                self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            else:
+                self._writer.write_table(table)
+
+    def publish(self, name: str, *, replace: bool = False) -> Published:
+        self._finish()
+        return super().publish(name, replace=replace)
+
+    def discard(self) -> None:
+        with contextlib.suppress(OSError, DataError):
+            self._finish()
+        super().discard()
+
+    def _finish(self) -> None:
+        if self.__dict__.get("_open"):
+            self._open = False
+            with self.errors("write"):
+                self._writer.close()
+                if self._format == "arrow":
+                    self._sink.close()
+
+
+def publish_bytes(folder: Path, name: str, pieces: Sequence[bytes], *, replace: bool = False) -> Published:
+    """Publish a small file of given bytes."""
+    with WholeFile(folder) as file:
+        with file.errors("write"), open(file.path, "wb") as sink:
+            sink.writelines(pieces)
+        return file.publish(name, replace=replace)
+
+
+def digest_file(path: Path) -> tuple[int, int]:
+    """Size and xxh3-64 of a file, read a megabyte at a time."""
+    digest = xxhash.xxh3_64()
+    num_bytes = 0
+    with open(path, "rb", buffering=0) as source:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    return num_bytes, digest.intdigest()
+
+
+def _rename_new(source: Path, target: Path) -> None:
+    """Rename without ever replacing: a link fails where a rename would overwrite."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if target.exists():  # a file system without links; nobody else writes into our folder
+            raise FileExistsError(str(target)) from None
+        os.rename(source, target)
+    else:
+        os.unlink(source)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
