@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -36,7 +37,7 @@ class CrossGroup:
         self._otherwise = np.array([cross.otherwise for cross in crosses], np.float64)
         self._ties = np.array([cross.tie_is_long for cross in crosses], np.bool_)
         self._skips = np.array([cross.skip_single_price for cross in crosses], np.bool_)
-        self._block: tuple[Any, ...] = (None, 0, 0)
+        self._block: tuple[Any, ...] = ()
         self._matrix: Floats = np.empty((0, 0))
         self._single = np.empty(0, np.bool_)
 
@@ -61,7 +62,7 @@ class CrossGroup:
 
     def _look_at(self, bars: Bars, first_bar: int, length: int) -> None:
         """Gather this block's features; blocks of members ask for the same bars one after another."""
-        if self._block[0] is bars and self._block[1:] == (first_bar, length):
+        if self._block and self._block[0]() is bars and self._block[1:] == (first_bar, length):
             return
         block = slice(first_bar, first_bar + length)
         self._matrix = np.empty((len(self._features), length))
@@ -71,7 +72,7 @@ class CrossGroup:
             self._single = single_price(bars)[block]
         else:
             self._single = np.zeros(length, np.bool_)
-        self._block = (bars, first_bar, length)
+        self._block = (weakref.ref(bars), first_bar, length)  # nobody keeps a batch alive that has been worked on
 
 
 class OneCross:

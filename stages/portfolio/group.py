@@ -34,6 +34,8 @@ EMIT_FILLS_EACH = 256
 """More are gathered where members are many: as many times this."""
 MOST_FILLS = 1_048_576
 """But never more than this."""
+MOST_NAMES = 10
+"""Instruments an error lists."""
 
 
 class PortfolioGroup(Transform):
@@ -52,6 +54,8 @@ class PortfolioGroup(Transform):
         self._alone = alone
         recipes = [recipe for _, recipe in self._members]
         self._instrument = _one_instrument(recipes)
+        self._declared = self._instrument is not None
+        self._others: set[str] = set()
         self._state = opening_state([recipe.start_equity for recipe in recipes])
         self._terms = np.array([_terms(recipe) for recipe in recipes], TERMS)
         self._grid = EquityGrid(len(recipes))
@@ -82,6 +86,9 @@ class PortfolioGroup(Transform):
         self._bars += len(bars)
 
     def on_end(self) -> Iterator[Result | Batch]:
+        if self._declared and self._others and not self._bars:
+            names = ", ".join(sorted(self._others)[:MOST_NAMES])
+            raise InputError(f"no bar was of instrument '{self._instrument}', all were of others: {names}")
         yield from self._emit_fills()
         found = self._statistics()
         times, equity = self._grid.ends(), self._grid.equity()
@@ -140,17 +147,17 @@ class PortfolioGroup(Transform):
         ids = columns.column(index)
         found = sorted(str(name) for name in pc.unique(ids).to_pylist())
         if self._instrument is None and len(found) == 1:
-            self._instrument, self._guessed = found[0], True
+            self._instrument = found[0]
         if found == [self._instrument]:
             return columns
-        if self._instrument is None or self._guessed:
-            names = ", ".join(sorted({*found, *([self._instrument] if self._instrument else [])}))
+        if not self._declared:
+            names = ", ".join(sorted({*found, self._instrument or found[0]}))
             raise InputError(
                 f"a portfolio trades one instrument, and its bars are of {names}; declare `instrument: {found[0]}`"
             )
+        if len(self._others) < MOST_NAMES:
+            self._others.update(found)
         return columns.filter(pc.equal(ids.cast(pa.utf8()), self._instrument))
-
-    _guessed = False
 
     def _take_times(self, bars: Bars) -> Times:
         """Check the order of the bars, note their lengths, and give each its place in the kept equity."""

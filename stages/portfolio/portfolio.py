@@ -18,7 +18,7 @@ from .records import PORTFOLIOS
 from .statistics import StatisticsSettings
 from .strategy import Strategy
 
-NEEDED = ("open", "close", "bar_start", "bar_end")
+NEEDED = ("open", "high", "low", "close", "bar_start", "bar_end")
 
 
 class Portfolio(Stage, frozen=True):

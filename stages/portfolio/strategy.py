@@ -168,27 +168,30 @@ class TargetsOf:
 
     def _ask_bars(self, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
         assert isinstance(self.decider, PerBar)
-        targets = np.full(len(bars), np.nan)
         on_bar = self.decider.on_bar
-        place = -1
+        targets: list[float] = []
         try:
-            for place, bar in enumerate(bars.rows() if rows is None else rows):
+            for bar in bars.rows() if rows is None else rows:
                 target = on_bar(bar)
-                if target is not None:
-                    targets[place] = _number(target)
+                targets.append(_KEEP if target is None else _number(target))
         except Exception as error:
-            when = int(bars.times("bar_end")[max(place, 0)])
-            failed = self._failed(when, _told(error))
-            failed.targets = targets[: max(place, 0)]
+            failed = self._failed(int(bars.times("bar_end")[len(targets)]), _told(error))
+            failed.targets = np.array(targets, np.float64)
             raise failed from error
-        return targets
+        return np.array(targets, np.float64)
 
     def _failed(self, ts: int | None, said: str, where: str = "at the bar ending") -> StrategyFailed:
         when = "" if ts is None else f" {where} {timestamp(ts)}"
         return StrategyFailed(f"strategy {self.strategy!r} failed{when}: {said}")
 
 
+_KEEP = math.nan
+
+
 def _number(target: Any) -> float:
+    """A target as a float; ints and floats, which nearly all of them are, pass without a call."""
+    if type(target) is int or (type(target) is float and -math.inf < target < math.inf):
+        return target
     number = float(target) if isinstance(target, int | float | np.number) else math.nan
     if not math.isfinite(number):
         raise ValueError(f"expected a target such as 1, 0 or -1, or None to keep it, found {target!r}")

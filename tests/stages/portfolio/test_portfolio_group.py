@@ -153,6 +153,8 @@ def test_bars_of_two_instruments_are_refused_by_name_unless_one_is_declared() ->
     alone = run_alone(declared, [Batch(other)])
     assert told.bytes_of() == alone.bytes_of()
     assert told.statistics()["instrument_id"] == "B.X"
+    with pytest.raises(InputError, match=r"'C\.X', all were of others: A\.X, B\.X"):
+        run_alone(Portfolio(strategy=script, instrument="C.X"), [Batch(first), Batch(other)])
 
 
 def _interleaved(first: Any, other: Any) -> Any:
