@@ -136,9 +136,8 @@ def logic(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     features.warm()
     sent: list[Batch] = []
     for columns in batches:
-        batch = Batch(columns)
-        assert features.on_batch(batch) is None
-        sent.extend(features.on_watermark(Watermark(batch.max_ts)))
+        assert features.on_batch(Batch(columns)) is None
+        sent.extend(features.on_watermark(Watermark(columns.column(0)[-1].value)))
     sent.extend(features.on_end())
     return [batch.columns for batch in sent]
 

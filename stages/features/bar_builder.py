@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 65_536
 """Most bars in one batch sent."""
+CONSTANT_ROWS = 128
+"""Columns that say the same in every row are kept in multiples of this length, and sliced."""
 Empty = Literal["skip", "fill"]
 
 
@@ -64,8 +66,7 @@ class BarBuilder(Transform):
             return
         if self._schema is None or columns.schema is not self._schema:
             self._accept(columns.schema)
-        times = batch.times()
-        assert times is not None
+        times = _event_times(batch)
         chosen = self._select(columns)
         if chosen is not None:
             times = times[chosen.to_numpy(zero_copy_only=False)]
@@ -154,7 +155,7 @@ class BarBuilder(Transform):
                 stamps,
                 primitive(pa.uint64(), sequence),
                 self._instruments.array(closed["instrument"].astype(np.int32)),
-                *_constants(rows),
+                *_constants(rows, self.every_ns, self._price_type)[:3],
                 *(prices.pack(closed[name]) for name in OHLC),
                 sizes.pack(closed["volume"], has[k.NO_VOLUME]),
                 primitive(pa.float64(), vwap, np.isnan(vwap)),
@@ -162,7 +163,7 @@ class BarBuilder(Transform):
                 sizes.pack(closed["buy_volume"], has[k.NO_BUY_VOLUME]),
                 primitive(NS_UTC, ends - self.every_ns),
                 stamps,
-                *_interval(rows, self.every_ns, self._price_type),
+                *_constants(rows, self.every_ns, self._price_type)[3:],
                 pa.array((closed["partial"] == 0) & complete),
                 pa.array(empty),
             ],
@@ -190,17 +191,32 @@ def _never_known(found: BarInput) -> int:
     return (0 if found.has_size else k.NO_VOLUME) | (0 if found.has_side else k.NO_BUY_VOLUME)
 
 
-@lru_cache(maxsize=16)
-def _constants(rows: int) -> tuple[pa.Array, ...]:
-    """`source_id`, `sequence` and `flags` of bars made here."""
+def _event_times(batch: Batch) -> Values:
+    """`Batch.times`, without a copy in the usual case that every row has its `ts_event`."""
+    columns = batch.columns
+    place = columns.schema.get_field_index("ts_event")
+    if place >= 0:
+        column = columns.column(place)
+        if column.type == NS_UTC and not column.null_count:
+            return np.frombuffer(column.buffers()[1], np.int64)[column.offset :][: len(column)]
+    times = batch.times()
+    assert times is not None
+    return times
+
+
+def _constants(rows: int, every_ns: int, price_type: str) -> list[pa.Array]:
+    """`source_id`, `sequence`, `flags`, then `interval_ns`, `bar_kind`, `price_type` and `source` of bars made here."""
+    block = -(-rows // CONSTANT_ROWS) * CONSTANT_ROWS
+    return [column.slice(0, rows) for column in _constant_block(block, every_ns, price_type)]
+
+
+@lru_cache(maxsize=64)
+def _constant_block(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...]:
     source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int16)), pa.array(["bars"], pa.utf8()))
-    return (source.cast(SOURCE), pa.nulls(rows, pa.uint64()), pa.array(np.zeros(rows, np.uint8)))
-
-
-@lru_cache(maxsize=16)
-def _interval(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...]:
-    """`interval_ns`, `bar_kind`, `price_type` and `source`."""
     return (
+        source.cast(SOURCE),
+        pa.nulls(rows, pa.uint64()),
+        pa.array(np.zeros(rows, np.uint8)),
         pa.array(np.full(rows, every_ns)),
         name_array("time", BAR_KINDS, rows),
         name_array(price_type, PRICE_TYPES, rows),

@@ -89,9 +89,9 @@ class Filler:
         before = np.where(self._seen, np.arange(instruments), -1)
         carried = np.maximum.accumulate(np.vstack([before, source]), axis=0)
         self._seen = carried[-1] >= 0
-        self._last = pool[np.maximum(carried[-1], 0)]
+        self._last = pool.take(np.maximum(carried[-1], 0))
         known = carried[1:] >= 0
-        filled = pool[carried[1:][known]]
+        filled = pool.take(carried[1:][known])
         empty: Values = ~real[known]
         at, owner = np.nonzero(known)
         filled["end"], filled["instrument"] = ends[at], owner

@@ -53,7 +53,7 @@ def _cells(price: Any, size: Any) -> Any:
 def _tick_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int32), _in(price), _in(size), _in(int8), size, int64,
-        int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
+        int64[::1], int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def _bar_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int64), _in(int32), _in(price), _in(price), _in(price), _in(price),
         _in(size), _in(size), _in(float64), _in(int64), _in(int64), _in(boolean), size, int64,
-        int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
+        int64[::1], int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
@@ -111,13 +111,14 @@ def find_cell(t: int, every: int, instrument: int, newest: Any, cells: Any, coun
 @njit([_tick_signature(*pair) for pair in _PAIRS], nogil=True, cache=True)
 def add_ticks(
     ts: Any, codes: Any, price: Any, size: Any, side: Any, limit: Any, every: int,
-    known: Any, newest: Any, cells: Any, counters: Any, first: int,
+    known: Any, current: Any, newest: Any, cells: Any, counters: Any, first: int,
 ) -> int:  # fmt: skip
     """Put rows from `first` on into cells; the row it stopped at, which is `len(ts)` when DONE.
 
-    `ts` int64 ns; `codes` int32 into `known`, which maps them to instruments (-1: not seen, numbered here in
-    order of appearance); `size` and `side` (1 buy) empty where there are none; `limit` the largest volume
-    that may be stored. Within an interval the row with the latest time closes, of equals the last.
+    `ts` int64 ns; `codes` int32 into `known`, which maps them to instruments (-1: not seen, numbered here in order of
+    appearance), and into `current`, the newest cell of each (0 if none); `size` and `side` (1 buy) empty where there
+    are none; `limit` the largest volume that may be stored. Within an interval the row with the latest time closes,
+    of equals the last.
     """
     sized = len(size) > 0
     sided = len(side) > 0
@@ -130,19 +131,20 @@ def add_ticks(
             counters[UNPRICED] += 1
             continue
         code = index(codes[row])
-        instrument = known[code]
-        if instrument < 0:
-            instrument = counters[INSTRUMENTS]
-            counters[INSTRUMENTS] = instrument + 1
-            known[code] = instrument
-        cell = cells[index(newest[index(instrument)])]
+        cell = cells[index(current[code])]
         if cell["close_ts"] <= t < cell["end"]:
             cell["close_ts"] = t
             cell["close"] = p
             cell["high"] = max(p, cell["high"])
             cell["low"] = min(p, cell["low"])
         else:
+            instrument = known[code]
+            if instrument < 0:
+                instrument = counters[INSTRUMENTS]
+                counters[INSTRUMENTS] = instrument + 1
+                known[code] = instrument
             found = find_cell(t, every, instrument, newest, cells, counters)
+            current[code] = newest[instrument]
             if found < 0:
                 counters[STOP] = NO_CELL
                 return row
@@ -184,7 +186,7 @@ def add_ticks(
 def add_bars(
     starts: Any, ends: Any, codes: Any, open_: Any, high: Any, low: Any, close: Any,
     volume: Any, buy_volume: Any, vwap: Any, trades: Any, unknown: Any, complete: Any, limit: Any, every: int,
-    known: Any, newest: Any, cells: Any, counters: Any, first: int,
+    known: Any, current: Any, newest: Any, cells: Any, counters: Any, first: int,
 ) -> int:  # fmt: skip
     """Like `add_ticks` for finer bars: `starts` and `ends` ns; `vwap` in the units of prices, NaN if unknown.
 
