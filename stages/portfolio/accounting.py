@@ -163,10 +163,11 @@ def account(
                     change = after - position
                     direction = 1.0 if change > 0.0 else -1.0
                     size = abs(change)
-                    paid = price * (1.0 + direction * slippage_rate)
+                    worse = abs(price) * slippage_rate
+                    paid = price + direction * worse
                     notional = size * paid
-                    fee = notional * fee_rate
-                    slippage = size * abs(paid - price)
+                    fee = abs(notional) * fee_rate
+                    slippage = size * worse
                     cash = cash - direction * notional - fee
                     gain = 0.0
                     if position == 0.0:

@@ -20,9 +20,10 @@ class Fills(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     - `at: close`: at the close it was taken on, stamped with that bar's `bar_end`. It knows the price it trades at; use
       it to compare with engines that do the same (NautilusTrader's bar execution does).
 
-    The price paid is `price * (1 + slippage_bps / 10,000)` for a buy and `price * (1 - slippage_bps / 10,000)` for a
-    sell, where `price` is that open or close. The fee is `quantity * price paid * fee_bps / 10,000`, in quote currency,
-    taken from cash. Prices are not rounded to the instrument's increment.
+    Slippage is `price * slippage_bps / 10,000`, where `price` is that open or close; the price paid is
+    `price + slippage` for a buy and `price - slippage` for a sell. The fee is `quantity * price paid * fee_bps /
+    10,000`, in quote currency, taken from cash. (Of prices below zero the size counts.) Prices are not rounded to the
+    instrument's increment.
     """
 
     at: Literal["next_open", "close"] = "next_open"
