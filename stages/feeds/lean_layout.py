@@ -98,13 +98,13 @@ def find_series(path: Path, declared: Declaration) -> Found:
             f"`instrument`, `schema` or `price`. These are here:\n  {choices}"
         )
     chosen = fitting[0]
-    zone, database = time_zone(chosen, path)
+    zone, database = time_zone(chosen, series[chosen][0])
     return Found(chosen, tuple(sorted(series[chosen], key=lambda file: file.name)), zone, database)
 
 
-def time_zone(series: Series, path: Path) -> tuple[str, Path | None]:
-    """The zone of a series' clocks and the market hours database it was read from, if there is one above `path`."""
-    for folder in path.resolve().parents:
+def time_zone(series: Series, file: Path) -> tuple[str, Path | None]:
+    """The zone of a series' clocks and the market hours database it was read from, if there is one above its file."""
+    for folder in file.resolve().parents:
         database = folder / "market-hours" / "market-hours-database.json"
         if database.is_file():
             return _zone_in(database, series), database

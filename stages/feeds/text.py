@@ -67,20 +67,20 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     done = 0
     try:
         with open_bytes(path) as stream:
-            carry = b""
-            while piece := stream.read(block_bytes):
+            carry, ended = b"", False
+            while not ended:
+                piece = _filled(stream, block_bytes)
+                ended = len(piece) < block_bytes
                 if not done:
                     piece = _without_bom(path, piece)
                 done += len(piece)
                 carry += piece
-                end = carry.rfind(b"\n") + 1
+                end = len(carry) if ended else carry.rfind(b"\n") + 1
                 if end:
                     yield carry[:end]
                     carry = carry[end:]
                 elif len(carry) > MAX_LINE_BYTES:
                     raise InputError(f"{path}: expected lines of text, found none in {MAX_LINE_BYTES >> 20} MiB")
-            if carry:
-                yield carry
     except _BROKEN as error:
         raise InputError(
             f"{path}: expected a complete file, found damage after {done:,} bytes of text ({error}); "
@@ -194,6 +194,14 @@ def _advice(message: str) -> str:
     if "does not fit" in message or "precision" in message:
         return "it is too large for the stream's scale: declare a smaller `scale` or `size_scale`"
     return ""
+
+
+def _filled(stream: ByteStream, size: int) -> bytes:
+    """Exactly `size` bytes, fewer only at the end."""
+    piece = stream.read(size)
+    while 0 < len(piece) < size and (more := stream.read(size - len(piece))):
+        piece += more
+    return piece
 
 
 def _without_bom(path: Path, piece: bytes) -> bytes:

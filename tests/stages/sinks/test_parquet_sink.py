@@ -1,0 +1,195 @@
+"""Files appear whole or not at all, and their bytes depend on rows alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import SchemaMismatch, StorageFailed
+from pipeline.frames import Batch
+from pipeline.stage import Context
+from stages.feeds.replay import Replay
+from stages.feeds.synthetic import Synthetic
+from stages.sinks.encoding import canonical
+from stages.sinks.parquet import ParquetSink
+
+
+def market(kind: Any = "trade", rows: int = 10_000, batch_rows: int = 1000) -> list[Batch]:
+    recipe = Synthetic(schema=kind, instruments=("B.X", "A.X"), rows=rows, seed=3, batch_rows=batch_rows)
+    return list(recipe.build(Context()).batches())
+
+
+async def write(folder: Path, batches: list[Batch], **fields: Any) -> list[Path]:
+    sink = ParquetSink(**fields).build(Context(name="save", folder=folder))
+    try:
+        for batch in batches:
+            await sink.on_batch(batch)
+            assert not (folder / "save").exists()
+        await sink.on_end()
+        assert sink.committed_rows == sum(batch.num_rows for batch in batches)
+    finally:
+        await asyncio.to_thread(sink.close)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("penstock-parquet")]
+    assert not list(folder.glob(".*"))
+    return sorted((folder / "save").iterdir()) if (folder / "save").exists() else []
+
+
+def digest(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+@pytest.mark.parametrize("kind", ["bar", "trade", "quote"])
+async def test_what_is_written_is_replayed_as_it_was(tmp_path: Path, kind: str) -> None:
+    batches = market(kind)
+    files = await write(tmp_path, batches, row_group_rows=1024, shards=3)
+    assert [file.name for file in files] == ["part-00.parquet", "part-01.parquet", "part-02.parquet"]
+    replayed = Replay(path=str(tmp_path / "save")).build(Context()).batches()
+    assert [row for batch in replayed for row in batch.columns.to_pylist()] == [
+        row for batch in batches for row in batch.columns.to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("batch_rows", [7, 999, 4096, 10_000])
+async def test_the_same_rows_give_the_same_bytes_however_batched(tmp_path: Path, batch_rows: int) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    expected = await write(tmp_path / "a", market("bar"), row_group_rows=4096)
+    assert digest(await write(tmp_path / "b", market("bar", batch_rows=batch_rows), row_group_rows=4096)) == digest(
+        expected
+    )
+
+
+async def test_other_codes_for_the_same_names_give_the_same_bytes(tmp_path: Path) -> None:
+    def batch(words: list[str], codes: list[int]) -> Batch:
+        names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), words)
+        return Batch(pa.record_batch({"instrument_id": names}))
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first = await write(tmp_path / "a", [batch(["x", "y"], [0, 1]), batch(["x", "y", "z"], [2, 0])])
+    second = await write(tmp_path / "b", [batch(["unused", "z", "y", "x"], [3, 2, 1, 3])])
+    assert digest(first) == digest(second)
+
+
+async def test_others_can_read_the_files(tmp_path: Path) -> None:
+    files = await write(tmp_path, market(), row_group_rows=4096, shards=1)
+    frame = pl.read_parquet(files[0])
+    assert frame.height == 10_000
+    assert frame["price"].dtype == pl.Decimal(18, 8)
+    metadata = pq.ParquetFile(files[0]).metadata
+    assert [metadata.row_group(group).num_rows for group in range(3)] == [4096, 4096, 1808]
+    columns = {
+        metadata.row_group(0).column(place).path_in_schema: metadata.row_group(0).column(place) for place in range(8)
+    }
+    assert columns["price"].physical_type == "INT64"
+    assert "DELTA_BINARY_PACKED" in columns["ts_event"].encodings
+    assert columns["ts_event"].statistics is not None
+    assert columns["price"].statistics is None
+
+
+async def test_a_sink_of_few_rows_writes_one_shard_and_of_none_nothing(tmp_path: Path) -> None:
+    assert len(await write(tmp_path, market(rows=10))) == 1
+    (tmp_path / "empty").mkdir()
+    assert await write(tmp_path / "empty", []) == []
+
+
+async def test_a_later_run_replaces_the_folder_whole(tmp_path: Path) -> None:
+    await write(tmp_path, market(rows=10_000), row_group_rows=1024, shards=4)
+    sink = ParquetSink().build(Context(name="save", folder=tmp_path))
+    await sink.on_batch(market(rows=10)[0])
+    await sink.on_end()
+    sink.close()
+    assert [file.name for file in (tmp_path / "save").iterdir()] == ["part-00.parquet"]
+
+
+async def test_an_aborted_sink_leaves_nothing(tmp_path: Path) -> None:
+    sink = ParquetSink(row_group_rows=1000).build(Context(name="save", folder=tmp_path))
+    for batch in market():
+        await sink.on_batch(batch)
+    await asyncio.to_thread(sink.close)
+    assert list(tmp_path.iterdir()) == []
+    assert sink.committed_rows == 0
+
+
+async def test_no_shard_holds_more_than_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def held(table: pa.Table) -> pa.Table:
+        gate.wait(30)
+        return canonical(table)
+
+    monkeypatch.setattr("stages.sinks.parquet.canonical", held)
+    sink = ParquetSink(row_group_rows=100, shards=2).build(Context(name="save", folder=tmp_path))
+    taken = 0
+
+    async def send() -> None:
+        nonlocal taken
+        for batch in market(rows=1000, batch_rows=100):
+            await sink.on_batch(batch)
+            taken += 1
+
+    sending = asyncio.ensure_future(send())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert taken == 4  # two shards, each one group being written and one queued
+    gate.set()
+    await sending
+    await sink.on_end()
+    sink.close()
+    assert sink.committed_rows == 1000
+
+
+async def test_columns_that_change_mid_stream_are_named(tmp_path: Path) -> None:
+    sink = ParquetSink().build(Context(name="save", folder=tmp_path))
+    await sink.on_batch(market("trade")[0])
+    with pytest.raises(SchemaMismatch, match=r"found bid_price decimal64\(18, 8\).* and no price.*a sink of its own"):
+        await sink.on_batch(market("quote")[0])
+    await asyncio.to_thread(sink.close)
+
+
+async def test_a_disk_that_fails_fails_the_sink_and_stays_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(table: pa.Table) -> pa.Table:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stages.sinks.parquet.canonical", full)
+    sink = ParquetSink(row_group_rows=1000).build(Context(name="save", folder=tmp_path))
+    with pytest.raises(StorageFailed, match="No space left on device; nothing was published"):
+        for batch in market():
+            await sink.on_batch(batch)
+    with pytest.raises(StorageFailed):
+        await sink.on_end()
+    await asyncio.to_thread(sink.close)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"path": "../out"}, "path: expected a folder below the run's, found '../out'"),
+        ({"path": "/out"}, "path: expected a folder below the run's"),
+        ({"path": ""}, "path: expected a folder below the run's"),
+        ({"shards": 0}, "shards: expected 1 to 64, found 0"),
+        ({"row_group_rows": 0}, "row_group_rows: expected 1 to"),
+    ],
+)
+def test_wrong_settings_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(fields, ParquetSink)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="expected a folder below"):
+        ParquetSink(path="link/out").build(Context(folder=tmp_path / "run"))
