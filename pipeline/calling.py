@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from time import perf_counter_ns
 from typing import Any
@@ -39,45 +39,42 @@ class Caller:
 
     async def __call__(self, method: Callable[..., Any], *args: Any) -> list[Output]:
         if self._in_thread:
-            began, gathered = await self.workers.run(_call_and_gather, method, args)
+            spent, given = await self.workers.run(_timed, method, args)
             self.calls_in_thread += 1
         else:
-            began, gathered = _call_and_gather(method, args)
+            spent, given = _timed(method, args)
             self.calls_on_loop += 1
-        spent = began[1] - began[0]
         self.busy_ns += spent
+        if spent > LONG_CALL_NS or self._auto:
+            self._weigh(spent, method)
+        return given if isinstance(given, list) else await _gather_async(given)
+
+    def _weigh(self, spent_ns: int, method: Callable[..., Any]) -> None:
+        """Decide where the next call runs, and name who holds the loop."""
         if self._auto:
-            self._mean_ns = (3 * self._mean_ns + spent) // 4 if self._mean_ns else spent
+            self._mean_ns = (3 * self._mean_ns + spent_ns) // 4 if self._mean_ns else spent_ns
             self._in_thread = self._mean_ns > (LONG_CALL_NS // 2 if self._in_thread else LONG_CALL_NS)
-        elif not self._in_thread and spent > BLOCKING_CALL_NS and not self._warned:
+        elif not self._in_thread and spent_ns > BLOCKING_CALL_NS and not self._warned:
             self._warned = True
             log.warning(
                 "container '%s' held the event loop for %.0f ms in %s; let its logic say runs_in = \"thread\"",
-                self.name, spent / 1e6, getattr(method, "__name__", "a call"),
+                self.name, spent_ns / 1e6, getattr(method, "__name__", "a call"),
             )  # fmt: skip
-        if isinstance(gathered, list):
-            return gathered
-        return await _gather_async(gathered)
 
 
-def _call_and_gather(
-    method: Callable[..., Any], args: tuple[Any, ...]
-) -> tuple[tuple[int, int], list[Output] | Awaitable[Any] | AsyncIterable[Any]]:
+def _timed(method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
+    """Nanoseconds spent, and the outputs as a list, or the awaitable or async iterable that will give them."""
     began = perf_counter_ns()
     given = method(*args)
     if given is None:
-        gathered: Any = []
+        given = []
     elif isinstance(given, Batch | Result):
-        gathered = [given]
-    elif isinstance(given, list):
-        gathered = given
-    elif isawaitable(given) or hasattr(given, "__aiter__"):
-        gathered = given
-    elif isinstance(given, Iterable):
-        gathered = list(given)
-    else:
-        raise _unexpected(given)
-    return (began, perf_counter_ns()), gathered
+        given = [given]
+    elif not isinstance(given, list) and not isawaitable(given) and not hasattr(given, "__aiter__"):
+        if not isinstance(given, Iterable):
+            raise _unexpected(given)
+        given = list(given)
+    return perf_counter_ns() - began, given
 
 
 async def _gather_async(given: Any) -> list[Output]:

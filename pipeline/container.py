@@ -11,8 +11,9 @@ import numpy as np
 
 from .calling import Caller
 from .clock import Clock
+from .edge import Joint
 from .errors import ContainerFailed, EdgeClosed
-from .frames import Barrier, Batch, End, Result, Row, Watermark
+from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark
 from .inbox import Inbox
 from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
@@ -76,10 +77,9 @@ class _Base:
         """Work until the inputs end; raises `ContainerFailed`. However it ends, its edges are closed."""
         try:
             await self._work()
-            await self.keeper.complete()
-            await self.outlet.send(End())
-            self.ended = True
-        except EdgeClosed as error:
+            if not self.ended:
+                await self._complete()
+        except (ContainerFailed, EdgeClosed) as error:
             self.outlet.fail(error)
             raise
         except Exception as error:
@@ -90,6 +90,11 @@ class _Base:
             if not self.ended:
                 self.outlet.fail(EdgeClosed(f"'{self.name}' was stopped"))
             self._leave()
+
+    async def _complete(self) -> None:
+        await self.keeper.complete()
+        await self.outlet.send(End())
+        self.ended = True
 
     async def _work(self) -> None:
         raise NotImplementedError
@@ -140,6 +145,9 @@ class TransformContainer(_Base):
         super().__init__(name, caller, outlet, keeper)
         self.logic, self.inbox = logic, inbox
         self.kind = "sink" if isinstance(logic, Sink) else "transform"
+        self.is_joint = False
+        self._joint_end = anyio.Event()
+        self._at_end = False
         self._hears_watermarks = type(logic).on_watermark is not Transform.on_watermark
 
     @property
@@ -147,30 +155,56 @@ class TransformContainer(_Base):
         return self.logic.late_rows
 
     async def _work(self) -> None:
-        inbox, outlet, logic, caller = self.inbox, self.outlet, self.logic, self.caller
-        while True:
+        """Take frames until the end; a joint container's frames are handled in its producer's task instead."""
+        if self.is_joint:
+            await self._joint_end.wait()
+            return
+        inbox = self.inbox
+        while not self._at_end:
             frame = inbox.receive_nowait()
             if frame is None:
                 frame = await inbox.receive()
             else:
-                await outlet.give_way()
+                await self.outlet.give_way()
+            await self._handle(frame)
             if isinstance(frame, Batch):
-                self.received_rows += frame.num_rows
-                for output in await caller(logic.on_batch, frame):
-                    await self._emit(output)
-                self.processed_rows += frame.num_rows
                 inbox.finish(frame)
-            elif isinstance(frame, Watermark):
-                if self._hears_watermarks:
-                    for output in await caller(logic.on_watermark, frame):
-                        await self._emit(output)
-                outlet.send_watermark(frame)
-            elif isinstance(frame, Barrier):
-                await outlet.send(frame)
-            else:
-                for output in await caller(logic.on_end):
+
+    async def _handle(self, frame: Frame) -> None:
+        """The work on one frame."""
+        if isinstance(frame, Batch):
+            self.received_rows += frame.num_rows
+            for output in await self.caller(self.logic.on_batch, frame):
+                await self._emit(output)
+            self.processed_rows += frame.num_rows
+        elif isinstance(frame, Watermark):
+            if self._hears_watermarks:
+                for output in await self.caller(self.logic.on_watermark, frame):
                     await self._emit(output)
-                return
+            await self.outlet.send_watermark(frame)
+        elif isinstance(frame, Barrier):
+            await self.outlet.send(frame)
+        else:
+            for output in await self.caller(self.logic.on_end):
+                await self._emit(output)
+            self._at_end = True
+
+    def join(self, edge: Joint) -> None:
+        """Do this container's work in the task that sends on its one input edge."""
+        self.is_joint = True
+        edge.join(self._handle_joint)
+
+    async def _handle_joint(self, frame: Frame) -> None:
+        try:
+            await self._handle(frame)
+            if self._at_end:
+                await self._complete()
+        except (ContainerFailed, EdgeClosed):
+            raise
+        except Exception as error:
+            raise ContainerFailed(self.name, error) from error
+        if self._at_end:
+            self._joint_end.set()
 
     def _leave(self) -> None:
         self.inbox.detach()
@@ -215,15 +249,18 @@ class FeedContainer(_Base):
     async def _work(self) -> None:
         await self.gate.wait()
         source = self.logic.batches()
+        if not isinstance(source, AsyncIterable):
+            await self._pull_in_thread(iter(source))
+            return
         gatherer = Gatherer(self.outlet)
         lock = anyio.Lock()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._close_lingering, gatherer, lock)
-            if isinstance(source, AsyncIterable):
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._close_lingering, gatherer, lock)
                 await self._pull_async(source, gatherer, lock)
-            else:
-                await self._pull_in_thread(iter(source))
-            tasks.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
         await self._send_gathered(gatherer)
 
     async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer, lock: anyio.Lock) -> None:
@@ -291,7 +328,7 @@ class FeedContainer(_Base):
     async def _take(self, item: Batch | Watermark) -> bool:
         """Send one batch and the watermark after it; True when a declared limit has been reached."""
         if isinstance(item, Watermark):
-            self.outlet.send_watermark(item)
+            await self.outlet.send_watermark(item)
             return False
         batch, done = self._cut(item)
         if batch.num_rows:
@@ -301,7 +338,7 @@ class FeedContainer(_Base):
             newest = batch.max_ts
             if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
                 self._newest_ns = newest
-                self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+                await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
         return done
 
     def _cut(self, batch: Batch) -> tuple[Batch, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +51,8 @@ class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
     sent_batches: int
     fast_sends: int
     """Sends that found room at once and did not suspend."""
+    joint: bool = False
+    """Whether the producer's task does the consumer's work, without a queue between them."""
     waits: int
     """Times the producer waited for room."""
 
@@ -248,6 +250,7 @@ class Edge:
             peak_bytes=self._peak_bytes,
             sent_batches=self._sent_batches,
             fast_sends=self._sent_batches - self._waits,
+            joint=isinstance(self, Joint),
             waits=self._waits,
         )
 
@@ -340,6 +343,44 @@ class Edge:
         self._held_rows -= batch.num_rows
         self._held_bytes -= batch.num_bytes
         self.account.release(batch)
+
+
+class Joint(Edge):
+    """An edge without a queue: the producer's task does the consumer's work, and sending returns when it is done.
+
+    For consumers with one input whose logic is plain and runs on the loop: a task of their own could not run beside
+    the producer's anyway, and a batch worked on at once is still in the processor's cache.
+    """
+
+    __slots__ = ("_consume",)
+
+    def __init__(self, source: str, target: str, account: EdgesAccount | None = None) -> None:
+        super().__init__(source, target, REPLAY, account)
+        self._consume: Callable[[Frame], Awaitable[None]] | None = None
+
+    def join(self, consume: Callable[[Frame], Awaitable[None]]) -> None:
+        """Name the consumer's work on one frame."""
+        self._consume = consume
+
+    def send_nowait(self, frame: Frame) -> bool:
+        return self.detached
+
+    async def send(self, frame: Frame) -> None:
+        if self.detached:
+            return
+        if self.producer_done:
+            raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")
+        assert self._consume is not None, "a joint is joined before its producer runs"
+        if isinstance(frame, Batch):
+            self._held_rows = self._peak_rows = frame.num_rows
+            self._sent_rows += frame.num_rows
+            self._sent_batches += 1
+            await self._consume(frame)
+            self._finished_rows += frame.num_rows
+            self._held_rows = 0
+        else:
+            self.producer_done = isinstance(frame, End)
+            await self._consume(frame)
 
 
 _POLICIES: dict[str, Callable[[Edge, Batch], bool]] = {

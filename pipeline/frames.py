@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias, get_type_hints
 
 import msgspec
@@ -35,7 +36,7 @@ class Batch:
     `first_seq` counts its first row in that container's output.
     """
 
-    __slots__ = ("_bounds", "_columns", "_num_bytes", "_rows", "first_seq", "num_rows", "source")
+    __slots__ = ("_columns", "_max_ts", "_min_ts", "_num_bytes", "_rows", "first_seq", "num_rows", "source")
 
     def __init__(
         self,
@@ -53,7 +54,8 @@ class Batch:
         self.source = source
         self.first_seq = first_seq
         self._num_bytes: int | None = None
-        self._bounds: tuple[int | None, int | None] | None = None
+        self._min_ts: int | None = None
+        self._max_ts: int | None = None
 
     @classmethod
     def from_columns(cls, columns: pa.RecordBatch) -> Batch:
@@ -105,12 +107,16 @@ class Batch:
     @property
     def min_ts(self) -> int | None:
         """Smallest event time in nanoseconds, None where there is no time column or no row."""
-        return self._time_bounds()[0]
+        if self._min_ts is None and self.num_rows:
+            self._min_ts = self._extreme(min, np.min)
+        return self._min_ts
 
     @property
     def max_ts(self) -> int | None:
         """Largest event time in nanoseconds, None where there is no time column or no row."""
-        return self._time_bounds()[1]
+        if self._max_ts is None and self.num_rows:
+            self._max_ts = self._extreme(max, np.max)
+        return self._max_ts
 
     @property
     def last_seq(self) -> int:
@@ -162,14 +168,11 @@ class Batch:
                 columns = columns.set_column(index, name, array)
         return Batch(columns)
 
-    def _time_bounds(self) -> tuple[int | None, int | None]:
-        if self._bounds is None:
-            if self._columns is None:
-                self._bounds = _row_time_bounds(self._rows or ())
-            else:
-                times = self.times() if self.num_rows else None
-                self._bounds = (None, None) if times is None else (int(times.min()), int(times.max()))
-        return self._bounds
+    def _extreme(self, of_rows: Callable[[Iterable[int]], int], of_array: Callable[[Any], Any]) -> int | None:
+        if self._columns is None:
+            return _row_extreme(self._rows or (), of_rows)
+        times = self.times()
+        return None if times is None else int(of_array(times))
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -271,12 +274,14 @@ def _arrow_type(row_type: type, name: str, hint: Any) -> pa.DataType:
     )
 
 
-def _row_time_bounds(rows: Sequence[Any]) -> tuple[int | None, int | None]:
-    if not rows:
-        return (None, None)
+def _row_extreme(rows: Sequence[Any], extreme: Callable[[Iterable[int]], int]) -> int | None:
     for name in TIME_COLUMNS:
         if hasattr(rows[0], name):
-            times = [ts for row in rows if (ts := getattr(row, name)) is not None]
-            if times:
-                return (min(times), max(times))
-    return (None, None)
+            stamps = map(attrgetter(name), rows)
+            try:
+                return extreme(stamps)
+            except TypeError:  # some stamps are None
+                known = [stamp for stamp in map(attrgetter(name), rows) if stamp is not None]
+                if known:
+                    return extreme(known)
+    return None

@@ -15,6 +15,9 @@ from .hashing import hash_files, hash_plain
 from .stage import Recipe, Stage
 from .topology import Topology
 
+MAX_ITEMS = 1000
+"""A longer list in a recipe is data given in Python; it counts by its length, its first and its last item."""
+
 
 def code_version() -> str:
     """The installed version of Penstock."""
@@ -75,6 +78,8 @@ def _plain(value: Any, for_result: bool) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item, for_result) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if len(value) > MAX_ITEMS:
+            return [len(value), repr(value[0])[:1000], repr(value[-1])[:1000]]
         return [_plain(item, for_result) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(repr(item) for item in value)
@@ -82,7 +87,7 @@ def _plain(value: Any, for_result: bool) -> Any:
         return {name: _plain(getattr(value, name), for_result) for name in value.__struct_fields__}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return repr(value)
+    return repr(value)[:1000]
 
 
 def hash_code(topology: Topology) -> str:

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import xxhash
 
-from .data import DataFlow, DataManager, MemberStores, PersistedFile, persist, persist_members
+from .data import DataFlow, DataManager, DataStats, MemberStores, PersistedFile, persist, persist_members
 from .data.base import Key
 from .errors import BudgetExceeded, ValueTooLarge
 from .frames import Batch, Result
@@ -136,6 +136,10 @@ class Keeper:
                     key=_text(key), rows=rows[key], hash=digests[key].hexdigest(), path=self._relative(files.get(key))
                 )
             )
+
+    def member_stats(self) -> dict[str, DataStats]:
+        """Each member's account, where this is a group."""
+        return dict(self.store.member_stats()) if isinstance(self.store, MemberStores) else {}
 
     def _relative(self, file: PersistedFile | None) -> str | None:
         return None if file is None else file.path.relative_to(self.folder.parent.parent).as_posix()

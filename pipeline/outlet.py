@@ -44,19 +44,20 @@ class Outlet:
                 waited = True
         if waited:
             self._since_ns = perf_counter_ns()
-        else:
+        elif perf_counter_ns() - self._since_ns > YIELD_NS:
             await self.give_way()
 
-    def send_watermark(self, watermark: Watermark) -> None:
-        """Watermarks never wait: a newer one replaces one that has not been read."""
+    async def send_watermark(self, watermark: Watermark) -> None:
+        """A newer watermark replaces one that has not been read."""
         if watermark.ts is not None:
             self.watermark = watermark.ts
         for edge in self.edges:
-            edge.send_nowait(watermark)
+            if not edge.send_nowait(watermark):
+                await edge.send(watermark)
 
     async def give_way(self) -> None:
-        now = perf_counter_ns()
-        if now - self._since_ns > YIELD_NS:
+        """Let the others run if this container has run for a millisecond."""
+        if perf_counter_ns() - self._since_ns > YIELD_NS:
             self.yields += 1
             await asyncio.sleep(0)
             self._since_ns = perf_counter_ns()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..calling import Caller
 from ..clock import Clock, SystemClock
 from ..container import Container, FeedContainer, Gate, TransformContainer
 from ..data import DataManager, MemberStores, build_manager
-from ..edge import Edge, EdgePolicy, EdgesAccount
+from ..edge import Edge, EdgePolicy, EdgesAccount, Joint
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..inbox import Inbox
 from ..keeping import Keeper
@@ -21,7 +22,7 @@ from ..lag import LagProbe
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..stage import Context, Feed, Logic, Sink, Transform
-from ..storage.names import file_name
+from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from ..threads import Workers
 from ..topology import Node, Topology
@@ -116,9 +117,14 @@ class LocalEngine:
             self._logics[node.name] = logic
             caller = Caller(node.name, logic, self.workers)
             edges = []
+            joint = self._can_join(node, logic)
             for entry in node.inputs:
                 policy = self.topology.edge_policy(node, entry)
-                edge = Edge(entry.source, node.name, policy, self.account)
+                edge = (
+                    Joint(entry.source, node.name, self.account)
+                    if joint
+                    else Edge(entry.source, node.name, policy, self.account)
+                )
                 outlets[entry.source].edges.append(edge)
                 edges.append(edge)
             self.edges.extend(edges)
@@ -135,12 +141,28 @@ class LocalEngine:
                 container = TransformContainer(node.name, logic, caller, Inbox(edges), outlets[node.name], keeper)
                 if node.members:
                     container.kind = "group"
+                if isinstance(edges[0], Joint):
+                    container.join(edges[0])
                 self.containers[node.name] = container
             else:
                 raise ContainerFailed(
                     node.name,
                     TypeError(f"expected build() to make a Feed, Transform or Sink, found {type(logic).__name__}"),
                 )
+
+    def _can_join(self, node: Node, logic: Logic) -> bool:
+        """Whether a container's work may be done in its producer's task: one input, plain logic on the loop.
+
+        Not after a feed, which gathers rows while its consumer works, and not where an edge was declared.
+        """
+        return (
+            isinstance(logic, Transform)
+            and logic.runs_in == "loop"
+            and len(node.inputs) == 1
+            and node.inputs[0].policy is None
+            and bool(self.topology[node.inputs[0].source].inputs)
+            and not any(_is_async(method) for method in (logic.on_batch, logic.on_watermark, logic.on_end))
+        )
 
     def _keeper(self, node: Node) -> Keeper:
         store: DataManager | MemberStores
@@ -149,7 +171,7 @@ class LocalEngine:
             store = MemberStores(node.name, flow_of, self.workspace, clock=self.clock)
         else:
             store = build_manager(node.name, node.data_flow, self.workspace, clock=self.clock)
-        folder = self.folder / "containers" / file_name(node.name)
+        folder = self.folder / "containers" / file_part(node.name)
         return Keeper(node.name, store, node.data_flow, self.workspace, folder, node.keep_output)
 
     async def _logic(self, node: Node, keeper: Keeper) -> Logic:
@@ -232,6 +254,10 @@ class LocalEngine:
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
         )
+
+
+def _is_async(method: Callable[..., Any]) -> bool:
+    return iscoroutinefunction(method) or isasyncgenfunction(method)
 
 
 def _overrides_close(logic: Logic) -> bool:

@@ -1,0 +1,7 @@
+"""Help for people's own tests: list feeds and sinks, a virtual clock, and the examinations stages and stores must pass."""
+
+from .clock import VirtualClock
+from .feeds import Aborted, ListFeed, ListSink, Mark, Pause
+from .stages import Given, check_stage, run_stage
+
+__all__ = ["Aborted", "Given", "ListFeed", "ListSink", "Mark", "Pause", "VirtualClock", "check_stage", "run_stage"]
