@@ -80,7 +80,8 @@ class ConsoleSink(Sink):
             rows.append(None)
         rows += tail
         terminal = Terminal(stderr=self._recipe.stderr)
-        terminal.print(_drawn(rows, self._recipe.columns, f"{self._name}: {self._rows:,} rows"))
+        title = f"{self._name}: {self._rows:,} rows"
+        terminal.print(_drawn(rows, self._recipe.columns, title) if rows else title)
 
     def progress(self) -> str:
         return f"{self._rows:,} rows"

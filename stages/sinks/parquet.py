@@ -107,6 +107,7 @@ class ParquetSinkLogic(Sink):
         if self._pieces:
             await self._hand_over()
         if self._shards:
+            await self._waited(*[write for shard in self._shards for write in shard.pending])
             await self._waited(*[shard.submit(shard.finish, len(self._shards)) for shard in self._shards])
             await self._waited(self._shards[0].submit(self._publish))
         self.committed_rows = self._rows

@@ -164,9 +164,11 @@ async def test_a_disk_that_fails_fails_the_sink_and_stays_failed(
 
     monkeypatch.setattr("stages.sinks.parquet.canonical", full)
     sink = ParquetSink(row_group_rows=1000).build(Context(name="save", folder=tmp_path))
+    await sink.on_batch(market()[0])
     with pytest.raises(StorageFailed, match="No space left on device; nothing was published"):
-        for batch in market():
-            await sink.on_batch(batch)
+        await sink.on_end()
+    with pytest.raises(StorageFailed):
+        await sink.on_batch(market()[1])
     with pytest.raises(StorageFailed):
         await sink.on_end()
     await asyncio.to_thread(sink.close)
