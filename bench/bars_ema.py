@@ -119,7 +119,7 @@ def polars_streaming(frame: pl.DataFrame) -> pl.DataFrame:
 
 def duckdb_query(connection: Any) -> Any:
     """Bars only: a recursive mean is not SQL's trade, so duckdb is let off it."""
-    return connection.execute(
+    return connection.sql(
         f"""select symbol, ts // {MINUTE_NS} as minute, arg_min(price, ts) as open, max(price) as high,
                    min(price) as low, arg_max(price, ts) as close, sum(size) as volume
             from trades group by all order by minute, symbol"""

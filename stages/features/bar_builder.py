@@ -16,7 +16,7 @@ from pipeline.stage import Transform
 from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
 
 from .bar_input import OHLC, BarInput, Price
-from .exact import Floats, Values, primitive
+from .exact import Floats, Numbers, Values, primitive
 from .finer_bars import FinerBars
 from .instruments import Instruments
 
@@ -28,6 +28,7 @@ BATCH_ROWS = 65_536
 """Most bars in one batch sent."""
 CONSTANT_ROWS = 128
 """Columns that say the same in every row are kept in multiples of this length, and sliced."""
+_COUNTS = Numbers(pa.uint64(), np.int64, 0, 2**63 - 1)
 Empty = Literal["skip", "fill"]
 
 
@@ -140,12 +141,10 @@ class BarBuilder(Transform):
         from . import bar_kernels as k
 
         rows = len(closed)
-        prices, sizes = self._input.prices, self._input.sizes
+        prices = self._input.prices
         ends = np.ascontiguousarray(closed["end"])
         stamps = primitive(NS_UTC, ends)
-        never = self._never_known
-        unknown = closed["unknown"] | never if self._finer is None else closed["unknown"]
-        has = {bit: None if never == 0 and not unknown.any() else unknown & bit != 0 for bit in k.UNKNOWN_BITS}
+        unknown = closed["unknown"] | self._never_known
         sequence = np.arange(self._sent, self._sent + rows, dtype=np.uint64)
         self._sent += rows
         vwap = self._vwap(closed, unknown & k.NO_VOLUME == 0)
@@ -157,10 +156,10 @@ class BarBuilder(Transform):
                 self._instruments.array(closed["instrument"].astype(np.int32)),
                 *_constants(rows, self.every_ns, self._price_type)[:3],
                 *(prices.pack(closed[name]) for name in OHLC),
-                sizes.pack(closed["volume"], has[k.NO_VOLUME]),
+                self._known(k.NO_VOLUME, unknown, closed["volume"]),
                 primitive(pa.float64(), vwap, np.isnan(vwap)),
-                primitive(pa.uint64(), np.ascontiguousarray(closed["count"]), has[k.NO_COUNT]),
-                sizes.pack(closed["buy_volume"], has[k.NO_BUY_VOLUME]),
+                self._known(k.NO_COUNT, unknown, closed["count"], _COUNTS),
+                self._known(k.NO_BUY_VOLUME, unknown, closed["buy_volume"]),
                 primitive(NS_UTC, ends - self.every_ns),
                 stamps,
                 *_constants(rows, self.every_ns, self._price_type)[3:],
@@ -169,6 +168,13 @@ class BarBuilder(Transform):
             ],
             schema=self._bar_schema,
         )
+
+    def _known(self, bit: int, unknown: Values, values: Values, numbers: Numbers | None = None) -> pa.Array:
+        """Sums, null where the `bit` of `unknown` says that nobody knows them."""
+        numbers = numbers or self._input.sizes
+        if self._never_known & bit:
+            return pa.nulls(len(values), numbers.type)
+        return numbers.pack(values, None if self._finer is None else unknown & bit != 0)
 
     def _vwap(self, closed: Values, traded: Values) -> Floats:
         """Volume-weighted average prices, NaN where nothing was traded or nobody knows."""

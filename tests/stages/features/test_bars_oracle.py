@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError, SchemaMismatch
 from pipeline.frames import NS_UTC, Batch, Watermark
 from pipeline.stage import Context
+from stages.features import bar_kernels
 from stages.features.bars import Bars
 
 EVERY = 60_000_000_000
@@ -226,3 +227,22 @@ def test_a_wrong_time_stamp_does_not_fill_the_memory():
     ticks = [Tick(0, "a", money(1)), Tick(10**9 * 86400 * 365 * 40, "a", money(1))]
     with pytest.raises(InputError, match="no bar for more than"):
         run(bars(empty="fill"), [batch_of(ticks, NARROW)])
+
+
+@pytest.mark.parametrize("kind", [NARROW, pa.float64()])
+def test_the_compiled_kernel_does_what_its_python_says(kind, monkeypatch):
+    rng = np.random.default_rng(3)
+    ticks = market(rng, 400, lateness=EVERY)
+    if kind == pa.float64():
+        ticks = [tick._replace(price=float(tick.price), size=float(tick.size)) for tick in ticks]
+    frames = cut(ticks, rng, kind, EVERY)
+    fine = Bars(every="10s")
+    compiled = run(bars(), frames)
+    finer = [Batch(batch) for batch in run(fine.build(Context()), frames).to_batches()]
+    coarser = run(bars(), finer)
+    for name in ("add_ticks", "add_bars"):
+        python = getattr(bar_kernels, name).py_func
+        monkeypatch.setattr(bar_kernels, name, python)
+        python.py_func = python
+    assert run(bars(), frames).equals(compiled)
+    assert run(bars(), finer).equals(coarser)
