@@ -1,0 +1,75 @@
+"""Numbers as people read them: rows, bytes, durations, and columns of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+MISSING = "-"
+SHARES = ("_return", "_rate", "_share", "_drawdown")
+"""Ends of the names of columns that hold shares of one, shown as percents."""
+LARGE = 1000
+"""From here on a column shows two decimals and groups its thousands."""
+
+
+def rows_said(rows: float) -> str:
+    return f"{rows:,.0f}"
+
+
+def bytes_said(size: int) -> str:
+    """`0 B`, `512 B`, `1.5 KB`, `2.0 GB`; K is 2^10 as everywhere."""
+    amount = float(size)
+    for unit in ("B", "KB", "MB", "GB"):
+        if amount < 1024 or unit == "GB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def seconds_said(seconds: float) -> str:
+    """`0.42 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def column_said(name: str, values: Sequence[Any]) -> list[str]:
+    """A column's values as text: shares as percents, floats with the decimals the largest of them deserves."""
+    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    largest = max(map(abs, floats), default=0.0)
+    if floats and name.endswith(SHARES):
+        return [
+            f"{value:.2%}" if isinstance(value, float) and math.isfinite(value) else plain(value) for value in values
+        ]
+    decimals = _decimals(largest)
+    return [
+        f"{value:,.{decimals}f}" if isinstance(value, float) and math.isfinite(value) else plain(value)
+        for value in values
+    ]
+
+
+def _decimals(largest: float) -> int:
+    """Enough for four significant digits of the largest value, between two and eight."""
+    if largest >= LARGE or largest == 0:
+        return 2
+    return min(8, max(2, 3 - math.floor(math.log10(largest))))
+
+
+def plain(value: Any) -> str:
+    """One value that is no finite float."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)

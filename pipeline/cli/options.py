@@ -1,0 +1,93 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_DEBUG = "penstock.debug"
+
+
+class ReadingOptions(TypedDict):
+    """Options of every command that reads a configuration."""
+
+    data: str | None
+    overrides: tuple[str, ...]
+
+
+class RunOptions(ReadingOptions):
+    """Options of commands that run."""
+
+    until: str | None
+    limit: int | None
+    output: Path | None
+    as_json: bool
+    force: bool
+    quiet: bool
+    log_format: Literal["text", "json"]
+    log_level: str
+    drain_seconds: float
+
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path), metavar="CONFIG")
+
+
+def reading(command: Command) -> Command:
+    """`--data`, `--set`, `--debug`."""
+    return _with(
+        command,
+        click.option("--data", metavar="PATH", help="Recording to read: gives the path to the feed."),
+        click.option("--set", "overrides", metavar="A.B=C", multiple=True, help="Change one setting; repeatable."),
+        DEBUG,
+    )
+
+
+def running(command: Command) -> Command:
+    """What `run` and `demo` take beside their configuration."""
+    return _with(
+        command,
+        click.option("--until", metavar="TIME", help="End feeds before this time, such as 2024-05-01T12:00:00Z."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="End each feed after so many rows."),
+        click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where runs live."),
+        click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else, on stdout."),
+        click.option("--force", is_flag=True, help="Run again although the run is complete."),
+        click.option("--quiet", is_flag=True, help="No progress; only the results."),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of logs on stderr."),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+            default="info",
+            help="Least level that is logged.",
+        ),
+        click.option(
+            "--drain-seconds",
+            type=click.FloatRange(min=0, min_open=True),
+            default=30.0,
+            show_default=True,
+            help="How long a first Ctrl-C waits for rows under way.",
+        ),
+    )
+
+
+def debugging() -> bool:
+    """Whether the command that runs was given `--debug`."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.find_root().meta.get(_DEBUG))
+
+
+def _remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.find_root().meta[_DEBUG] = value
+
+
+DEBUG = click.option(
+    "--debug", is_flag=True, expose_value=False, callback=_remember, help="Show the traceback of an error."
+)
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -1,0 +1,37 @@
+"""The program `penstock`: its commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pipeline.identity import code_version
+
+from .check import check
+from .demo import demo
+from .explain import explain
+from .new import new
+from .run import run
+from .trouble import told
+
+
+class Program(click.Group):
+    """A group whose commands end with an exit code and a sentence, not with a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told(ctx):
+            return super().invoke(ctx)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(code_version(), prog_name="penstock")
+def penstock() -> None:
+    """Streaming pipelines for market data, each container with its own memory budget.
+
+    Begin with `penstock demo`, then `penstock new my_project`.
+    """
+
+
+for command in (run, check, explain, demo, new):
+    penstock.add_command(command)
