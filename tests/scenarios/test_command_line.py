@@ -1,0 +1,225 @@
+"""The program as a person or a script meets it: a process, its streams, its signals and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BARS = ROOT / "configs" / "bars.yaml"
+ENDLESS = ("--set", "containers.data.rows=2000000000000")
+SECONDS = 60
+"""Longer than anything here takes; whoever waits in vain fails after it."""
+
+STUCK = """
+import asyncio
+from pipeline import Stage, Transform
+class Stuck(Stage, frozen=True):
+    def build(self, context):
+        return Sticking()
+class Sticking(Transform):
+    async def on_batch(self, batch):
+        await asyncio.sleep(3600)
+"""
+
+
+def command(*words: str | Path) -> list[str]:
+    return [sys.executable, "-m", "pipeline", *map(str, words)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what changes how output looks; the checkout is found from any folder."""
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
+    paths = os.pathsep.join([str(ROOT), *filter(None, [plain.get("PYTHONPATH")])])
+    return {**plain, "PYTHONPATH": paths, "TERM": "xterm", **more}
+
+
+def penstock(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words), cwd=folder, env=environment(), capture_output=True, text=True, timeout=SECONDS
+    )
+
+
+@contextmanager
+def running(folder: Path, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """The program at work; killed if the test does not see it end."""
+    with subprocess.Popen(
+        command(*words), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_with(process: subprocess.Popen[str], words: str) -> str:
+    """The next line on stderr that holds these words."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if words in line:
+            return line
+    raise AssertionError(f"no line with {words!r} in:\n{''.join(seen)}")
+
+
+def until_rows_flow(process: subprocess.Popen[str]) -> None:
+    """Reads JSON logs until some rows have been given."""
+    while json.loads(line_with(process, '"rows":'))["rows"] == 0:
+        pass
+
+
+# -- exit codes and streams ----------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_with_0_and_speaks_plainly_away_from_a_terminal(tmp_path: Path) -> None:
+    done = penstock(tmp_path, "run", BARS, "--limit", "5000")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "results/bars/" in done.stdout and "preparing bars" in done.stderr
+    again = penstock(tmp_path, "run", BARS, "--limit", "5000")
+    assert again.returncode == 0 and again.stdout.startswith("already complete: results/bars/")
+
+
+def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+    done = penstock(tmp_path, "run", BARS, "--limit", "5000", "--json")
+    assert json.loads(done.stdout)["ledger"]["containers"]["save_minutes"]["committed"] > 0
+
+
+def test_a_wrong_file_ends_with_2_and_names_every_line(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("name: x\nconteiners: {}\nseed: often\n")
+    done = penstock(tmp_path, "run", "wrong.yaml")
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["wrong.yaml:2", "wrong.yaml:3"]
+
+
+def test_what_is_no_yaml_ends_with_2_and_the_line(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("name: x\ncontainers: [unclosed\n")
+    done = penstock(tmp_path, "run", "wrong.yaml")
+    assert done.returncode == 2 and "wrong.yaml:" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_missing_file_and_an_unknown_command_end_with_2(tmp_path: Path) -> None:
+    assert penstock(tmp_path, "run", "none.yaml").returncode == 2
+    assert penstock(tmp_path, "walk").returncode == 2
+
+
+def test_a_reader_that_leaves_is_no_failure(tmp_path: Path) -> None:
+    with running(tmp_path, "explain", BARS) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.wait(SECONDS) == 0
+        assert process.stderr.read() == ""
+
+
+# -- the terminal --------------------------------------------------------------------------------------------------
+
+
+def on_terminal(folder: Path, *words: str | Path, **more: str) -> tuple[int, str]:
+    """Exit code and everything printed on a terminal of its own."""
+    outer, inner = pty.openpty()
+    try:
+        with subprocess.Popen(
+            command(*words), cwd=folder, env=environment(**more), stdout=inner, stderr=inner
+        ) as process:
+            os.close(inner)
+            printed = b""
+            while piece := _read(outer):
+                printed += piece
+            return process.wait(SECONDS), printed.decode()
+    finally:
+        os.close(outer)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux tells the end of a terminal this way
+        return b""
+
+
+def test_a_terminal_sees_live_progress(tmp_path: Path) -> None:
+    code, printed = on_terminal(tmp_path, "run", BARS, "--limit", "300000")
+    assert code == 0
+    assert "\x1b[" in printed and "memory" in printed and "rows/s" in printed
+
+
+def test_no_color_means_no_escape_code_even_on_a_terminal(tmp_path: Path) -> None:
+    code, printed = on_terminal(tmp_path, "demo", "--limit", "3000", NO_COLOR="1")
+    assert code == 0
+    assert "\x1b" not in printed and "portfolio_0000" in printed
+
+
+# -- signals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_finishes_what_is_under_way_and_reports_it(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path, "run", BARS, *ENDLESS, "--log-format", "json", "--json") as process:
+        until_rows_flow(process)
+        process.send_signal(number)
+        line_with(process, "stopping: rows under way are finished")
+        assert process.stdout is not None
+        summary = json.loads(process.stdout.read())
+        assert process.wait(SECONDS) == 130
+    assert summary["status"] == "interrupted"
+    books = summary["ledger"]["containers"]
+    assert books["save_minutes"]["committed"] == books["minutes"]["sent"] > 0
+    assert books["data"]["sent"] == books["minutes"]["received"]
+    assert (Path(tmp_path, summary["folder"]) / "run" / "minutes").is_dir()
+
+
+def stuck(folder: Path) -> Path:
+    (folder / "stuck.py").write_text(STUCK)
+    config = folder / "stuck.yaml"
+    config.write_text(
+        "containers:\n  data: {type: synthetic, rows: 100}\n  stuck: {type: './stuck.py:Stuck', inputs: [data]}\n"
+    )
+    return config
+
+
+def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, "run", stuck(tmp_path)) as process:
+        line_with(process, "run running, ")
+        process.send_signal(signal.SIGINT)
+        line_with(process, "stopping: ")
+        process.send_signal(signal.SIGINT)
+        line_with(process, "stopping at once")
+        assert line_with(process, "no summary was published").startswith("stopped at once")
+        assert process.wait(SECONDS) == 130
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def test_what_does_not_finish_in_time_is_stopped(tmp_path: Path) -> None:
+    with running(tmp_path, "run", stuck(tmp_path), "--drain-seconds", "0.1") as process:
+        line_with(process, "run running, ")
+        process.send_signal(signal.SIGTERM)
+        line_with(process, "not finished after 0.1 s")
+        assert process.wait(SECONDS) == 130
+
+
+# -- what a command imports ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("--help",), ("check", BARS), ("explain", BARS)])
+def test_commands_that_run_nothing_import_no_compiler(tmp_path: Path, words: tuple[Any, ...]) -> None:
+    code = (
+        "import sys\nfrom pipeline.cli.program import penstock\n"
+        "penstock(sys.argv[1:], standalone_mode=False)\n"
+        "print([name for name in ('numba', 'llvmlite', 'pandas', 'polars') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

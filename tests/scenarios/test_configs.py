@@ -1,0 +1,135 @@
+"""Every configuration that comes with the project loads, says what it claims, and runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline import Config, Registry, load_config
+from pipeline.cli.program import penstock as program
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+LIMITS = {"thousand_portfolios": 2_000, "memory_constrained": 100_000}
+SYNTHETIC = ("--set", "containers.data.type=synthetic")
+
+Penstock = Callable[..., Result]
+
+
+@pytest.fixture
+def penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Penstock:
+    """Calls the program in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str | Path) -> Result:
+        return CliRunner().invoke(program, [str(word) for word in words], catch_exceptions=False)
+
+    return call
+
+
+def summary_of(told: Result) -> dict[str, Any]:
+    assert told.exit_code == 0, told.stderr
+    summary: dict[str, Any] = json.loads(told.stdout)
+    return summary
+
+
+def config(name: str) -> Config:
+    return load_config(CONFIGS / f"{name}.yaml", registry=Registry.installed())
+
+
+def test_there_are_as_many_as_the_readers_are_told_of() -> None:
+    assert NAMES == [
+        "backtest", "bars", "demo", "high_frequency", "memory_constrained", "thousand_portfolios",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_with_what_it_shows_and_how_to_run_it(name: str) -> None:
+    lines = (CONFIGS / f"{name}.yaml").read_text().splitlines()
+    head = [line for line in lines[: lines.index(f"name: {name}")] if line]
+    assert all(line.startswith("#") for line in head)
+    assert any(f"penstock run configs/{name}.yaml" in line for line in head)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_passes_the_check(penstock: Penstock, name: str) -> None:
+    told = penstock("check", CONFIGS / f"{name}.yaml")
+    assert told.exit_code == 0 and told.stdout.startswith("ok: "), told.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(penstock: Penstock, name: str) -> None:
+    limit = str(LIMITS.get(name, 20_000))
+    words = SYNTHETIC if name == "backtest" else ()
+    summary = summary_of(penstock("run", CONFIGS / f"{name}.yaml", "--limit", limit, "--json", *words))
+    assert summary["status"] == "complete"
+    assert summary["ledger"]["containers"]["data"]["sent"] == int(limit)
+    if name == "bars":
+        return
+    count = len(config(name).parameter_space)
+    assert summary["aggregate_metrics"]["execution"]["portfolios"] == {"planned": count, "run": count, "failed": 0}
+    equity = summary["container_results"]["portfolio"]["keys"]["equity"]["path"]
+    table = pq.read_table(Path(summary["folder"], summary["phase"], equity), columns=["container"])
+    names = table.column("container").unique().to_pylist()
+    assert names == [f"portfolio_{index:04d}" for index in range(count)], "all members share one file"
+
+
+def test_the_demo_ranks_by_sharpe(penstock: Penstock) -> None:
+    told = penstock("run", CONFIGS / "demo.yaml", "--limit", "40000")
+    rows = [line.split() for line in told.stdout.splitlines() if "portfolio_" in line]
+    assert len(rows) == 12 and [row[0] for row in rows] == [str(rank) for rank in range(1, 13)]
+    sharpes = [float(row[4]) for row in rows if row[4] != "-"]
+    assert sharpes == sorted(sharpes, reverse=True)
+
+
+def test_a_thousand_portfolios_have_five_megabytes_each() -> None:
+    loaded = config("thousand_portfolios")
+    assert len(loaded.parameter_space) == 1000
+    policy = loaded.data_flow_of("portfolio_0999")
+    assert (policy.mode, policy.memory_limit_mb, policy.persistence.on_completion) == ("hybrid", 5, True)
+
+
+def test_high_frequency_flushes_small_buffers_and_keeps_features_in_memory(penstock: Penstock) -> None:
+    loaded = config("high_frequency")
+    assert loaded.data_flow_of("data").mode == "streaming"
+    assert loaded.data_flow_of("data").streaming_settings.buffer_size == 100
+    assert (loaded.data_flow_of("features").mode, loaded.data_flow_of("features").memory_limit_mb) == ("memory", 2000)
+    summary = summary_of(penstock("run", CONFIGS / "high_frequency.yaml", "--limit", "10000", "--json"))
+    record = json.loads((Path(summary["folder"]) / "run" / "run.json").read_text())
+    assert record["containers"]["data"]["store"]["flushed_rows"] == 10_000
+
+
+def test_on_a_small_machine_everything_is_hybrid_but_the_execution() -> None:
+    loaded = config("memory_constrained")
+    for name in ("data", "features", "portfolio_0000"):
+        assert (loaded.data_flow_of(name).mode, loaded.data_flow_of(name).memory_limit_mb) == ("hybrid", 50)
+    assert loaded.data_flow_of("execution").mode == "file"
+
+
+def test_bars_are_written_as_parquet(penstock: Penstock) -> None:
+    summary = summary_of(penstock("run", CONFIGS / "bars.yaml", "--limit", "100000", "--json"))
+    for name in ("minutes", "hours"):
+        table = pq.read_table(Path(summary["folder"]) / "run" / name)
+        assert table.num_rows == summary["ledger"]["containers"][f"save_{name}"]["committed"] > 0
+        assert {"open", "high", "low", "close", "volume"} <= set(table.column_names)
+
+
+@pytest.mark.parametrize("name", ["backtest", "demo", "bars"])
+def test_it_runs_on_bitcoin_minutes(penstock: Penstock, name: str, lean: Path) -> None:
+    path = lean / "crypto" / "coinbase" / "minute" / "btcusd"
+    words = ["--set", "containers.data.price=last"]
+    summary = summary_of(penstock("run", CONFIGS / f"{name}.yaml", "--data", path, "--json", *words))
+    assert summary["ledger"]["containers"]["data"]["sent"] > 1000
+
+
+@pytest.mark.parametrize("name", ["backtest", "bars"])
+def test_it_runs_on_euro_ticks(penstock: Penstock, name: str, lean: Path) -> None:
+    path = lean / "forex" / "oanda" / "tick" / "eurusd"
+    summary = summary_of(penstock("run", CONFIGS / f"{name}.yaml", "--data", path, "--json"))
+    assert summary["ledger"]["containers"]["data"]["sent"] > 10_000
