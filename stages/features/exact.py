@@ -63,7 +63,8 @@ class Numbers:
         if pa.types.is_decimal(self.type) and self.type.bit_width > 64:
             values = _from_words(column, self.type.bit_width // 64)
         else:
-            column = column.cast(self.type)
+            if column.type != self.type:
+                column = column.cast(self.type)
             values = np.frombuffer(column.buffers()[1] or b"", self._memory)[column.offset :][: len(column)]
         if column.null_count:
             values = np.where(pc.is_valid(column).to_numpy(zero_copy_only=False), values, null)
