@@ -13,8 +13,10 @@ from pipeline.frames import Batch, Result
 from pipeline.stage import Context, Logic, Stage, Transform
 from stages.portfolio.records import PORTFOLIOS
 
+from .deflated import selection
 from .ranking import RANKING, check_objective, ranked
 
+SHARPE = ["sharpe", "periods_per_year"]
 REPORTED = ("total_return", "sharpe", "max_drawdown", "n_trades", "win_rate", "fees", "end_equity")
 
 
@@ -69,7 +71,7 @@ class Ranker(Transform):
         yield Batch.from_columns(self._ranking)
 
     def metrics(self) -> Mapping[str, Any]:
-        """`best` (None where no portfolio has the objective), `distribution` of the objective, and `portfolios`."""
+        """`best` (None where no portfolio has the objective), its `selection`, `distribution` and `portfolios`."""
         objective = self._recipe.objective
         values = [value for value in self._column(objective) if value is not None]
         failed = sum(error is not None for error in self._column("error"))
@@ -85,6 +87,7 @@ class Ranker(Transform):
                 objective: best[objective],
             },
             "distribution": distribution(values) | {"null": planned - failed - len(values)},
+            "selection": selection(best, self._ranking.select(SHARPE).to_pylist()),
             "portfolios": {"planned": planned, "run": planned - failed, "failed": failed},
         }
 

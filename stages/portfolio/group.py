@@ -260,7 +260,7 @@ class PortfolioGroup(Transform):
         self._asked.pop(place, None)
         self._errors[place] = error
         if self._alone or len(self._errors) == len(self._members):
-            raise error
+            raise next(iter(self._errors.values()))
 
 
 def _terms(recipe: Portfolio) -> tuple[float, float, float, int]:
