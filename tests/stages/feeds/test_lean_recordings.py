@@ -146,3 +146,27 @@ def test_batch_size_changes_nothing(recordings: Path, batch_rows: int) -> None:
 def test_a_folder_of_many_series_is_refused_with_the_choices(recordings: Path) -> None:
     with pytest.raises(Exception, match=r"one series(.|\n)*equity/usa/daily/spy \(trade\), instrument SPY.USA"):
         Replay(path=str(recordings / "lean" / "Data")).output_schema({})
+
+
+@pytest.mark.parametrize(("resolution", "step"), [("second", 10**9), ("minute", 60 * 10**9)])
+@pytest.mark.parametrize("day", ["20140501", "20140502"])
+@pytest.mark.parametrize("price", ["bid", "ask"])
+def test_published_bars_are_the_ticks_of_their_interval(
+    recordings: Path, resolution: str, step: int, day: str, price: str
+) -> None:
+    folder = recordings / "lean" / "Data" / "forex" / "oanda"
+    ticks = read(folder / "tick" / "eurusd" / f"{day}_quote.zip")
+    bars = read(folder / resolution / "eurusd" / f"{day}_quote.zip", price=price)
+    made: dict[int, list[Decimal]] = {}
+    times = ticks["ts_event"].cast(pa.int64()).to_pylist()
+    for time, value in zip(times, ticks[f"{price}_price"].to_pylist(), strict=True):
+        bar = made.setdefault(time // step * step, [value, value, value, value])
+        bar[1], bar[2], bar[3] = max(bar[1], value), min(bar[2], value), value
+    published = zip(
+        bars["bar_start"].cast(pa.int64()).to_pylist(),
+        *[bars[name].to_pylist() for name in ("open", "high", "low", "close")],
+        strict=True,
+    )
+    compared = [(made[start], prices) for start, *prices in published if start in made]
+    assert all(built == prices for built, prices in compared)
+    assert len(compared) == len(made)
