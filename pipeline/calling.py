@@ -36,17 +36,39 @@ class Caller:
         self._auto = logic.runs_in == "auto"
         self._mean_ns = 0
         self._warned = False
+        self._begun: Any = None
 
-    async def __call__(self, method: Callable[..., Any], *args: Any) -> list[Output]:
+    def now(self, method: Callable[..., Any], *args: Any) -> list[Output] | None:
+        """The outputs of a call that needs no awaiting, None where `__call__` must be awaited for them.
+
+        The short way for plain logic on the loop. An awaitable that came back is kept for `__call__` to finish.
+        """
         if self._in_thread:
-            spent, given = await self.workers.run(_timed, method, args)
-            self.calls_in_thread += 1
-        else:
-            spent, given = _timed(method, args)
-            self.calls_on_loop += 1
+            return None
+        spent, given = _timed(method, args)
+        self.calls_on_loop += 1
         self.busy_ns += spent
         if spent > LONG_CALL_NS or self._auto:
             self._weigh(spent, method)
+        if isinstance(given, list):
+            return given
+        self._begun = given
+        return None
+
+    async def __call__(self, method: Callable[..., Any], *args: Any) -> list[Output]:
+        given, self._begun = self._begun, None
+        if given is None:
+            if not self._in_thread:
+                outputs = self.now(method, *args)
+                if outputs is not None:
+                    return outputs
+                given, self._begun = self._begun, None
+            else:
+                spent, given = await self.workers.run(_timed, method, args)
+                self.calls_in_thread += 1
+                self.busy_ns += spent
+                if self._auto:
+                    self._weigh(spent, method)
         return given if isinstance(given, list) else await _gather_async(given)
 
     def _weigh(self, spent_ns: int, method: Callable[..., Any]) -> None:

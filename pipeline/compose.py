@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .config import Config, InputConfig
@@ -27,7 +27,7 @@ def compose(config: Config) -> Topology:
             keep = keeping_of(flow) if config.configures_mode(declared) or flow.keep_output else "none"
             builder.add(declared, stage, inputs, data_flow=flow, keep_output=keep)
             continue
-        members, wrong = _members(config, declared, stage)
+        members, wrong = _members(config, declared)
         problems += wrong
         if stage.groups:
             builder.add(
@@ -49,17 +49,11 @@ def group_name(pattern: str) -> str:
     return pattern.replace("*", "").replace("?", "").strip("_-.") or pattern
 
 
-def member_names(pattern: str, count: int) -> Iterator[str]:
-    """`portfolio_*` names `portfolio_0000`, `portfolio_0001`, ...; as many digits as the last one needs."""
-    width = max(4, len(str(max(count - 1, 0))))
-    before, _, after = pattern.partition("*")
-    return (f"{before}{i:0{width}d}{after}" for i in range(count))
-
-
-def _members(config: Config, declared: str, stage: Stage) -> tuple[dict[str, Stage], list[Problem]]:
+def _members(config: Config, declared: str) -> tuple[dict[str, Stage], list[Problem]]:
     """One varied recipe per combination of the parameter space; the stage as it is where there is none."""
     space = config.parameter_space
-    count = len(space) if space else 1
+    group = next(group for group in config.groups if group.pattern == declared)
+    count = group.count
     file, line = config.locate("parameter_space")
     if count > MAX_MEMBERS:
         return {}, [
@@ -69,9 +63,11 @@ def _members(config: Config, declared: str, stage: Stage) -> tuple[dict[str, Sta
     combinations: list[Mapping[str, Any]] = list(space) if space else [{}]
     members: dict[str, Stage] = {}
     wrong: list[Problem] = []
-    for name, parameters in zip(member_names(declared, count), combinations, strict=True):
+    for i, parameters in enumerate(combinations):
+        name = group.member(i)
         try:
-            members[name] = stage.vary(parameters) if parameters else stage
+            own = config.stage_of(name)
+            members[name] = own.vary(parameters) if parameters else own
         except ValueError as error:
             if len(wrong) < 5:
                 shown = ", ".join(f"{key}={value}" for key, value in parameters.items())

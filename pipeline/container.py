@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Iterator
 from typing import TypeAlias
 
@@ -70,6 +71,7 @@ class _Base:
 
     def __init__(self, name: str, caller: Caller, outlet: Outlet, keeper: Keeper) -> None:
         self.name, self.caller, self.outlet, self.keeper = name, caller, outlet, keeper
+        self._keeps_output = keeper.keeps_output
         self.received_rows = self.processed_rows = 0
         self.ended = False
 
@@ -105,10 +107,13 @@ class _Base:
     async def _emit(self, output: Output) -> None:
         if isinstance(output, Batch):
             if output.num_rows:
-                batch = self.outlet.stamp(output)
-                if self.keeper.keeps_output:
+                outlet = self.outlet
+                batch = outlet.stamp(output)
+                if self._keeps_output:
                     await self.keeper.keep_output(batch)
-                await self.outlet.send(batch)
+                for edge in outlet.edges:
+                    if not edge.send_nowait(batch):
+                        await edge.send(batch)
         elif isinstance(output, Result):
             await self.keeper.keep(output)
         else:
@@ -174,7 +179,10 @@ class TransformContainer(_Base):
         """The work on one frame."""
         if isinstance(frame, Batch):
             self.received_rows += frame.num_rows
-            for output in await self.caller(self.logic.on_batch, frame):
+            outputs = self.caller.now(self.logic.on_batch, frame)
+            if outputs is None:
+                outputs = await self.caller(self.logic.on_batch, frame)
+            for output in outputs:
                 await self._emit(output)
             self.processed_rows += frame.num_rows
         elif isinstance(frame, Watermark):
@@ -253,7 +261,7 @@ class FeedContainer(_Base):
             await self._pull_in_thread(iter(source))
             return
         gatherer = Gatherer(self.outlet)
-        lock = anyio.Lock()
+        lock = asyncio.Lock()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._close_lingering, gatherer, lock)
@@ -263,13 +271,13 @@ class FeedContainer(_Base):
             raise group.exceptions[0] from group.exceptions[0].__cause__
         await self._send_gathered(gatherer)
 
-    async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer, lock: anyio.Lock) -> None:
+    async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer, lock: asyncio.Lock) -> None:
         iterator = source.__aiter__()
         try:
             with self._scope:
                 while not self._stopping:
                     self._waiting = True
-                    item: Item | None = await anext(iterator, None)  # type: ignore[arg-type]
+                    item: Item | None = await anext(iterator, None)
                     self._waiting = False
                     if item is None:
                         return
@@ -311,7 +319,7 @@ class FeedContainer(_Base):
                     if hasattr(iterator, "close"):
                         await self.workers.run(iterator.close)
 
-    async def _close_lingering(self, gatherer: Gatherer, lock: anyio.Lock) -> None:
+    async def _close_lingering(self, gatherer: Gatherer, lock: asyncio.Lock) -> None:
         """Close a batch of single rows that has waited its five milliseconds."""
         while True:
             await gatherer.opened.wait()
@@ -339,6 +347,7 @@ class FeedContainer(_Base):
             if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
                 self._newest_ns = newest
                 await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+            await self.outlet.give_way()
         return done
 
     def _cut(self, batch: Batch) -> tuple[Batch, bool]:

@@ -133,10 +133,10 @@ class Batch:
         if times.null_count and len(found) > 1:
             times = pc.coalesce(*found)
         if times.null_count:
-            times = pc.fill_null_forward(times)
+            times = pc.fill_null(pc.fill_null_forward(times), 0)
         if times.type != NS_UTC:
             times = times.cast(NS_UTC)
-        stamps: np.ndarray[Any, np.dtype[np.int64]] = times.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        stamps: np.ndarray[Any, np.dtype[np.int64]] = times.view(pa.int64()).to_numpy(zero_copy_only=False)
         return stamps
 
     def stamped(self, source: str, first_seq: int) -> Batch:

@@ -109,6 +109,6 @@ def _recipes(recipe: Recipe) -> Iterator[Recipe]:
     yield recipe
     for name in recipe.__struct_fields__:
         value = getattr(recipe, name)
-        for item in value if isinstance(value, list | tuple) else (value,):
+        for item in value[:MAX_ITEMS] if isinstance(value, list | tuple) else (value,):
             if isinstance(item, Recipe):
                 yield from _recipes(item)

@@ -36,24 +36,16 @@ class Outlet:
         return batch
 
     async def send(self, frame: Frame) -> None:
-        """Send to every edge, waiting for each that is full; gives way when it has run for a millisecond."""
-        waited = False
+        """Send to every edge, waiting for each that is full."""
         for edge in self.edges:
             if not edge.send_nowait(frame):
                 await edge.send(frame)
-                waited = True
-        if waited:
-            self._since_ns = perf_counter_ns()
-        elif perf_counter_ns() - self._since_ns > YIELD_NS:
-            await self.give_way()
 
     async def send_watermark(self, watermark: Watermark) -> None:
         """A newer watermark replaces one that has not been read."""
         if watermark.ts is not None:
             self.watermark = watermark.ts
-        for edge in self.edges:
-            if not edge.send_nowait(watermark):
-                await edge.send(watermark)
+        await self.send(watermark)
 
     async def give_way(self) -> None:
         """Let the others run if this container has run for a millisecond."""

@@ -29,6 +29,9 @@ from .summary import PhaseSummary
 from .threads import Workers
 from .topology import Topology
 
+NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb")
+"""Settings that say where a run lives and how much it may take, not what it does."""
+
 
 class Pipeline:
     """What to run: built once, started as often as wanted. Building reads files and blocks; starting does not."""
@@ -73,7 +76,9 @@ class Pipeline:
                 name=config.name,
                 phases=phases,
                 output=Path(output if output is not None else config.output),
-                configuration=config.to_mapping(),
+                configuration={
+                    key: value for key, value in config.to_mapping().items() if key not in NOT_IN_THE_FINGERPRINT
+                },
                 seed=config.seed,
                 limits=Limits(config.limit, None if config.until is None else nanoseconds(config.until)),
             )

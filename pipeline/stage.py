@@ -62,8 +62,15 @@ class Stage(Recipe, frozen=True):
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
         """This recipe with the parameters of one member of a parameter space."""
-        fields = msgspec.structs.asdict(self) | dict(parameters)
-        return msgspec.convert(fields, type(self), from_attributes=True)
+        types = {field.name: field.type for field in msgspec.structs.fields(self)}
+        unknown = [name for name in parameters if name not in types]
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}; it has {', '.join(types)}")
+        try:
+            values = {name: msgspec.convert(value, types[name]) for name, value in parameters.items()}
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+        return msgspec.structs.replace(self, **values)
 
     def parameter_fields(self) -> Sequence[str]:
         """Names a parameter space may use."""

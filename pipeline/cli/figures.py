@@ -42,17 +42,16 @@ def seconds_said(seconds: float) -> str:
 
 def column_said(name: str, values: Sequence[Any]) -> list[str]:
     """A column's values as text: shares as percents, floats with the decimals the largest of them deserves."""
-    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
-    largest = max(map(abs, floats), default=0.0)
-    if floats and name.endswith(SHARES):
-        return [
-            f"{value:.2%}" if isinstance(value, float) and math.isfinite(value) else plain(value) for value in values
-        ]
-    decimals = _decimals(largest)
-    return [
-        f"{value:,.{decimals}f}" if isinstance(value, float) and math.isfinite(value) else plain(value)
-        for value in values
-    ]
+    scale, sign = (100.0, "%") if name.endswith(SHARES) else (1.0, "")
+    floats = [value * scale for value in values if _is_finite(value)]
+    decimals = _decimals(max(map(abs, floats), default=0.0))
+    if sign:
+        decimals = max(2, decimals - 2)
+    return [f"{value * scale:z,.{decimals}f}{sign}" if _is_finite(value) else plain(value) for value in values]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _decimals(largest: float) -> int:

@@ -7,10 +7,12 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
+from pipeline.container import ContainerStats
 from pipeline.service import Run, RunStatus
 
 from .conduct import Watch
@@ -76,7 +78,7 @@ class Gauge:
         stores = status.stores.values()
         return Figures(
             phase=status.phase or "-",
-            state="preparing" if status.phase is None else status.state,
+            state=_state(status, feeds),
             seconds=now - self._began,
             rows=rows,
             rows_per_second=self._rate(now, rows),
@@ -92,6 +94,13 @@ class Gauge:
             self._seen.popleft()
         then, before = self._seen[0]
         return (rows - before) / (now - then) if now > then else 0.0
+
+
+def _state(status: RunStatus, feeds: Sequence[ContainerStats]) -> str:
+    """A run's state, and two more words for what takes long: before there is a graph, and after the data has ended."""
+    if status.phase is None:
+        return "preparing"
+    return "finishing" if feeds and all(feed.ended for feed in feeds) else status.state
 
 
 def moment(ns: int) -> str | None:

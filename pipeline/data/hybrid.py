@@ -65,7 +65,9 @@ class HybridManager(DataManager):
         self._spill: asyncio.Future[Any] | None = None
         """The one group being written."""
         self._refused: BaseException | None = None
-        """Why the disk took nothing last time; eviction rests meanwhile."""
+        """Why the disk took nothing last time."""
+        self._resting = False
+        """Nothing is written until the disk is tried again."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._hits = self._misses = self._restores = 0
@@ -140,7 +142,7 @@ class HybridManager(DataManager):
         self._check(key)
         entry = self._entries.pop(key)
         freed = self._forget(entry, "deleted")
-        self._refused = None  # there may be room on the disk now
+        self._resting = False  # there may be room on the disk now
         self._account.give(freed)
         self._tidy()
 
@@ -492,7 +494,7 @@ class HybridManager(DataManager):
             target = self._low
             if account.waiting:
                 target = min(target, account.limit - account.wanted)
-            group = self._memory.shed(target, write=self._spill is None, skip_dirty=self._refused is not None)
+            group = self._memory.shed(target, write=self._spill is None, skip_dirty=self._resting)
             if group:
                 self._write(group)
             elif account.charged - self._memory.leaving_bytes <= self._low and not account.waiting:
@@ -502,7 +504,9 @@ class HybridManager(DataManager):
 
     def _write(self, group: list[Block]) -> None:
         copies = copied_bytes(group)
-        charged = min(copies, self._account.limit - self._account.charged)
+        # As far as the budget has room; the rest comes from the process's reserve, so that eviction always
+        # progresses, and half of the room stays for those who store meanwhile.
+        charged = min(copies, (self._account.limit - self._account.charged) // 2)
         self._account.take(charged)
         self._workspace.lend(copies - charged)
         try:
@@ -519,6 +523,7 @@ class HybridManager(DataManager):
         self._workspace.give_back(lent)
         error = spill.exception()
         if error is None:
+            self._refused = None
             for block, (extent, context) in zip(group, spill.result(), strict=True):
                 block.settle(extent, context)
                 self._memory.left(block)
@@ -534,13 +539,13 @@ class HybridManager(DataManager):
         """The disk took nothing: everything stays in memory, and we try again in a while."""
         level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
         log.log(level, "%s: eviction rests, the values stay in memory: %s", self.name, error)
-        self._refused = error
+        self._refused, self._resting = error, True
         if self._closing is not None:
             return
 
         async def probe() -> None:
             await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
-            self._refused = None
+            self._resting = False
             self._tidy()
 
         self._spawn(probe()).set_name(_PROBE)

@@ -79,6 +79,7 @@ class SegmentLog:
         """Guards `_tails`, `writing` and `uncommitted`, which threads touch."""
         self._rewrite: asyncio.Task[None] | None = None
         self._closed = False
+        self._used = False
 
     @property
     def disk_bytes(self) -> int:
@@ -154,7 +155,7 @@ class SegmentLog:
         self._closed = True
         if self._rewrite is not None:
             await asyncio.wait((self._rewrite,))
-        if self._segments:
+        if self._used:
             await asyncio.shield(self._io.submit(self, self._remove_all))
             self._segments.clear()
             self._tails.clear()
@@ -203,6 +204,7 @@ class SegmentLog:
                 segment.writing = True
                 return segment
             number = next(self._numbers)
+        self._used = True
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{number:06d}.seg"
         segment = Segment(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
