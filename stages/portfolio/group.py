@@ -34,6 +34,8 @@ EMIT_FILLS_EACH = 256
 """More are gathered where members are many: as many times this."""
 MOST_FILLS = 1_048_576
 """But never more than this."""
+FEW_MEMBERS = 16
+"""Up to so many, short calls may stay on the loop; the last call of more is long, however short the others were."""
 MOST_NAMES = 10
 """Instruments an error lists."""
 
@@ -46,13 +48,12 @@ class PortfolioGroup(Transform):
     The failure is raised where there is nobody else to go on: `alone`, or when all have failed.
     """
 
-    runs_in = "auto"
-
     def __init__(self, members: Mapping[str, Portfolio], *, alone: bool = False) -> None:
         self._members = sorted(members.items(), key=lambda item: _class_name(item[1].strategy))
         self._order = {name: place for place, name in enumerate(members)}
         self._alone = alone
         recipes = [recipe for _, recipe in self._members]
+        self.runs_in = "auto" if len(recipes) <= FEW_MEMBERS else "thread"
         self._instrument = _one_instrument(recipes)
         self._declared = self._instrument is not None
         self._others: set[str] = set()
