@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,12 @@ from rich.table import Table
 
 from pipeline.frames import Batch
 from pipeline.stage import Context, Sink, Stage
+
+BOOKKEEPING = (
+    *("ts_recv", "ingest_seq", "source_id", "sequence", "flags", "bar_start", "bar_end", "interval_ns"),
+    *("bar_kind", "price_type", "source", "is_complete", "is_empty"),
+)
+"""Columns not shown unless asked for."""
 
 
 class Console(Stage, frozen=True):
@@ -27,7 +34,8 @@ class Console(Stage, frozen=True):
         columns: [ts_event, instrument_id, close]
     ```
 
-    Without `columns` all are shown that hold a value in a shown row. `stderr` keeps standard output free.
+    Without `columns` all are shown that hold a value in a shown row, except bookkeeping such as `ingest_seq`,
+    which is shown if named. `stderr` keeps standard output free.
     """
 
     first: int = 5
@@ -97,9 +105,10 @@ def _drawn(rows: list[dict[str, Any] | None], wanted: tuple[str, ...], title: st
     if not names:
         shown = [row for row in rows if row]
         names = list(dict.fromkeys(name for row in shown for name, value in row.items() if value is not None))
+        names = [name for name in names if name not in BOOKKEEPING]
     table = Table(title=title, title_justify="left")
     for name in names:
-        table.add_column(name, justify="left" if name.endswith("_id") else "right", overflow="fold")
+        table.add_column(name, justify="left" if name.endswith("_id") else "right", no_wrap=name.startswith("ts_"))
     for row in rows:
         table.add_row(*[("..." if row is None else _text(row.get(name))) for name in names])
     return table
@@ -112,4 +121,5 @@ def _text(value: Any) -> str:
         return f"{value.normalize():f}"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value).removesuffix("+00:00").removesuffix("+0000")
+    text = str(value).removesuffix("+00:00").removesuffix("+0000")
+    return text.rstrip("0") if isinstance(value, datetime) and "." in text else text
