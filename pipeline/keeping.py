@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import pyarrow as pa
-import xxhash
 
-from .data import DataFlow, DataManager, DataStats, MemberStores, PersistedFile, persist, persist_members
+from .data import DataFlow, DataManager, DataStats, MemberStores, Persisted, persist, persist_members
 from .data.base import Key
 from .errors import BudgetExceeded, ValueTooLarge
 from .frames import Batch, Result
-from .hashing import TableHash, hash_value
 from .storage.workspace import Workspace
 
 OUTPUT = "output"
@@ -100,49 +97,32 @@ class Keeper:
             await self._complete_single(self.store)
 
     async def _complete_single(self, store: DataManager) -> None:
-        await store.flush()
-        files: Mapping[Key, PersistedFile] = {}
-        if self.policy.persistence.on_completion and store.keys():
-            files = await persist(store, self.folder, self.workspace, self.policy)
-        for key in store.keys():
-            digest, rows = await _hash_key(store, key)
-            file = files.get(key)
-            kept = KeptKey(key=_text(key), rows=rows, hash=digest, path=self._relative(file))
+        left = await persist(store, self.folder, self.workspace, self.policy)
+        for key, persisted in left.items():
             if key == OUTPUT and self.keeps_output:
-                self.kept_output = kept
+                self.kept_output = self._kept(key, persisted)
             else:
-                self.kept.append(kept)
-            if file is None and store.mode == "memory":
+                self.kept.append(self._kept(key, persisted))
+            if persisted.path is None and store.mode == "memory":
                 self.leftovers[self.name, key] = store.retrieve_nowait(key)
 
     async def _complete_members(self, stores: MemberStores) -> None:
-        files: Mapping[Key, PersistedFile] = {}
-        if self.policy.persistence.on_completion:
-            files = await persist_members(stores, self.folder, self.workspace, self.policy)
-        digests: dict[Key, Any] = {}
-        rows: dict[Key, int] = {}
-        for member in sorted(stores.members()):
+        left = await persist_members(stores, self.folder, self.workspace, self.policy)
+        self.kept = [self._kept(key, persisted) for key, persisted in left.items()]
+        for member in stores.members():
             store = stores.manager(member)
-            await store.flush()
-            for key in store.keys():
-                digest, count = await _hash_key(store, key)
-                digests.setdefault(key, xxhash.xxh3_128()).update(f"{member}\0{digest}".encode())
-                rows[key] = rows.get(key, 0) + count
-                if key not in files and store.mode == "memory":
-                    self.leftovers[member, key] = store.retrieve_nowait(key)
-        for key in digests:
-            self.kept.append(
-                KeptKey(
-                    key=_text(key), rows=rows[key], hash=digests[key].hexdigest(), path=self._relative(files.get(key))
+            if store.mode == "memory":
+                self.leftovers.update(
+                    {(member, key): store.retrieve_nowait(key) for key in store.keys() if left[key].path is None}
                 )
-            )
+
+    def _kept(self, key: Key, left: Persisted) -> KeptKey:
+        path = None if left.path is None else left.path.relative_to(self.folder.parent.parent).as_posix()
+        return KeptKey(key=key if isinstance(key, str) else key.hex(), rows=left.rows, hash=left.hash, path=path)
 
     def member_stats(self) -> dict[str, DataStats]:
         """Each member's account, where this is a group."""
         return dict(self.store.member_stats()) if isinstance(self.store, MemberStores) else {}
-
-    def _relative(self, file: PersistedFile | None) -> str | None:
-        return None if file is None else file.path.relative_to(self.folder.parent.parent).as_posix()
 
     async def close(self) -> None:
         await self.store.close()
@@ -191,18 +171,3 @@ class RecentWindow:
 
     def _drop_oldest(self) -> None:
         self.dropped_rows += self._parts.pop(0).num_rows
-
-
-async def _hash_key(store: DataManager, key: Key) -> tuple[str, int]:
-    """Hash and rows of one value; a table is read batch by batch, so a spilled series never comes back whole."""
-    table = TableHash()
-    try:
-        async for batch in store.iter_batches(key):
-            table.update(batch)
-    except TypeError:
-        return hash_value(await store.retrieve(key))
-    return table.hexdigest(), table.rows
-
-
-def _text(key: Key) -> str:
-    return key if isinstance(key, str) else key.hex()

@@ -3,7 +3,7 @@
 from .base import DataManager, DataStats
 from .factory import build_manager
 from .members import MemberStores
-from .persist import PersistedFile, persist, persist_members
+from .persist import Persisted, persist, persist_members
 from .policy import DataFlow
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "DataManager",
     "DataStats",
     "MemberStores",
-    "PersistedFile",
+    "Persisted",
     "build_manager",
     "persist",
     "persist_members",

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import SchemaMismatch
+from ..hashing import TableHash
 from ..storage.names import file_part
 from ..storage.publish import Published, TableFile
 from ..storage.workspace import Workspace
@@ -18,6 +20,7 @@ from .base import DataManager, Key
 from .files import KEY, key_text
 from .members import MemberStores
 from .policy import DataFlow
+from .tables import as_table
 
 CONTAINER: Final = "container"
 """First column of a group's file: the member a row belongs to."""
@@ -27,34 +30,34 @@ GROUP_BYTES: Final = 16 << 20
 BLOCK_ROWS: Final = 1024
 
 
-class PersistedFile(NamedTuple):
-    """A finished parquet file: where it is, its rows and its bytes."""
+class Persisted(NamedTuple):
+    """What one key held: its rows, their hash in canonical form, and the file they are in."""
 
-    path: Path
+    path: Path | None
+    """None where nothing was written."""
     rows: int
     bytes: int
+    hash: str
+    """The same however the rows were cut, compressed or kept."""
 
 
-async def persist(
-    manager: DataManager, folder: Path, workspace: Workspace, policy: DataFlow
-) -> dict[Key, PersistedFile]:
-    """Write every key to `folder/<key>.parquet`, replacing what is there; equal values give equal bytes.
+async def persist(manager: DataManager, folder: Path, workspace: Workspace, policy: DataFlow) -> dict[Key, Persisted]:
+    """Hash every key and, where the policy says so, write it to `folder/<key>.parquet`, replacing what is there.
 
-    Values are streamed, at most a row group of each in memory at a time. Raises `DiskFull` or `StorageFailed`; no
-    partial file is left, files of earlier keys are.
+    Equal values give equal bytes. Values are streamed, at most a row group of each in memory at a time. Raises
+    `DiskFull` or `StorageFailed`; no partial file is left, files of earlier keys are.
     """
     await manager.flush()
-    files: dict[Key, PersistedFile] = {}
+    left: dict[Key, Persisted] = {}
     for key in manager.keys():
         schema = await _schema(manager, key)
-        writer = RowGroups(folder, key, schema, workspace, policy)
-        files[key] = await writer.write(_plain_batches(manager, key, schema))
-    return files
+        left[key] = await RowGroups(folder, key, schema, workspace, policy).write(manager.iter_batches(key))
+    return left
 
 
 async def persist_members(
     stores: MemberStores, folder: Path, workspace: Workspace, policy: DataFlow
-) -> dict[Key, PersistedFile]:
+) -> dict[Key, Persisted]:
     """Like `persist` for a whole group: one file per key, its first column `container`, sorted by member name.
 
     Numbers of different types in one column meet in a common type; columns a member lacks are null. Raises
@@ -63,17 +66,18 @@ async def persist_members(
     await stores.flush()
     members = sorted(stores.members())
     keys = list(dict.fromkeys(key for member in members for key in stores.keys(member)))
-    files: dict[Key, PersistedFile] = {}
+    left: dict[Key, Persisted] = {}
     for key in keys:
         holders = [member for member in members if key in stores.keys(member)]
         schema = await _common_schema(stores, holders, key)
-        writer = RowGroups(folder, key, schema, workspace, policy)
-        files[key] = await writer.write(_member_batches(stores, holders, key, schema))
-    return files
+        left[key] = await RowGroups(folder, key, schema, workspace, policy).write(
+            _member_batches(stores, holders, key, schema)
+        )
+    return left
 
 
 class RowGroups:
-    """Cuts batches into row groups that do not depend on how the batches were cut, and writes them to one file."""
+    """Cuts batches into row groups that do not depend on how the batches were cut, hashes and writes them."""
 
     def __init__(self, folder: Path, key: Key, schema: pa.Schema, workspace: Workspace, policy: DataFlow) -> None:
         self._folder, self._workspace, self._policy = folder, workspace, policy
@@ -85,22 +89,31 @@ class RowGroups:
         self._group: list[pa.RecordBatch] = []
         self._group_rows = self._group_bytes = 0
 
-    async def write(self, batches: AsyncIterator[pa.RecordBatch]) -> PersistedFile:
-        """Write everything and publish the file."""
-        file = await self._run(self._create)
-        rows = 0
+    async def write(self, batches: AsyncIterator[pa.RecordBatch]) -> Persisted:
+        """Hash everything, and write and publish the file where the policy says so."""
+        file: TableFile | None = await self._run(self._create) if self._policy.persistence.on_completion else None
+        hashed = TableHash()
+
+        def take(table: pa.Table) -> None:
+            for batch in table.to_batches():
+                hashed.update(batch)
+            if file is not None:
+                file.write(table)
+
         try:
             async for batch in batches:
-                rows += batch.num_rows
                 for table in self._cut(batch):
-                    await self._run(file.write, table)
+                    await self._run(take, table)
             for table in self._rest():
-                await self._run(file.write, table)
+                await self._run(take, table)
+            if file is None:
+                return Persisted(None, hashed.rows, 0, hashed.hexdigest())
             published: Published = await self._run(lambda: file.publish(self._name, replace=True))
         except BaseException:
-            await asyncio.shield(self._workspace.io.submit(self, file.discard))
+            if file is not None:
+                await asyncio.shield(self._workspace.io.submit(self, file.discard))
             raise
-        return PersistedFile(published.path, rows, published.num_bytes)
+        return Persisted(published.path, hashed.rows, published.num_bytes, hashed.hexdigest())
 
     def _create(self) -> TableFile:
         return TableFile(self._folder, self._schema, compression=self._policy.file_settings.compression)
@@ -188,13 +201,14 @@ async def _schema(manager: DataManager, key: Key) -> pa.Schema:
 
 async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> pa.Schema:
     common: pa.Schema | None = None
-    for member in members:
-        schema = (await _schema(stores.manager(member), key)).remove_metadata()
+    async for names, batch in _runs(stores, members, key, first_only=True):
+        schema = batch.schema.remove_metadata()
         try:
-            common = schema if common is None else pa.unify_schemas([common, schema], promote_options="permissive")
+            if common is None or not schema.equals(common):
+                common = schema if common is None else pa.unify_schemas([common, schema], promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise SchemaMismatch(
-                f"{stores.name}: the {key!r} of '{member}' does not fit the members before it: {error}"
+                f"{stores.name}: the {key!r} of '{names[0]}' does not fit the members before it: {error}"
             ) from error
     assert common is not None
     index = common.get_field_index(CONTAINER)
@@ -203,23 +217,67 @@ async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> 
     return common.insert(0, pa.field(CONTAINER, pa.utf8(), nullable=False))
 
 
-async def _plain_batches(manager: DataManager, key: Key, schema: pa.Schema) -> AsyncIterator[pa.RecordBatch]:
-    async for batch in manager.iter_batches(key):
-        yield batch
-
-
 async def _member_batches(
     stores: MemberStores, members: list[str], key: Key, schema: pa.Schema
 ) -> AsyncIterator[pa.RecordBatch]:
+    async for names, batch in _runs(stores, members, key):
+        yield _fit(batch, names, schema)
+
+
+async def _runs(
+    stores: MemberStores, members: list[str], key: Key, *, first_only: bool = False
+) -> AsyncIterator[tuple[list[str], pa.RecordBatch]]:
+    """The members' values in order, each batch with the member of each row, or one name for all its rows.
+
+    Small values that become one row each, such as dicts, are made columns together: a thousand tables of one row
+    cost a thousand times what one of a thousand rows costs. `first_only`: one batch per value, for its columns.
+    Gives way to the loop between values.
+    """
+    names: list[str] = []
+    rows: list[Any] = []
     for member in members:
-        async for batch in stores.manager(member).iter_batches(key):
-            yield _fit(batch, member, schema)
+        await asyncio.sleep(0)
+        row = _one_row(stores.manager(member), key)
+        if row is not None:
+            names.append(member)
+            rows.append(row)
+            if len(rows) < BLOCK_ROWS:
+                continue
+        if rows:
+            yield names, _columns_of(rows)
+            names, rows = [], []
+        if row is None:
+            batches = stores.manager(member).iter_batches(key)
+            try:
+                async for batch in batches:
+                    yield [member], batch
+                    if first_only:
+                        break
+            finally:
+                await batches.aclose()  # type: ignore[attr-defined]
+    if rows:
+        yield names, _columns_of(rows)
 
 
-def _fit(batch: pa.RecordBatch, member: str, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows of one member in the columns of the group."""
+def _one_row(manager: DataManager, key: Key) -> Any:
+    """The value if it is in memory and becomes a single row, else None."""
+    try:
+        value = manager.retrieve_nowait(key)
+    except KeyError:
+        return None
+    return value if isinstance(value, dict | msgspec.Struct) and value else None
+
+
+def _columns_of(rows: list[Any]) -> pa.RecordBatch:
+    return as_table(rows).combine_chunks().to_batches()[0]
+
+
+def _fit(batch: pa.RecordBatch, members: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of members in the columns of the group; `members` holds one name per row, or one for all."""
     names = batch.schema.names
-    arrays: list[pa.Array] = [pa.repeat(pa.scalar(member), batch.num_rows)]
+    arrays: list[pa.Array] = [
+        pa.array(members) if len(members) > 1 else pa.repeat(pa.scalar(members[0]), batch.num_rows)
+    ]
     for field in list(schema)[1:]:
         if field.name in names:
             column = batch.column(names.index(field.name))

@@ -1,4 +1,4 @@
-"""Help for people's own tests: list feeds and sinks, a virtual clock, and the examinations stages and stores must pass."""
+"""Help for people's own tests: list feeds and sinks, a virtual clock, and examinations of stages and stores."""
 
 from .clock import VirtualClock
 from .feeds import Aborted, ListFeed, ListSink, Mark, Pause

@@ -66,7 +66,7 @@ class _ListFeed(Feed):
         self.recipe = recipe
         self.lateness_ns = recipe.lateness_ns
 
-    async def batches(self) -> AsyncIterator[Batch | Row | Watermark]:  # type: ignore[override]
+    async def batches(self) -> AsyncIterator[Batch | Row | Watermark]:
         for item in self.recipe.items:
             if item is Mark.EOF:
                 return
