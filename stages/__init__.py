@@ -5,6 +5,7 @@ from pipeline import Registry
 from .backtest import backtest, create_backtest_topology
 from .execution.execution import Execution
 from .features.bars import Bars
+from .features.feature import Feature
 from .features.features import Features
 from .feeds.replay import Replay
 from .feeds.synthetic import Synthetic
@@ -20,6 +21,7 @@ __all__ = [
     "Console",
     "EmaCross",
     "Execution",
+    "Feature",
     "Features",
     "ParquetSink",
     "Portfolio",
