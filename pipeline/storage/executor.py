@@ -58,6 +58,7 @@ class IoExecutor:
                 self._turns.append(owner)
             queue.append(_Job(loop, future, call, args))
             if self._idle:
+                self._idle -= 1  # here and not when it wakes, so that the next job does not count on it too
                 self._work.notify()
             elif len(self._threads) < self._limit:
                 self._start_thread()
@@ -90,7 +91,6 @@ class IoExecutor:
                 while not self._turns and not self._closing:
                     self._idle += 1
                     self._work.wait()
-                    self._idle -= 1
                 if not self._turns:
                     break
                 owner = self._turns.popleft()

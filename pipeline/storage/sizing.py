@@ -20,6 +20,10 @@ ENTRY_BYTES = 200
 """Charged per entry for the bookkeeping around the value."""
 EXACT_NODES = 10_000
 """Collections of up to this many nodes are walked exactly, bigger ones are sampled."""
+SAMPLE_NODES = 1_000
+"""Children of one node that are looked at in a sampled collection."""
+SMALL_NODES = 100
+"""Sampled children of up to this many nodes are walked exactly."""
 SAMPLE_FACTOR = 1.5
 """What a sampled size is multiplied by, so that skewed data is not undercharged."""
 SLACK_BYTES = 64 << 10
@@ -64,8 +68,8 @@ def _size(value: Any) -> int:
     known = _known_size(value)
     if known is not None:
         return known
-    exact = _walk(value)
-    return exact if exact is not None else int(SAMPLE_FACTOR * _sampled(value, EXACT_NODES))
+    exact = _walk(value, set(), EXACT_NODES)
+    return exact if exact is not None else int(SAMPLE_FACTOR * _sampled(value, SAMPLE_NODES, set()))
 
 
 def _known_size(value: Any) -> int | None:
@@ -91,9 +95,8 @@ def _array_bytes(array: np.ndarray[Any, Any]) -> int:
     return sys.getsizeof(array) + (base.nbytes if base is not array or base.base is not None else 0)
 
 
-def _walk(value: Any) -> int | None:
-    """Exact size, each object counted once; None when there are more than `EXACT_NODES` nodes."""
-    seen: set[int] = set()
+def _walk(value: Any, seen: set[int], nodes: int) -> int | None:
+    """Exact size of what is not in `seen` yet, each object counted once; None above so many nodes."""
     stack = [value]
     total = 0
     while stack:
@@ -101,22 +104,23 @@ def _walk(value: Any) -> int | None:
         if id(node) in seen:
             continue
         seen.add(id(node))
-        if len(seen) > EXACT_NODES:
+        nodes -= 1
+        if nodes < 0:
             return None
         known = _known_size(node)
         if known is not None:
             total += known
             continue
         count, children = _children(node)
-        if count > EXACT_NODES:
+        if count > nodes + 1:
             return None
         total += sys.getsizeof(node)
         stack.extend(children)
     return total
 
 
-def _sampled(node: Any, budget: int) -> float:
-    """Estimated size: at every level evenly spaced children stand for all of them."""
+def _sampled(node: Any, budget: int, seen: set[int]) -> float:
+    """Estimated size: at every level evenly spaced children stand for all of them; what they share counts once."""
     known = _known_size(node)
     if known is not None:
         return known
@@ -127,7 +131,10 @@ def _sampled(node: Any, budget: int) -> float:
     taken = max(1, min(count, budget))
     stride = count // taken
     sample: Iterable[Any] = children[::stride] if isinstance(children, Sequence) else islice(children, 0, None, stride)
-    sizes = [_sampled(child, budget // taken) for child in sample]
+    sizes = []
+    for child in sample:
+        exact = _walk(child, seen, SMALL_NODES)
+        sizes.append(_sampled(child, budget // taken, seen) if exact is None else exact)
     return own + count * sum(sizes) / len(sizes)
 
 
