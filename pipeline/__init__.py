@@ -19,6 +19,7 @@ from .errors import (
     SchemaMismatch,
 )
 from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark
+from .pushing import Push
 from .registry import Registry
 from .results import open_results
 from .service import Pipeline, Run
@@ -54,6 +55,7 @@ __all__ = [
     "PhaseSummary",
     "Pipeline",
     "Problem",
+    "Push",
     "Recipe",
     "Registry",
     "Result",

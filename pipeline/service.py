@@ -22,6 +22,7 @@ from .edge import Edge, EdgePolicy, EdgeStats
 from .engines.local import Limits, LocalEngine
 from .errors import EdgeClosed, InputError, Interrupted, PenstockError
 from .frames import Batch, End
+from .pushing import PushFeed
 from .registry import Registry
 from .results import PhaseResults
 from .sequencer import PhasePlan, RunPlan, Sequencer
@@ -143,6 +144,7 @@ class Run:
         self._error: BaseException | None = None
         self._engine: LocalEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
         self._sequencer = Sequencer(pipeline.plan, pipeline.clock, force=force, on_engine=self._engine_is_ready)
 
@@ -181,11 +183,39 @@ class Run:
         if self._begun:
             self.begin()
 
-    def drain(self) -> None:
-        """Stop the feeds; what they have given flows on and is persisted. `finished()` raises `Interrupted`."""
-        if not self._done.is_set():
-            self._draining = True
-            self._sequencer.drain()
+    def drain(self, deadline_seconds: float | None = None) -> None:
+        """Stop the feeds; what they have given flows on and is persisted. `finished()` raises `Interrupted`.
+
+        With a deadline, what has not come to its end by then is stopped, without a summary.
+        """
+        if self._done.is_set():
+            return
+        self._draining = True
+        self._sequencer.drain()
+        if deadline_seconds is not None:
+            self._deadline = asyncio.get_running_loop().call_later(deadline_seconds, self._scope.cancel)
+
+    async def push(self, name: str, rows: Any) -> None:
+        """Hand rows to a feed of type `push`; begins the run, and waits while the feed still has what came before.
+
+        Rows are a Batch, RecordBatch, Table, dict of columns, `Row` or list of `Row`s. Raises `EdgeClosed` when the
+        feed has ended, KeyError when there is no such feed.
+        """
+        self.begin()
+        await self._push_feed(name).push(rows)
+
+    def push_end(self, name: str) -> None:
+        """Nothing more will be pushed into this feed."""
+        self._push_feed(name).end()
+
+    def _push_feed(self, name: str) -> PushFeed:
+        container = self._engine.containers.get(name) if self._engine is not None else None
+        if container is None and self._done.is_set():
+            raise EdgeClosed("the run has ended; nothing can be pushed into it")
+        logic = container.logic if container is not None else None
+        if not isinstance(logic, PushFeed):
+            raise KeyError(f"'{name}' is not a feed of type push")
+        return logic
 
     async def abort(self) -> None:
         """Stop everything now and return when nothing is left of the run. Idempotent."""
@@ -258,10 +288,11 @@ class Run:
 
         A slow reader holds the container up unless `policy` declares a lossy edge. Raises KeyError.
         """
-        if name not in self.pipeline.topology:
+        node = next((node for node in self.pipeline.topology.nodes if name in (node.name, node.pattern)), None)
+        if node is None:
             names = ", ".join(node.name for node in self.pipeline.topology.nodes)
             raise KeyError(f"no container is called '{name}'; there are {names}")
-        subscription = Subscription(self, name, policy or EdgePolicy())
+        subscription = Subscription(self, node.name, policy or EdgePolicy())
         self._subscriptions.append(subscription)
         if self._engine is not None:
             subscription.attach(self._engine)
@@ -300,6 +331,8 @@ class Run:
             self._error = error
         finally:
             self._engine = None
+            if self._deadline is not None:
+                self._deadline.cancel()
             self._done.set()
             self._ready.set()
             for subscription in self._subscriptions:

@@ -1,6 +1,6 @@
 """Markets: schemas, feeds, features, portfolios, execution and sinks, built on pipeline's public names."""
 
-from pipeline import Registry
+from pipeline import Push, Registry
 
 from .backtest import backtest, create_backtest_topology
 from .execution.execution import Execution
@@ -37,6 +37,7 @@ __all__ = [
 
 def register(registry: Registry) -> None:
     """Enter the market's recipes under the names YAML uses."""
+    registry.add("push", Push)
     registry.add("replay", Replay)
     registry.add("synthetic", Synthetic)
     registry.add("bars", Bars)

@@ -16,7 +16,7 @@ FLOORS = [
     {"edge", "threads", "lag", "hashing", "storage"},
     {"inbox", "outlet", "data"},
     {"stage"},
-    {"registry", "calling"},
+    {"registry", "calling", "pushing"},
     {"config", "topology", "keeping"},
     {"compose", "container"},
     {"phases"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pyarrow as pa
@@ -15,12 +15,14 @@ from pipeline import (
     Batch,
     Context,
     DataFlow,
+    EdgeClosed,
     EdgePolicy,
     Feed,
     InputError,
     Interrupted,
     PhaseFailed,
     Pipeline,
+    Push,
     Result,
     Row,
     Sink,
@@ -150,7 +152,7 @@ async def test_logic_of_every_kind_is_called_and_its_output_sent_on(how: str, tm
     summary = await Pipeline.from_topology(topology, output=tmp_path).run()
     assert received(into) == [2, 4, 6]
     assert summary.ledger.containers["sink"].committed == 3
-    assert [batch.first_seq for batch in into][0] == 0
+    assert into[0].first_seq == 0
     assert {batch.source for batch in into} == {"stage_0"}
     assert await tasks_left() == set()
 
@@ -391,3 +393,72 @@ async def test_a_sink_whose_books_do_not_balance_fails_the_phase(tmp_path: Path)
     with pytest.raises(PhaseFailed, match="the ledger does not balance: sink stage_0: received 3"):
         await Pipeline.from_topology(chain([ticks(1, 2, 3)], CarelessSink()), output=tmp_path).run()
     assert not list(tmp_path.glob("run/*/run/summary.json"))
+
+
+async def test_rows_can_be_pushed_in_and_the_pusher_feels_back_pressure(tmp_path: Path) -> None:
+    into: list[Batch] = []
+    topology = TopologyBuilder().add("ticks", Push()).add("sink", ListSink(into=into), ["ticks"]).build()
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        for n in range(10):
+            await run.push("ticks", ticks(n))
+        run.push_end("ticks")
+        await run.finished()
+        with pytest.raises(EdgeClosed):
+            await run.push("ticks", ticks(11))
+    assert received(into) == list(range(10))
+
+
+async def test_pushing_into_what_is_no_push_feed_is_an_error(tmp_path: Path) -> None:
+    pause = Pause()
+    pipeline = Pipeline.from_topology(chain([Mark.PAUSE], Doubled(), pause=pause), output=tmp_path)
+    async with pipeline.start() as run:
+        with pytest.raises(KeyError, match="'data' is not a feed of type push"):
+            await run.push("data", ticks(1))
+        with pytest.raises(KeyError, match="'stage_9'"):
+            run.subscribe("stage_9")
+
+
+async def test_a_failure_in_a_joint_chain_names_the_stage_that_failed(tmp_path: Path) -> None:
+    topology = chain([ticks(n) for n in range(10)], Doubled(), Fails(), Doubled(), into=[])
+    with pytest.raises(PhaseFailed, match="container 'stage_1' failed: ValueError") as caught:
+        await Pipeline.from_topology(topology, output=tmp_path).run()
+    assert list(caught.value.failures) == ["stage_1"]
+    assert await tasks_left() == set()
+
+
+async def test_plain_stages_in_a_row_share_a_task_and_threaded_ones_do_not(tmp_path: Path) -> None:
+    into: list[Batch] = []
+    topology = chain([ticks(1)], Doubled(), Doubled(), Doubled(how="thread"), Doubled(how="async"), into=into)
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        edges = {edge.target: edge.joint for edge in run.status().edges}
+        await run.finished()
+    assert edges == {"stage_0": False, "stage_1": True, "stage_2": False, "stage_3": False, "sink": True}
+    assert received(into) == [16]
+
+
+async def test_a_drain_that_misses_its_deadline_stops_the_run(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_topology(chain([ticks(1)], Stuck()), output=tmp_path)
+    async with pipeline.start() as run:
+        run.begin()
+        await Stuck.reached.wait()
+        run.drain(deadline_seconds=0.0)
+        with pytest.raises(Interrupted):
+            await run.finished()
+    assert not run.summaries
+    assert await tasks_left() == set()
+
+
+class Stuck(Stage, frozen=True):
+    """Never comes back from its first batch."""
+
+    reached: ClassVar[anyio.Event]
+
+    def build(self, context: Context) -> Transform:
+        Stuck.reached = anyio.Event()
+        return StuckLogic()
+
+
+class StuckLogic(Transform):
+    async def on_batch(self, batch: Batch) -> None:
+        Stuck.reached.set()
+        await anyio.sleep_forever()
