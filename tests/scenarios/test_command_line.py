@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -56,10 +57,14 @@ def running(folder: Path, *words: str | Path) -> Iterator[subprocess.Popen[str]]
     with subprocess.Popen(
         command(*words), cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        overdue = Timer(SECONDS, process.kill)
+        overdue.start()
         try:
             yield process
         finally:
             process.kill()
+            overdue.cancel()
+            overdue.join()
 
 
 def line_with(process: subprocess.Popen[str], words: str) -> str:
@@ -190,7 +195,7 @@ def stuck(folder: Path) -> Path:
 
 def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
     with running(tmp_path, "run", stuck(tmp_path)) as process:
-        line_with(process, "run running, ")
+        line_with(process, "run finishing, 100 rows")
         process.send_signal(signal.SIGINT)
         line_with(process, "stopping: ")
         process.send_signal(signal.SIGINT)
@@ -202,7 +207,7 @@ def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 def test_what_does_not_finish_in_time_is_stopped(tmp_path: Path) -> None:
     with running(tmp_path, "run", stuck(tmp_path), "--drain-seconds", "0.1") as process:
-        line_with(process, "run running, ")
+        line_with(process, "run finishing, 100 rows")
         process.send_signal(signal.SIGTERM)
         line_with(process, "not finished after 0.1 s")
         assert process.wait(SECONDS) == 130

@@ -29,6 +29,12 @@ def test_rows_are_grouped_in_thousands() -> None:
 def test_shares_become_percents_by_the_end_of_their_name() -> None:
     assert column_said("total_return", [0.1234, -0.5, None]) == ["12.34%", "-50.00%", "-"]
     assert column_said("win_rate", [1.0]) == ["100.00%"]
+    assert column_said("total_return", [-0.00000123, 0.0]) == ["-0.00012%", "0.00000%"]
+
+
+def test_nothing_is_minus_zero() -> None:
+    assert column_said("total_return", [-1e-9, 0.5]) == ["0.00%", "50.00%"]
+    assert column_said("fees", [-0.001, 5000.0]) == ["0.00", "5,000.00"]
 
 
 def test_a_column_has_the_decimals_its_largest_value_deserves() -> None:
