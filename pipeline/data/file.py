@@ -161,8 +161,9 @@ class FileManager(DataManager):
                         yield batch
                     continue
                 assert part.stored is not None
-                if part.stored.format == "record":
-                    for batch in as_table(await self._read(part, key)).to_batches():
+                if not part.stored.streams:
+                    value = await self._read(part, key)
+                    for batch in value if isinstance(entry, PartSeries) else as_table(value).to_batches():
                         yield batch
                     continue
                 await asyncio.shield(self._io.submit(self, files.verify, part.stored, key))

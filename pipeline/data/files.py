@@ -34,6 +34,8 @@ class StoredFile(NamedTuple):
     kind: int
     context: tuple[Any, ...]
     rows: int
+    streams: bool
+    """Whether its batches, read one by one, have the types of the whole."""
 
 
 def write_file(
@@ -118,10 +120,12 @@ def _write_table(
             file._finish()
         except _UNREADABLE:
             return None
-        if not (_is_simple(table.schema) and kind != codecs.POLARS) and not _same(kind, value, file.path, format):
+        simple = _is_simple(table.schema) and kind != codecs.POLARS
+        if not simple and not _same(kind, value, file.path, format):
             return None
         published = _publish(file, numbers, key, f".{format}")
-    return StoredFile(published, format, kind, (), table.num_rows)
+    streams = simple or (format == "arrow" and kind != codecs.POLARS)
+    return StoredFile(published, format, kind, (), table.num_rows, streams)
 
 
 def _publish(file: WholeFile, numbers: Iterator[int], key: Key, suffix: str) -> Published:
@@ -144,7 +148,7 @@ def _write_record(folder: Path, numbers: Iterator[int], key: Key, kind: int, val
             finally:
                 os.close(fd)
         published = _publish(file, numbers, key, ".record")
-    return StoredFile(published, "record", kind, encoded.context, 1)
+    return StoredFile(published, "record", kind, encoded.context, 1, False)
 
 
 def _read_record(stored: StoredFile, key: Key) -> Any:

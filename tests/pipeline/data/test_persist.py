@@ -83,8 +83,8 @@ async def test_a_thousand_members_share_a_file_sorted_by_name(workspace: Workspa
 
 async def test_members_without_a_common_type_are_named(workspace: Workspace, tmp_path: Path) -> None:
     stores = MemberStores("g", lambda member: DataFlow(), workspace)
-    await stores.store("a", "k", {"x": 1})
-    await stores.store("b", "k", {"x": "text"})
+    await stores.append("a", "k", [{"x": 1.5}])
+    await stores.append("b", "k", [{"x": b"bytes"}])
     with pytest.raises(SchemaMismatch, match="'b'"):
         await persist_members(stores, tmp_path, workspace, FLOW)
     await stores.close()
