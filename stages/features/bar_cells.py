@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.errors import InputError
 
+from . import bar_closing as c
 from . import bar_kernels as k
 from .bar_input import BarInput
 from .exact import Values
@@ -28,13 +29,13 @@ class Cells:
         wide = object in (found.prices.dtype, found.sizes.dtype)
         self._add_ticks: Callable[..., int] = k.add_ticks.py_func if wide else k.add_ticks
         self._add_bars: Callable[..., int] = k.add_bars.py_func if wide else k.add_bars
+        self._take_due: Callable[..., int] = c.take_due.py_func if wide else c.take_due
         self.counters = np.zeros(k.COUNTERS, np.int64)
         self.counters[k.CELLS] = 1
         self.counters[k.CLOSED_UNTIL] = self.counters[k.HORIZON] = k.FIRST_NS
         self._newest = np.zeros(0, np.int64)
         self._cells = np.zeros(FIRST_CELLS, k.cell_type(found.prices.dtype, found.sizes.dtype))
         self._cells[0]["end"], self._cells[0]["close_ts"] = k.FIRST_NS, k.LAST_NS
-        self._spare = self._cells.copy()
         self._limit = found.sizes.limit if found.sizes.dtype is object else found.sizes.dtype(found.sizes.limit)
 
     @property
@@ -73,34 +74,12 @@ class Cells:
 
         They are records of `bar_kernels.cell_type`, ordered by end, then instrument.
         """
-        if until <= self.counters[k.CLOSED_UNTIL]:
+        counters = self.counters
+        if until <= counters[k.CLOSED_UNTIL]:
             return None
-        self.counters[k.CLOSED_UNTIL] = until
-        used = self._cells[1 : self.counters[k.CELLS]]
-        ends, owners = np.ascontiguousarray(used["end"]), np.ascontiguousarray(used["instrument"])
-        due = ends <= until
-        taken = np.flatnonzero(due)
-        if not len(taken):
-            return None
-        closed: Values = used.take(taken[np.lexsort((owners[taken], ends[taken]))])
-        kept = np.flatnonzero(~due)
-        self._keep(kept[np.lexsort((ends[kept], owners[kept]))] + 1)
-        return closed
-
-    def _keep(self, cells: Values) -> None:
-        """Let only these cells stay, which are ordered by instrument and end, and chain them again."""
-        last = len(cells) + 1
-        # `take` copies whole records; assigning structured arrays goes field by field, thirty times slower.
-        self._cells.take(cells, out=self._spare[1:last], mode="clip")
-        self._cells, self._spare = self._spare, self._cells
-        self.counters[k.CELLS] = last
-        owners = np.ascontiguousarray(self._cells["instrument"][1:last])
-        places = np.arange(1, last)
-        has_older = np.zeros(len(cells), bool)
-        has_older[1:] = owners[1:] == owners[:-1]
-        self._cells["older"][1:last] = np.where(has_older, places - 1, 0)
-        self._newest[:] = 0
-        self._newest[owners] = places
+        closed = np.empty(counters[k.CELLS], self._cells.dtype)
+        due = self._take_due(until, self._cells, self._newest, counters, closed)
+        return closed[:due] if due else None
 
     def _run(self, kernel: Callable[..., int], instruments: Instruments, columns: tuple[Any, ...], rows: int) -> None:
         if len(self._newest) <= instruments.most:
@@ -130,7 +109,6 @@ class Cells:
                 "watermark stands still, or the bars are too short for this stream"
             )
         self._cells = _grown(self._cells, size)
-        self._spare = self._cells.copy()
 
 
 def _grown(values: Values, size: int) -> Values:

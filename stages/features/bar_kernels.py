@@ -46,14 +46,15 @@ def _in(kind: Any) -> Any:
     return types.Array(kind, 1, "C", readonly=True)
 
 
-def _cells(price: Any, size: Any) -> Any:
+def cells_of(price: Any, size: Any) -> Any:
+    """The compiled type of a vector of cells."""
     return from_dtype(cell_type(_DTYPES[price], _DTYPES[size]))[::1]
 
 
 def _tick_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int32), _in(price), _in(size), _in(int8), size, int64,
-        int64[::1], int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
+        int64[::1], int64[::1], int64[::1], cells_of(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
@@ -61,12 +62,13 @@ def _bar_signature(price: Any, size: Any) -> Any:
     return int64(
         _in(int64), _in(int64), _in(int32), _in(price), _in(price), _in(price), _in(price),
         _in(size), _in(size), _in(float64), _in(int64), _in(int64), _in(boolean), size, int64,
-        int64[::1], int64[::1], int64[::1], _cells(price, size), int64[::1], int64,
+        int64[::1], int64[::1], int64[::1], cells_of(price, size), int64[::1], int64,
     )  # fmt: skip
 
 
 _DTYPES = {int64: np.int64, float64: np.float64}
-_PAIRS = [(int64, int64), (float64, float64), (int64, float64), (float64, int64)]
+PAIRS = [(int64, int64), (float64, float64), (int64, float64), (float64, int64)]
+"""Types of prices and sizes that kernels are compiled for."""
 
 
 @register_jitable
@@ -108,7 +110,7 @@ def find_cell(t: int, every: int, instrument: int, newest: Any, cells: Any, coun
     return fresh
 
 
-@njit([_tick_signature(*pair) for pair in _PAIRS], nogil=True, cache=True)
+@njit([_tick_signature(*pair) for pair in PAIRS], nogil=True, cache=True)
 def add_ticks(
     ts: Any, codes: Any, price: Any, size: Any, side: Any, limit: Any, every: int,
     known: Any, current: Any, newest: Any, cells: Any, counters: Any, first: int,
@@ -182,7 +184,7 @@ def add_ticks(
     return rows
 
 
-@njit([_bar_signature(*pair) for pair in _PAIRS], nogil=True, cache=True)
+@njit([_bar_signature(*pair) for pair in PAIRS], nogil=True, cache=True)
 def add_bars(
     starts: Any, ends: Any, codes: Any, open_: Any, high: Any, low: Any, close: Any,
     volume: Any, buy_volume: Any, vwap: Any, trades: Any, unknown: Any, complete: Any, limit: Any, every: int,

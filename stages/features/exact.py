@@ -85,6 +85,12 @@ class Numbers:
             return _array(self.type, len(values), pa.py_buffer(raw), unknown)
         return primitive(self.type, np.ascontiguousarray(values, self._memory), unknown)
 
+    def pack_lines(self, values: Values) -> list[pa.Array]:
+        """One Arrow column per line of `values`, all over one piece of memory where that can be."""
+        if self.dtype is object:
+            return [self.pack(line) for line in values]
+        return lines(self.type, values, *range(len(values)))
+
     def as_floats(self, values: Values) -> Floats:
         """The numbers as float64, correctly rounded while they have at most 15 digits and 22 decimal places."""
         if not self.scale:
@@ -104,6 +110,17 @@ def floats_of(name: str, column: pa.Array) -> Floats:
 def primitive(kind: pa.DataType, values: Values, unknown: Values | None = None) -> pa.Array:
     """An Arrow array over the memory of contiguous `values`, null where `unknown` (bool) is true."""
     return _array(kind, len(values), pa.py_buffer(values), unknown)
+
+
+def lines(kind: pa.DataType, values: Values, *places: int) -> list[pa.Array]:
+    """Arrow arrays over some lines of a contiguous array of 8-byte values, without nulls.
+
+    Cheaper than `primitive` line by line: small batches are made thousands of times a second.
+    """
+    rows = values.shape[1]
+    data = pa.py_buffer(values)
+    width = 8 * rows
+    return [pa.Array.from_buffers(kind, rows, [None, data.slice(place * width, width)], 0) for place in places]
 
 
 def _array(kind: pa.DataType, rows: int, data: pa.Buffer, unknown: Values | None) -> pa.Array:

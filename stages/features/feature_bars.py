@@ -14,11 +14,13 @@ from pipeline.stage import Transform
 
 from .bar_builder import BarBuilder
 from .bar_input import BarInput, Price
+from .exact import Values
 from .feature import Feature
 from .features import with_features
 from .instruments import Instruments
 
 if TYPE_CHECKING:
+    from .bar_columns import ClosedBars
     from .indicators import Indicators
 
 
@@ -35,6 +37,7 @@ class FeatureBars(Transform):
         self._instruments = Instruments()
         self._indicators: Indicators | None = None
         self._schemas: tuple[pa.Schema, pa.Schema] | None = None
+        self._places: list[int] | None = None
         self._passes: bool | None = None
 
     def warm(self) -> None:
@@ -59,15 +62,16 @@ class FeatureBars(Transform):
         if self._passes:
             return self._extended(Batch(self._plain_bars(batch.columns)))
         self._builder.on_batch(batch)
+        self.late_rows = self._builder.late_rows
         return None
 
     def on_watermark(self, watermark: Watermark) -> Iterator[Batch]:
         if self._builder is not None:
-            yield from map(self._extended, self._builder.on_watermark(watermark))
+            yield from map(self._with_features, self._builder.closed_by(watermark))
 
     def on_end(self) -> Iterator[Batch]:
         if self._builder is not None:
-            yield from map(self._extended, self._builder.on_end())
+            yield from map(self._with_features, self._builder.closed_at_end())
 
     def _are_the_bars_wanted(self, columns: pa.RecordBatch) -> bool:
         """Whether the input, judged by its first batch, is bars of the interval wanted already."""
@@ -87,15 +91,28 @@ class FeatureBars(Transform):
         return columns.select(self._bar_schema.names).cast(self._bar_schema)
 
     def _extended(self, batch: Batch) -> Batch:
+        """Rows that came, and their features."""
         columns = batch.columns
         if not columns.num_rows:
             return batch
-        if self._schemas is None or not self._schemas[0].equals(columns.schema):
+        owners = self._instruments.number(self._instruments.codes(columns))
+        return self._joined(columns.columns, columns.schema, owners)
+
+    def _with_features(self, closed: ClosedBars) -> Batch:
+        """Bars made here, and their features, in one record batch made once."""
+        assert self._builder is not None
+        return self._joined(closed.columns, self._builder.bar_schema, closed.owners)
+
+    def _joined(self, columns: list[pa.Array], schema: pa.Schema, owners: Values) -> Batch:
+        if self._schemas is None or (self._schemas[0] is not schema and not self._schemas[0].equals(schema)):
             bars = None if self.every_ns is None else "made"
-            self._schemas = (columns.schema, with_features(columns.schema, self.features, bars))
+            self._schemas = (schema, with_features(schema, self.features, bars))
+            self._places = None
         if self._indicators is None:
             self.warm()
-        assert self._indicators is not None
-        owners = self._instruments.number(self._instruments.codes(columns))
-        arrays = self._indicators.compute(columns, owners)
-        return Batch(pa.RecordBatch.from_arrays([*columns.columns, *arrays], schema=self._schemas[1]))
+        indicators = self._indicators
+        assert indicators is not None
+        if self._places is None:
+            self._places = [schema.get_field_index(name) for name in indicators.columns]
+        arrays = indicators.over([columns[place] for place in self._places], owners)
+        return Batch(pa.RecordBatch.from_arrays([*columns, *arrays], schema=self._schemas[1]))

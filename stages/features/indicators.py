@@ -58,10 +58,16 @@ class Indicators:
 
         `owners` (int64, one per row) is the instrument of each row, numbered from 0.
         """
-        rows = columns.num_rows
+        return self.over([columns.column(name) for name in self.columns], owners)
+
+    def over(self, columns: Sequence[pa.Array], owners: Values) -> list[pa.Array]:
+        """The same for the columns named by `self.columns`, in that order."""
+        rows = len(owners)
         if not rows or not self.features:
             return [pa.nulls(rows, pa.float64()) for _ in self.features]
-        values = np.stack([floats_of(name, columns.column(name)) for name in self.columns])
+        values = np.empty((len(columns), rows))
+        for line, name, column in zip(values, self.columns, columns, strict=True):
+            line[:] = floats_of(name, column)
         most = int(owners.max()) + 1
         if most > self._instruments:
             self._grow(max(most, 2 * self._instruments))

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.schemas import INSTRUMENT
+
 COLUMN = "instrument_id"
 NO_NAME = ""
 """The one instrument of a stream without an `instrument_id`."""
@@ -77,7 +79,8 @@ class Instruments:
         """An `instrument_id` column of these instruments."""
         if self._arrow is None or len(self._arrow) < len(self.names):
             self._arrow = pa.array(self.names, pa.utf8())
-        return pa.DictionaryArray.from_arrays(pa.array(numbers, pa.int32()), self._arrow)
+        # Without the check of every code against the dictionary that `from_arrays` makes: they are numbered here.
+        return pa.DictionaryArray.from_buffers(INSTRUMENT, len(numbers), [None, pa.py_buffer(numbers)], self._arrow, 0)
 
     def restore(self, names: list[str]) -> None:
         """Continue after these."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError, SchemaMismatch
 from pipeline.frames import NS_UTC, Batch, Watermark
 from pipeline.stage import Context
-from stages.features import bar_kernels
+from stages.features import bar_closing, bar_kernels
 from stages.features.bars import Bars
 
 EVERY = 60_000_000_000
@@ -134,6 +134,7 @@ def test_rows_for_a_bar_that_was_sent_are_dropped_and_counted():
     table = run(logic, [batch_of([Tick(1, "a", money(1))], NARROW), Watermark(EVERY), late])
     assert [row["close"] for row in plain(table)] == [money(1), money(3)]
     assert logic.metrics() == {"bars": 2, "late_rows": 1, "unpriced_rows": 0}
+    assert logic.late_rows == 1
 
 
 @pytest.mark.parametrize(("kind", "nothing"), [(NARROW, None), (pa.float64(), None), (pa.float64(), float("nan"))])
@@ -240,9 +241,22 @@ def test_the_compiled_kernel_does_what_its_python_says(kind, monkeypatch):
     compiled = run(bars(), frames)
     finer = [Batch(batch) for batch in run(fine.build(Context()), frames).to_batches()]
     coarser = run(bars(), finer)
-    for name in ("add_ticks", "add_bars"):
-        python = getattr(bar_kernels, name).py_func
-        monkeypatch.setattr(bar_kernels, name, python)
+    filled = run(bars(empty="fill"), frames)
+    for module, name in (
+        (bar_kernels, "add_ticks"), (bar_kernels, "add_bars"), (bar_closing, "take_due"), (bar_closing, "lay_out"),
+    ):  # fmt: skip
+        python = getattr(module, name).py_func
+        monkeypatch.setattr(module, name, python)
         python.py_func = python
+    assert run(bars(empty="fill"), frames).equals(filled)
     assert run(bars(), frames).equals(compiled)
     assert run(bars(), finer).equals(coarser)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bars_stay_open_and_in_order_while_others_of_their_instrument_close(seed):
+    rng = np.random.default_rng(seed)
+    ticks = market(rng, 2000, instruments=40, lateness=9 * EVERY)
+    frames = cut(ticks, rng, NARROW, 9 * EVERY)
+    whole = [frame for frame in frames if isinstance(frame, Batch)]
+    assert plain(run(bars(), frames)) == plain(run(bars(), whole))

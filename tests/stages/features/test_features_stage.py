@@ -53,6 +53,13 @@ def test_bars_and_their_features_come_out_as_the_schema_said():
     assert table.drop_columns(["ema_2", "sma_3"]).equals(bars)
 
 
+def test_rows_that_come_too_late_are_counted_for_the_ledger():
+    logic = built(bars="1m", indicators=("sma_3",))
+    late = batch_of([Tick(5, "a", money(9)), Tick(EVERY + 1, "a", money(3))], KIND)
+    run(logic, [batch_of([Tick(1, "a", money(1))], KIND), Watermark(EVERY), late])
+    assert logic.late_rows == 1 == logic.metrics()["late_rows"]
+
+
 def test_features_are_per_instrument_and_null_until_formed():
     rows = plain(run(built(bars="1m", indicators=("sma_3",)), frames(ticks())))
     for name in ("i0", "i1", "i2"):

@@ -1,0 +1,125 @@
+"""Closed bars as Arrow columns: one compiled call fills them, and what every bar says alike is made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.frames import NS_UTC
+from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
+
+from . import bar_closing as c
+from . import bar_kernels as k
+from .bar_input import BarInput
+from .exact import Numbers, Values, lines, primitive
+from .instruments import Instruments
+
+CONSTANT_ROWS = 128
+"""Columns that say the same in every row are made in multiples of this length, and sliced."""
+_COUNTS = Numbers(pa.uint64(), np.int64, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class ClosedBars:
+    """Columns in the order of `stages.schemas.bar_schema`, and the instrument's number of each row (int64)."""
+
+    columns: list[pa.Array]
+    owners: Values
+
+
+class BarColumns:
+    """Makes columns of one stream's closed bars; counts them, since a bar's ordinal is one of the columns."""
+
+    def __init__(self, found: BarInput, every_ns: int) -> None:
+        self.found = found
+        self.every_ns = every_ns
+        self.sent = 0
+        self._never_known = _never_known(found)
+        wide = object in (found.prices.dtype, found.sizes.dtype)
+        self._lay_out = c.lay_out.py_func if wide else c.lay_out
+
+    def of(
+        self, closed: Values, instruments: Instruments, price_type: str, complete: bool, empty: Values | None
+    ) -> ClosedBars:
+        """Columns of these cells in their order; `empty` (bool) says which were made where nothing was traded."""
+        rows = len(closed)
+        prices, sizes = self.found.prices, self.found.sizes
+        whole = np.empty((5, rows), np.int64)
+        codes = np.empty(rows, np.int32)
+        price_lines = np.empty((4, rows), prices.dtype)
+        size_lines = np.empty((2, rows), sizes.dtype)
+        vwap = np.empty(rows)
+        found = self._lay_out(
+            closed, self.every_ns, self.sent, self._never_known, 10.0**prices.scale,
+            whole, codes, price_lines, size_lines, vwap,
+        )  # fmt: skip
+        self.sent += rows
+        stamps, starts = lines(NS_UTC, whole, c.END, c.START)
+        sequence, counts = lines(pa.uint64(), whole, c.SEQUENCE, c.COUNT)
+        volume, buy_volume = sizes.pack_lines(size_lines)
+        if found & (k.NO_VOLUME | k.NO_COUNT | k.NO_BUY_VOLUME):
+            unknown = closed["unknown"]
+            volume = sizes.pack(size_lines[c.VOLUME], unknown & k.NO_VOLUME != 0)
+            buy_volume = sizes.pack(size_lines[c.BUY_VOLUME], unknown & k.NO_BUY_VOLUME != 0)
+            counts = _COUNTS.pack(whole[c.COUNT], unknown & k.NO_COUNT != 0)
+        never = self._never_known
+        source, no_sequence, flags, *told, yes, no = _constants(rows, self.every_ns, price_type)
+        is_complete = yes if complete else no
+        if complete and found & c.PARTIAL:
+            is_complete = pa.array(closed["partial"] == 0)
+        columns = [
+            stamps,
+            stamps,
+            sequence,
+            instruments.array(codes),
+            source,
+            no_sequence,
+            flags,
+            *prices.pack_lines(price_lines),
+            pa.nulls(rows, sizes.type) if never & k.NO_VOLUME else volume,
+            primitive(pa.float64(), vwap, np.isnan(vwap) if found & c.NO_VWAP else None),
+            pa.nulls(rows, pa.uint64()) if never & k.NO_COUNT else counts,
+            pa.nulls(rows, sizes.type) if never & k.NO_BUY_VOLUME else buy_volume,
+            starts,
+            stamps,
+            *told,
+            is_complete,
+            no if empty is None else pa.array(empty),
+        ]
+        return ClosedBars(columns, whole[c.OWNER])
+
+
+def _never_known(found: BarInput) -> int:
+    """The bits of what trades or quotes with these columns do not tell."""
+    if found.kind == "quotes":
+        return k.NO_VOLUME | k.NO_BUY_VOLUME | k.NO_COUNT
+    return (0 if found.has_size else k.NO_VOLUME) | (0 if found.has_side else k.NO_BUY_VOLUME)
+
+
+@lru_cache(maxsize=256)
+def _constants(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...]:
+    """`source_id`, `sequence`, `flags`, `interval_ns`, `bar_kind`, `price_type`, `source`, then all true, all false.
+
+    The numbers of rows a stream closes at a time are few, so that the slices, too, are mostly found again.
+    """
+    block = -(-rows // CONSTANT_ROWS) * CONSTANT_ROWS
+    return tuple(column.slice(0, rows) for column in _constant_block(block, every_ns, price_type))
+
+
+@lru_cache(maxsize=64)
+def _constant_block(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...]:
+    source = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int16)), pa.array(["bars"], pa.utf8()))
+    return (
+        source.cast(SOURCE),
+        pa.nulls(rows, pa.uint64()),
+        pa.array(np.zeros(rows, np.uint8)),
+        pa.array(np.full(rows, every_ns)),
+        name_array("time", BAR_KINDS, rows),
+        name_array(price_type, PRICE_TYPES, rows),
+        name_array("internal", BAR_SOURCES, rows),
+        pa.array(np.ones(rows, bool)),
+        pa.array(np.zeros(rows, bool)),
+    )
