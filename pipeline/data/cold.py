@@ -77,6 +77,12 @@ class SegmentTier:
         payload = self._workspace.spill.read_nowait(extent)
         return ABSENT if payload is None else _decode(block, payload)
 
+    def release(self, block: Block) -> None:
+        """Free the extent of a block that no key means and nobody reads any more."""
+        if block.forgotten and block.extent is not None and not block.pins and block.restoring is None:
+            extent, block.extent = block.extent, None
+            self.free(extent)
+
     def free(self, extent: Extent) -> None:
         self.disk_bytes -= extent.num_bytes
         self._workspace.spill.free(extent)

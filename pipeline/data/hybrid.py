@@ -5,34 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from ..clock import Clock, SystemClock
-from ..errors import BackpressureTimeout, DataError, DiskFull, ManagerClosed, NotResident, SchemaMismatch
+from ..errors import BackpressureTimeout, ManagerClosed, NotResident, SchemaMismatch
 from ..storage import codecs
 from ..storage.workspace import Workspace
-from .account import Account, reached
+from .account import Account
 from .base import DataManager, DataStats, Key, key_bytes
 from .block import ABSENT, Block
-from .cold import SegmentTier, copied_bytes
+from .cold import SegmentTier
+from .eviction import Eviction
 from .hot import MemoryTier
 from .outsized import Outsized, write_outsized
 from .parts import Parts, restore_form
 from .policy import MB, DataFlow
+from .restoring import Restoring
 from .series import Piece, piece_bytes
 from .tables import as_table
 from .values import Admitted, admit, as_batches, batches_size, not_a_series
 
 log = logging.getLogger(__name__)
-
-HIGH: Final = 0.90
-"""Share of the budget above which eviction starts."""
-LOW: Final = 0.75
-"""Share of the budget at which eviction stops."""
-PROBE_SECONDS: Final = 1.0
-"""How long eviction rests after the disk refused, before it tries again."""
 
 
 class HybridManager(DataManager):
@@ -58,19 +53,20 @@ class HybridManager(DataManager):
         quota = policy.disk_limit_mb
         self._disk = SegmentTier(name, workspace, None if quota is None else int(quota * MB))
         self._entries: dict[Key, Block | Parts] = {}
-        self._high = int(HIGH * self._account.limit)
-        self._low = int(LOW * self._account.limit)
-        self._cooling = False
-        """Eviction has started and goes on until LOW."""
-        self._spill: asyncio.Future[Any] | None = None
-        """The one group being written."""
-        self._refused: BaseException | None = None
-        """Why the disk took nothing last time."""
-        self._resting = False
-        """Nothing is written until the disk is tried again."""
+        self._eviction = Eviction(name, self._memory, self._disk, workspace, self._clock)
+        self._restoring = Restoring(
+            name,
+            self._memory,
+            self._disk,
+            self._eviction,
+            workspace,
+            self._clock,
+            policy.admission_timeout_seconds,
+            self._why,
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._hits = self._misses = self._restores = 0
+        self._hits = self._misses = 0
         self._resident = self._memory.blocks
         self._touch = self._memory.blocks.move_to_end
 
@@ -118,7 +114,7 @@ class HybridManager(DataManager):
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
         entry = self._find(key)
         if isinstance(entry, Block):
-            for batch in as_table(await self._load(entry)).to_batches():
+            for batch in as_table(await self._restoring.load(entry)).to_batches():
                 yield batch
             return
         parts = entry.pin()
@@ -142,17 +138,16 @@ class HybridManager(DataManager):
         self._check(key)
         entry = self._entries.pop(key)
         freed = self._forget(entry, "deleted")
-        self._resting = False  # there may be room on the disk now
+        self._eviction.resting = False  # there may be room on the disk now
         self._account.give(freed)
-        self._tidy()
+        self._eviction.tidy()
 
     def keys(self) -> Sequence[Key]:
         return list(self._entries)
 
     async def flush(self) -> None:
         self._check_open()
-        while self._spill is not None:
-            await asyncio.wait((self._spill,))
+        await self._eviction.flush()
 
     async def close(self) -> None:
         if self._closing is None:
@@ -172,7 +167,7 @@ class HybridManager(DataManager):
             misses=self._misses,
             evictions=memory.evictions,
             evicted_bytes=memory.evicted_bytes,
-            restores=self._restores,
+            restores=self._restoring.restores,
             waits=account.waits,
         )
 
@@ -204,7 +199,7 @@ class HybridManager(DataManager):
             return self._fetch_nowait(key)
         self._misses += 1
         if isinstance(entry, Block):
-            return await self._load(entry)
+            return await self._restoring.load(entry)
         return await self._gather(key, entry)
 
     async def _gather(self, key: Key, entry: Parts) -> Any:
@@ -212,7 +207,10 @@ class HybridManager(DataManager):
         missing = [block for block in entry.blocks if not block.resident]
         need = sum(block.restore_bytes for block in missing)
         whole = sum(block.restored_size for block in entry.blocks)
-        loan = 0 if entry.form is None and whole <= self._low else need + (whole if entry.form is not None else 0)
+        if entry.form is not None:
+            loan = need + whole  # the parts, and the value made of them
+        else:
+            loan = 0 if whole <= self._eviction.low else need
         if loan:
             self._workspace.borrow(loan)
         parts = entry.pin()
@@ -220,111 +218,17 @@ class HybridManager(DataManager):
             batches: list[pa.RecordBatch] = []
             for block, found in parts:
                 if found is None:
-                    piece = await (asyncio.shield(self._disk.read(block)) if loan else self._load(block))
+                    piece = await (asyncio.shield(self._disk.read(block)) if loan else self._restoring.load(block))
                     found = piece.batches
                 if entry.deleted:
                     raise KeyError(key)
                 batches.extend(found)
-            self._restores += len(missing) if loan else 0
+            self._restoring.restores += len(missing) if loan else 0
             return restore_form(entry.form, entry.table(batches))
         finally:
             self._unpin(parts)
             if loan:
                 self._workspace.give_back(loan)
-
-    # Restoring: room first, then one read however many ask, verified before anybody sees it.
-
-    async def _load(self, block: Block) -> Any:
-        """The value of a block wherever it is; concurrent callers share one read."""
-        if block.resident:
-            self._memory.put(block)
-            return block.value
-        if block.restoring is None:
-            value = self._restore(block)
-            if value is not ABSENT:
-                return value
-        future = block.restoring
-        assert future is not None
-        block.waiters += 1
-        try:
-            if block.request is not None and not await reached(
-                block.request.done, self._clock, self._policy.admission_timeout_seconds
-            ):
-                raise BackpressureTimeout(self._why(f"{block.slot!r} could not be read back"))
-            return await asyncio.shield(future)
-        finally:
-            block.waiters -= 1
-            if block.waiters == 0 and block.request is not None and self._account.withdraw(block.request):
-                self._end_restore(block)
-
-    def _restore(self, block: Block) -> Any:
-        """Start bringing a block back; the value, if the page cache had it."""
-        value = ABSENT
-        need = block.restore_bytes
-        if need > self._account.limit:
-            self._workspace.borrow(need)
-            self._begin_restore(block)
-            self._read(block, need, on_loan=True)
-        elif self._account.fits(need):
-            self._account.take(need)
-            value = self._disk.read_nowait(block)
-            if value is not ABSENT:
-                self._restored(block, value)
-            else:
-                self._begin_restore(block)
-                self._read(block, need, on_loan=False)
-        else:
-            self._begin_restore(block)
-            block.request = self._account.queue(lambda: need, lambda: self._read_admitted(block, need))
-        self._tidy()
-        return value
-
-    def _begin_restore(self, block: Block) -> None:
-        block.restoring = asyncio.get_running_loop().create_future()
-        block.restoring.add_done_callback(lambda future: future.cancelled() or future.exception())
-
-    def _read_admitted(self, block: Block, need: int) -> None:
-        block.request = None
-        self._read(block, need, on_loan=False)
-
-    def _read(self, block: Block, need: int, *, on_loan: bool) -> None:
-        job = self._disk.read(block)
-        job.add_done_callback(lambda job: self._read_done(block, need, on_loan, job))
-
-    def _read_done(self, block: Block, need: int, on_loan: bool, job: asyncio.Future[Any]) -> None:
-        error = job.exception()
-        future = block.restoring
-        if on_loan:
-            self._workspace.give_back(need)
-        elif error is not None or block.forgotten:
-            self._account.give(need)
-        else:
-            self._restored(block, job.result())
-        if error is not None:
-            log.error("%s: %s", self.name, error)
-        elif on_loan:
-            self._restores += 1
-        self._end_restore(block)
-        if future is not None and not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(job.result())
-        self._tidy()
-
-    def _restored(self, block: Block, value: Any) -> None:
-        """The value is in memory again, with a clean copy on disk; its encoded form is let go."""
-        encoded = block.restore_bytes - block.restored_size
-        block.value = value
-        block.size = block.restored_size
-        self._restores += 1
-        self._memory.put(block)
-        if encoded:
-            self._account.give(encoded)
-
-    def _end_restore(self, block: Block) -> None:
-        block.restoring = block.request = None
-        self._free_if_forgotten(block)
 
     # Admission: room first, in line.
 
@@ -336,14 +240,14 @@ class HybridManager(DataManager):
             put()
         else:
             request = account.queue(need, put)
-            self._tidy()
+            self._eviction.tidy()
             if not await account.wait(request, self._policy.admission_timeout_seconds):
-                raise BackpressureTimeout(self._why(f"{key!r} was not stored")) from self._refused
-        if account.charged > self._high:
-            self._tidy()
+                raise BackpressureTimeout(self._why(f"{key!r} was not stored")) from self._eviction.refused
+        if account.charged > self._eviction.high:
+            self._eviction.tidy()
 
     def _why(self, consequence: str) -> str:
-        reason = f"; the disk refuses: {self._refused}" if self._refused else ""
+        reason = f"; the disk refuses: {self._eviction.refused}" if self._eviction.refused else ""
         return (
             f"{self.name}: no room within {self._policy.admission_timeout_seconds:g} s beside "
             f"{self._account.charged} of {self._account.limit} bytes, {consequence}{reason}"
@@ -376,19 +280,14 @@ class HybridManager(DataManager):
                     block.restoring.set_exception(KeyError(block.slot))
                 if block.request is not None:
                     self._account.withdraw(block.request)
-                    self._end_restore(block)
-            self._free_if_forgotten(block)
+                    self._restoring.end(block)
+            self._disk.release(block)
         return freed
-
-    def _free_if_forgotten(self, block: Block) -> None:
-        if block.forgotten and block.extent is not None and not block.pins and block.restoring is None:
-            extent, block.extent = block.extent, None
-            self._disk.free(extent)
 
     def _unpin(self, parts: Sequence[tuple[Block, Any]]) -> None:
         for block, _ in parts:
             block.pins -= 1
-            self._free_if_forgotten(block)
+            self._disk.release(block)
 
     def _check_series(self, key: Key, batches: Sequence[pa.RecordBatch]) -> None:
         entry = self._entries.get(key)
@@ -480,76 +379,6 @@ class HybridManager(DataManager):
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return task
 
-    # Eviction.
-
-    def _tidy(self) -> None:
-        """Start or continue eviction if the budget asks for it. Never waits; at most one group is being written."""
-        account = self._account
-        if self._closing is not None:
-            return
-        if account.charged > self._high or account.waiting:
-            self._cooling = True
-        while self._cooling:
-            before = account.charged
-            target = self._low
-            if account.waiting:
-                target = min(target, account.limit - account.wanted)
-            group = self._memory.shed(target, write=self._spill is None, skip_dirty=self._resting)
-            if group:
-                self._write(group)
-            elif account.charged - self._memory.leaving_bytes <= self._low and not account.waiting:
-                self._cooling = False
-            elif account.charged == before:
-                return  # a write is under way, or there is nothing to evict
-
-    def _write(self, group: list[Block]) -> None:
-        copies = copied_bytes(group)
-        # As far as the budget has room; the rest comes from the process's reserve, so that eviction always
-        # progresses, and half of the room stays for those who store meanwhile.
-        charged = min(copies, (self._account.limit - self._account.charged) // 2)
-        self._account.take(charged)
-        self._workspace.lend(copies - charged)
-        try:
-            self._disk.check_room(sum(block.size for block in group))
-            spill = self._disk.write(group)
-        except DataError as error:
-            spill = asyncio.get_running_loop().create_future()
-            spill.set_exception(error)
-        self._spill = spill
-        spill.add_done_callback(lambda spill: self._written(group, charged, copies - charged, spill))
-
-    def _written(self, group: list[Block], charged: int, lent: int, spill: asyncio.Future[Any]) -> None:
-        self._spill = None
-        self._workspace.give_back(lent)
-        error = spill.exception()
-        if error is None:
-            self._refused = None
-            for block, (extent, context) in zip(group, spill.result(), strict=True):
-                block.settle(extent, context)
-                self._memory.left(block)
-                self._free_if_forgotten(block)
-        else:
-            self._rest(error)
-            for block in reversed(group):
-                self._memory.stayed(block)
-        self._account.give(charged)
-        self._tidy()
-
-    def _rest(self, error: BaseException) -> None:
-        """The disk took nothing: everything stays in memory, and we try again in a while."""
-        level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
-        log.log(level, "%s: eviction rests, the values stay in memory: %s", self.name, error)
-        self._refused, self._resting = error, True
-        if self._closing is not None:
-            return
-
-        async def probe() -> None:
-            await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
-            self._resting = False
-            self._tidy()
-
-        self._spawn(probe()).set_name(_PROBE)
-
     # Closing.
 
     def _check(self, key: Key) -> str:
@@ -562,26 +391,10 @@ class HybridManager(DataManager):
 
     async def _close(self) -> None:
         self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while waiting for room"))
-        for task in list(self._tasks):
-            if task.get_name() == _PROBE:
-                task.cancel()
-        blocks = [
-            block
-            for entry in self._entries.values()
-            for block in ([entry] if isinstance(entry, Block) else entry.blocks)
-        ]
-        for block in blocks:
-            if block.request is not None and block.restoring is not None and not block.restoring.done():
-                block.restoring.set_exception(ManagerClosed(f"{self.name}: closed while waiting for room"))
-        reading = [block.restoring for block in blocks if block.restoring is not None and block.request is None]
-        pending = [future for future in (*reading, *self._tasks, self._spill) if future is not None]
-        if pending:
-            await asyncio.wait(pending)
-        while self._spill is not None:
-            await asyncio.wait((self._spill,))
+        await self._eviction.stop()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        await self._restoring.finish()
         for entry in self._entries.values():
             self._account.give(self._forget(entry, "deleted"))
         self._entries.clear()
-
-
-_PROBE: Final = "penstock-probe"

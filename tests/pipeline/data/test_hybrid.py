@@ -383,14 +383,14 @@ async def test_a_disk_that_is_full_keeps_values_in_memory_and_is_tried_again(
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     await fill(manager, 10)
     waiting = asyncio.create_task(manager.store("more", batch(0, 3000)))
-    await until(lambda: manager._resting)
+    await until(lambda: manager._eviction.resting)
     await settle()
     assert not waiting.done()
     for n in range(10):
         assert manager.retrieve_nowait(f"k{n}").equals(batch(n))
     clock.advance(1)
     await until(lambda: disk.writes_begun >= 2)
-    await until(lambda: manager._resting)
+    await until(lambda: manager._eviction.resting)
     disk.error = None
     await settle()
     clock.advance(1)
@@ -402,7 +402,7 @@ async def test_a_caller_beside_a_full_disk_is_told_so(manager: HybridManager, di
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     await fill(manager, 10)
     waiting = asyncio.create_task(manager.store("more", batch(0, 3000)))
-    await until(lambda: manager._resting)
+    await until(lambda: manager._eviction.resting)
     await settle()
     clock.advance(30)
     with pytest.raises(BackpressureTimeout, match="No space left"):

@@ -1,0 +1,123 @@
+"""Eviction: when it starts and stops, one group on its way at a time, and what happens when the disk refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from ..clock import Clock
+from ..errors import DataError, DiskFull
+from ..storage.workspace import Workspace
+from .block import Block
+from .cold import SegmentTier, copied_bytes
+from .hot import MemoryTier
+
+log = logging.getLogger(__name__)
+
+HIGH: Final = 0.90
+"""Share of the budget above which eviction starts."""
+LOW: Final = 0.75
+"""Share of the budget at which eviction stops."""
+PROBE_SECONDS: Final = 1.0
+"""How long eviction rests after the disk refused, before it tries again."""
+
+
+class Eviction:
+    """Moves the least recently used blocks from the memory tier to the segment tier, never waiting itself."""
+
+    def __init__(self, name: str, memory: MemoryTier, disk: SegmentTier, workspace: Workspace, clock: Clock) -> None:
+        self._name, self._memory, self._disk, self._workspace, self._clock = name, memory, disk, workspace, clock
+        self._account = memory.account
+        self.high = int(HIGH * self._account.limit)
+        self.low = int(LOW * self._account.limit)
+        self.refused: BaseException | None = None
+        """Why the disk took nothing last time."""
+        self.resting = False
+        """Nothing is written until the disk is tried again."""
+        self.spill: asyncio.Future[Any] | None = None
+        """The one group being written."""
+        self._cooling = False
+        """Eviction has started and goes on until `low`."""
+        self._probe: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def tidy(self) -> None:
+        """Start or continue eviction if the budget asks for it. Never waits; at most one group is being written."""
+        account = self._account
+        if self._stopped:
+            return
+        if account.charged > self.high or account.waiting:
+            self._cooling = True
+        while self._cooling:
+            before = account.charged
+            target = self.low
+            if account.waiting:
+                target = min(target, account.limit - account.wanted)
+            group = self._memory.shed(target, write=self.spill is None, skip_dirty=self.resting)
+            if group:
+                self._write(group)
+            elif account.charged - self._memory.leaving_bytes <= self.low and not account.waiting:
+                self._cooling = False
+            elif account.charged == before:
+                return  # a write is under way, or there is nothing to evict
+
+    def _write(self, group: list[Block]) -> None:
+        copies = copied_bytes(group)
+        # As far as the budget has room; the rest comes from the process's reserve, so that eviction always
+        # progresses, and half of the room stays for those who store meanwhile.
+        charged = min(copies, (self._account.limit - self._account.charged) // 2)
+        self._account.take(charged)
+        self._workspace.lend(copies - charged)
+        try:
+            self._disk.check_room(sum(block.size for block in group))
+            spill = self._disk.write(group)
+        except DataError as error:
+            spill = asyncio.get_running_loop().create_future()
+            spill.set_exception(error)
+        self.spill = spill
+        spill.add_done_callback(lambda spill: self._written(group, charged, copies - charged, spill))
+
+    def _written(self, group: list[Block], charged: int, lent: int, spill: asyncio.Future[Any]) -> None:
+        self.spill = None
+        self._workspace.give_back(lent)
+        error = spill.exception()
+        if error is None:
+            self.refused = None
+            for block, (extent, context) in zip(group, spill.result(), strict=True):
+                block.settle(extent, context)
+                self._memory.left(block)
+                self._disk.release(block)
+        else:
+            self._rest(error)
+            for block in reversed(group):
+                self._memory.stayed(block)
+        self._account.give(charged)
+        self.tidy()
+
+    def _rest(self, error: BaseException) -> None:
+        """The disk took nothing: everything stays in memory, and we try again in a while."""
+        level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
+        log.log(level, "%s: eviction rests, the values stay in memory: %s", self._name, error)
+        self.refused, self.resting = error, True
+        if self._stopped:
+            return
+
+        async def probe() -> None:
+            await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
+            self.resting = False
+            self.tidy()
+
+        self._probe = asyncio.get_running_loop().create_task(probe())
+
+    async def flush(self) -> None:
+        """Return when nothing is being written."""
+        while self.spill is not None:
+            await asyncio.wait((self.spill,))
+
+    async def stop(self) -> None:
+        """Start nothing more and wait for what is on its way."""
+        self._stopped = True
+        if self._probe is not None:
+            self._probe.cancel()
+        await self.flush()

@@ -1,0 +1,141 @@
+"""Bringing values back: room first, then one read however many ask, verified before anybody sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..clock import Clock
+from ..errors import BackpressureTimeout
+from ..storage.workspace import Workspace
+from .account import reached
+from .block import ABSENT, Block
+from .cold import SegmentTier
+from .eviction import Eviction
+from .hot import MemoryTier
+
+log = logging.getLogger(__name__)
+
+
+class Restoring:
+    """Reads blocks from the segment tier into the memory tier."""
+
+    def __init__(
+        self,
+        name: str,
+        memory: MemoryTier,
+        disk: SegmentTier,
+        eviction: Eviction,
+        workspace: Workspace,
+        clock: Clock,
+        timeout_seconds: float,
+        why: Callable[[str], str],
+    ) -> None:
+        self._name, self._memory, self._disk, self._eviction = name, memory, disk, eviction
+        self._workspace, self._clock, self._timeout, self._why = workspace, clock, timeout_seconds, why
+        self._account = memory.account
+        self._reads: set[asyncio.Future[Any]] = set()
+        self.restores = 0
+        """Values read back."""
+
+    async def load(self, block: Block) -> Any:
+        """The value of a block wherever it is; concurrent callers share one read."""
+        if block.resident:
+            self._memory.put(block)
+            return block.value
+        if block.restoring is None:
+            value = self._restore(block)
+            if value is not ABSENT:
+                return value
+        future = block.restoring
+        assert future is not None
+        block.waiters += 1
+        try:
+            request = block.request
+            if request is not None:
+                if not await reached(request.done, self._clock, self._timeout):
+                    raise BackpressureTimeout(self._why(f"{block.slot!r} could not be read back"))
+                request.done.result()
+            return await asyncio.shield(future)
+        finally:
+            block.waiters -= 1
+            if block.waiters == 0 and block.request is not None and self._account.withdraw(block.request):
+                self.end(block)
+
+    def _restore(self, block: Block) -> Any:
+        """Start bringing a block back; the value, if the page cache had it."""
+        value = ABSENT
+        need = block.restore_bytes
+        if need > self._account.limit:
+            self._workspace.borrow(need)
+            self._begin_restore(block)
+            self._read(block, need, on_loan=True)
+        elif self._account.fits(need):
+            self._account.take(need)
+            value = self._disk.read_nowait(block)
+            if value is not ABSENT:
+                self._restored(block, value)
+            else:
+                self._begin_restore(block)
+                self._read(block, need, on_loan=False)
+        else:
+            self._begin_restore(block)
+            block.request = self._account.queue(lambda: need, lambda: self._read_admitted(block, need))
+        self._eviction.tidy()
+        return value
+
+    def _begin_restore(self, block: Block) -> None:
+        block.restoring = asyncio.get_running_loop().create_future()
+        block.restoring.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    def _read_admitted(self, block: Block, need: int) -> None:
+        block.request = None
+        self._read(block, need, on_loan=False)
+
+    def _read(self, block: Block, need: int, *, on_loan: bool) -> None:
+        job = self._disk.read(block)
+        self._reads.add(job)
+        job.add_done_callback(lambda job: self._read_done(block, need, on_loan, job))
+
+    def _read_done(self, block: Block, need: int, on_loan: bool, job: asyncio.Future[Any]) -> None:
+        self._reads.discard(job)
+        error = job.exception()
+        future = block.restoring
+        if on_loan:
+            self._workspace.give_back(need)
+        elif error is not None or block.forgotten:
+            self._account.give(need)
+        else:
+            self._restored(block, job.result())
+        if error is not None:
+            log.error("%s: %s", self._name, error)
+        elif on_loan:
+            self.restores += 1
+        self.end(block)
+        if future is not None and not future.done():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(job.result())
+        self._eviction.tidy()
+
+    def _restored(self, block: Block, value: Any) -> None:
+        """The value is in memory again, with a clean copy on disk; its encoded form is let go."""
+        encoded = block.restore_bytes - block.restored_size
+        block.value = value
+        block.size = block.restored_size
+        self.restores += 1
+        self._memory.put(block)
+        if encoded:
+            self._account.give(encoded)
+
+    def end(self, block: Block) -> None:
+        block.restoring = block.request = None
+        self._disk.release(block)
+
+    async def finish(self) -> None:
+        """Wait for the reads under way."""
+        while self._reads:
+            await asyncio.wait(set(self._reads))
