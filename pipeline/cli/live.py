@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,10 +27,20 @@ async def watch_live(run: Run) -> None:
     try:
         while True:
             picture = drawn(gauge.read(run.status()), spinner)
-            await asyncio.shield(asyncio.to_thread(live.update, picture, refresh=True))
+            await _to_its_end(asyncio.to_thread(live.update, picture, refresh=True))
             await asyncio.sleep(LIVE_SECONDS)
     finally:
         live.stop()
+
+
+async def _to_its_end(drawing: Coroutine[Any, Any, None]) -> None:
+    """Await a thread; when cancelled, only after it has ended, so that nothing is drawn over what comes next."""
+    task = asyncio.ensure_future(drawing)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def drawn(figures: Figures, spinner: Spinner) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,11 +18,11 @@ class StderrHandler(logging.Handler):
     """Writes to whatever `sys.stderr` is now, so that a live display may stand in for it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
+        if sys.stderr is None:  # closed before the program began
+            return
+        with suppress(OSError, ValueError):  # or gone since; there is nobody left to tell
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
-        except (OSError, ValueError):
-            pass  # stderr has gone; there is nobody left to tell
 
 
 class TextFormatter(logging.Formatter):
@@ -49,17 +49,24 @@ class JsonFormatter(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
+TALKATIVE = ("asyncio", "numba")
+"""Libraries whose own debugging would drown everything else; they are heard from warnings up."""
+
+
 @contextmanager
 def logging_to_stderr(style: Literal["text", "json"], level: str) -> Iterator[None]:
-    """Log to stderr within; afterwards the root logger is as it was."""
+    """Log to stderr within; afterwards all loggers are as they were."""
     root = logging.getLogger()
+    levels = {logger: logger.level for logger in (root, *map(logging.getLogger, TALKATIVE))}
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    before = root.level
     root.addHandler(handler)
+    for logger in levels:
+        logger.setLevel(logging.WARNING)
     root.setLevel(level.upper())
     try:
         yield
     finally:
         root.removeHandler(handler)
-        root.setLevel(before)
+        for logger, before in levels.items():
+            logger.setLevel(before)

@@ -25,7 +25,7 @@ def report_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> str:
     columns = {name: [row.get(name) for row in rows] for name in names}
     texts = {name: column_said(name, column) for name, column in columns.items()}
     numeric = {name for name, column in columns.items() if _is_numeric(column)}
-    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    wide = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else sys.maxsize
     stacked = _width(texts, stacked=False) > wide
     shown = list(names)
     while len(shown) > 1 and _width({name: texts[name] for name in shown}, stacked=stacked) > wide:
@@ -42,9 +42,14 @@ def text_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return _drawn([[name] for name in names], rows, [False] * len(names))
 
 
-def may_decorate(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody watches; a stream that was closed before the program began is None."""
+    return stream is not None and stream.isatty()
+
+
+def may_decorate(stream: TextIO | None) -> bool:
     """Whether bold words and a moving cursor are welcome: on a terminal, unless `NO_COLOR` says otherwise."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _drawn(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:

@@ -69,11 +69,18 @@ def unless_unread() -> Iterator[None]:
 
 def _sentences(failure: RunFailed) -> str:
     parts = [str(failure).rstrip(".")]
-    if isinstance(failure.error, PhaseFailed) and failure.error.failures and not debugging():
+    if _is_surprising(failure.error) and not debugging():
         parts.append("Try --debug for the traceback")
     if failure.record is not None:
         parts.append(f"What was measured until then is in {failure.record}")
     return ". ".join(parts)
+
+
+def _is_surprising(error: PenstockError) -> bool:
+    """Whether the sentence alone may not be enough: somebody's code failed, not a file or a setting."""
+    return isinstance(error, PhaseFailed) and (
+        bool(error.failures) or not isinstance(error.__cause__, PenstockError | None)
+    )
 
 
 def _explain(error: BaseException) -> None:

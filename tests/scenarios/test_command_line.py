@@ -184,6 +184,16 @@ def test_the_first_signal_finishes_what_is_under_way_and_reports_it(tmp_path: Pa
     assert (Path(tmp_path, summary["folder"]) / "run" / "minutes").is_dir()
 
 
+def test_a_signal_before_the_first_row_ends_an_empty_run(tmp_path: Path) -> None:
+    with running(tmp_path, "demo", "--json") as process:
+        line_with(process, "preparing demo")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None and process.stderr is not None
+        summary, told = process.stdout.read(), process.stderr.read()
+        assert process.wait(SECONDS) == 130, told
+    assert json.loads(summary)["status"] == "interrupted"
+
+
 def stuck(folder: Path) -> Path:
     (folder / "stuck.py").write_text(STUCK)
     config = folder / "stuck.yaml"

@@ -262,7 +262,8 @@ def test_a_failure_names_container_and_record_and_shows_no_traceback(
     assert "container 'broken' failed: ZeroDivisionError: on purpose" in error
     record = Path(error.rsplit(" is in ", 1)[1].strip())
     assert json.loads(record.read_text())["status"] == "failed"
-    assert "Traceback" in penstock("run", small, "--debug").stderr
+    debugged = penstock("run", small, "--debug").stderr
+    assert "breaks.py" in debugged and "Traceback" in debugged
 
 
 def test_quiet_says_nothing_but_the_results(penstock: Penstock, small: Path) -> None:
