@@ -4,7 +4,7 @@ Values are `bytes` of 100 kB, made of a random pool, so that all stores serialis
 Arrow record batches instead (pickle protocol 5 for the peers). 80 % of the operations go to 20 % of the keys, and
 80 % of them read, the others replace. Every store is filled with all keys first, which is not timed.
 
-    python bench/hybrid_mix.py [--quick] [--batches]
+    python bench/hybrid_mix.py [--quick] [--batches] [--rounds N]
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ VALUE_BYTES = 100_000
 TARGETS = {"accounted_peak_share": 1.00, "ratio_zict": 2.0, "ratio_spillbuffer": 4.0, "lag_p99_ms": 4.0}
 
 
-def main(quick: bool = False, batches: bool = False) -> dict[str, Any]:
+def main(quick: bool = False, batches: bool = False, rounds: int = 3) -> dict[str, Any]:
     """Figures of all stores: operations per second (median, least, most of the rounds) and what they cost."""
     sys.setswitchinterval(0.0005)  # as the command line does
-    count, operations, rounds = (2_000, 2_000, 3) if quick else (20_000, 20_000, 3)
+    count = operations = 2_000 if quick else 20_000
     budget = count * VALUE_BYTES // 10
     work = Work(count, operations, batches)
     stores: dict[str, Callable[[Work, int], dict[str, Any]]] = {
@@ -215,6 +215,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--batches", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    for name, figure in main(arguments.quick, arguments.batches).items():
+    for name, figure in main(arguments.quick, arguments.batches, arguments.rounds).items():
         print(f"{name:28} {figure}")

@@ -68,7 +68,6 @@ class HybridManager(DataManager):
         self._closing: asyncio.Task[None] | None = None
         self._hits = self._misses = 0
         self._resident = self._memory.blocks
-        self._touch = self._memory.blocks.move_to_end
 
     # The hit path: no lock, no await, one look-up.
 
@@ -77,7 +76,7 @@ class HybridManager(DataManager):
             block = self._resident[key]
         except KeyError:
             return await self._fetch(key)
-        self._touch(key)
+        self._resident.move_to_end(key)
         self._hits += 1
         return block.value
 
@@ -86,7 +85,7 @@ class HybridManager(DataManager):
             block = self._resident[key]
         except KeyError:
             return self._fetch_nowait(key)
-        self._touch(key)
+        self._resident.move_to_end(key)
         self._hits += 1
         return block.value
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
+from blockbuster import blockbuster_ctx
 
-from pipeline.data import DataFlow, build_manager
+from pipeline.data import DataFlow, build_manager, persist
 from pipeline.storage.workspace import Workspace
 from pipeline.testing.managers import check_data_manager
 
@@ -28,3 +31,18 @@ async def test_a_memory_that_drops_its_oldest_passes_all_but_the_keeping(on_full
     assert manager.stats().dropped == 100 - len(manager.keys())
     assert manager.stats().peak_bytes <= manager.stats().limit_bytes
     await manager.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_nothing_blocks_the_loop(mode: str, workspace: Workspace, tmp_path: Path) -> None:
+    flow = DataFlow(mode=mode, memory_limit_mb=20 if mode == "memory" else 0.2)
+    with blockbuster_ctx():
+        manager = build_manager("m", flow, workspace)
+        for n in range(40):
+            await manager.store(f"k{n}", b"x" * 10_000)
+            await manager.append("s", [{"n": n}])
+        for n in range(40):
+            assert await manager.retrieve(f"k{n}") == b"x" * 10_000
+        assert sum([batch.num_rows async for batch in manager.iter_batches("s")]) == 40
+        await persist(manager, tmp_path / "out", workspace, flow)
+        await manager.close()
