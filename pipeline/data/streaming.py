@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -26,6 +26,7 @@ from ..errors import (
 from ..storage.workspace import Workspace
 from .account import Account, reached
 from .base import DataManager, DataStats, Key
+from .buffer import BatchId, Buffer, FlushCallback, Item, KeyState, Place, StreamItem
 from .file import FileManager
 from .policy import MB, DataFlow
 from .tables import as_table
@@ -33,24 +34,7 @@ from .values import Admitted, admit, as_batches, batches_size, check_series, not
 
 log = logging.getLogger(__name__)
 
-
-class BatchId(NamedTuple):
-    """Names a flush: the same rows get the same id however often they are tried. Rows count from 0 per container."""
-
-    container: str
-    first_seq: int
-    last_seq: int
-
-
-class StreamItem(NamedTuple):
-    """One thing handed to a flush: a value that replaces `key`, or a RecordBatch that extends its series."""
-
-    key: Key
-    value: Any
-    append: bool
-
-
-FlushCallback: TypeAlias = Callable[[Sequence[StreamItem], BatchId], Awaitable[None]]
+__all__ = ["BatchId", "FlushCallback", "StreamItem", "StreamingManager"]
 
 
 class StreamingManager(DataManager):
@@ -423,80 +407,6 @@ class StreamingManager(DataManager):
 
     def _flushed_away(self, key: Key) -> FlushedAway:
         return FlushedAway(f"{self.name}: {key!r} went to the flush callback; ask whoever received it")
-
-
-class KeyState:
-    """What a key holds: a value or a series, and whether a callback of the user's has it."""
-
-    __slots__ = ("flushed", "schema", "series")
-
-    def __init__(self) -> None:
-        self.series = self.flushed = False
-        self.schema: pa.Schema | None = None
-
-
-class Item:
-    """One value or run of rows in a buffer."""
-
-    __slots__ = ("admitted", "append", "charge", "key", "rows")
-
-    def __init__(self, key: Key, admitted: Admitted, append: bool, rows: int) -> None:
-        self.key, self.admitted, self.append, self.rows = key, admitted, append, rows
-        self.charge = 0
-
-
-class Place:
-    """A place in the line of those who wait for room in the buffer."""
-
-    __slots__ = ("turn",)
-
-    def __init__(self) -> None:
-        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def call(self) -> None:
-        """Look again: something has changed."""
-        if not self.turn.done():
-            self.turn.set_result(None)
-
-
-class Buffer:
-    """Items on their way, in order."""
-
-    def __init__(self, first_seq: int) -> None:
-        self.first_seq = first_seq
-        self.items: list[Item] = []
-        self.rows = self.bytes = self.charged = 0
-        self.applied = 0
-        """Items at the head that have taken effect where they were flushed to."""
-
-    @property
-    def last_seq(self) -> int:
-        return self.first_seq + self.rows - 1
-
-    def batch_id(self, container: str) -> BatchId:
-        return BatchId(container, self.first_seq, self.last_seq)
-
-    def add(self, item: Item) -> None:
-        self.items.append(item)
-        self.rows += item.rows
-        self.bytes += item.admitted.size
-        self.charged += item.charge
-
-    def remove(self, key: Key) -> int:
-        """Take a key's items out and return what they were charged."""
-        gone = [item for item in self.items if item.key == key]
-        self.items = [item for item in self.items if item.key != key]
-        self.rows -= sum(item.rows for item in gone)
-        self.bytes -= sum(item.admitted.size for item in gone)
-        freed = sum(item.charge for item in gone)
-        self.charged -= freed
-        return freed
-
-    def rest(self) -> Sequence[Item]:
-        return self.items[self.applied :]
-
-    def advance(self) -> None:
-        self.applied += 1
 
 
 _flushing: contextvars.ContextVar[Buffer | None] = contextvars.ContextVar("flushing", default=None)
