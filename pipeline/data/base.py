@@ -26,8 +26,8 @@ class DataStats(msgspec.Struct, frozen=True, kw_only=True):
     """What is held in memory now, in-flight copies included."""
     peak_bytes: int = 0
     disk_bytes: int = 0
-    hits: int = 0
     misses: int = 0
+    """Look-ups of keys that are not here. Hits are not counted: that would cost each of them a tenth."""
     evictions: int = 0
     evicted_bytes: int = 0
     restores: int = 0

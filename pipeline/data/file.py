@@ -61,7 +61,7 @@ class FileManager(DataManager):
         self._abandoned: set[asyncio.Task[Any]] = set()
         """Writes whose callers were cancelled."""
         self._disk_bytes = 0
-        self._hits = self._misses = self._restores = self._flushes = self._flushed_rows = 0
+        self._misses = self._restores = self._flushes = self._flushed_rows = 0
         self._closing: asyncio.Task[None] | None = None
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
@@ -201,7 +201,6 @@ class FileManager(DataManager):
             charged_bytes=account.charged,
             peak_bytes=account.peak,
             disk_bytes=self._disk_bytes,
-            hits=self._hits,
             misses=self._misses,
             restores=self._restores,
             flushes=self._flushes,
@@ -225,7 +224,6 @@ class FileManager(DataManager):
         if entry is None:
             self._misses += 1
             raise KeyError(key)
-        self._hits += 1
         return entry
 
     def _check(self, key: Key) -> str:

@@ -66,28 +66,27 @@ class HybridManager(DataManager):
         )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._hits = self._misses = 0
-        self._resident = self._memory.blocks
+        self._misses = 0
+        self._used = self._memory.blocks.move_to_end
+        """Marks a value as the most recently used; KeyError for what is not simply resident."""
 
     # The hit path: no lock, no await, one look-up.
 
     async def retrieve(self, key: Key) -> Any:
         try:
-            block = self._resident[key]
+            value = self._entries[key].value
+            self._used(key)
         except KeyError:
             return await self._fetch(key)
-        self._resident.move_to_end(key)
-        self._hits += 1
-        return block.value
+        return value
 
     def retrieve_nowait(self, key: Key) -> Any:
         try:
-            block = self._resident[key]
+            value = self._entries[key].value
+            self._used(key)
         except KeyError:
             return self._fetch_nowait(key)
-        self._resident.move_to_end(key)
-        self._hits += 1
-        return block.value
+        return value
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
@@ -162,7 +161,6 @@ class HybridManager(DataManager):
             charged_bytes=account.charged,
             peak_bytes=account.peak,
             disk_bytes=self._disk.disk_bytes,
-            hits=self._hits,
             misses=self._misses,
             evictions=memory.evictions,
             evicted_bytes=memory.evicted_bytes,
@@ -184,7 +182,6 @@ class HybridManager(DataManager):
         entry = self._find(key)
         if not entry.resident:
             raise NotResident(f"{self.name}: {key!r} is on disk; await retrieve reads it")
-        self._hits += 1
         if isinstance(entry, Block):
             self._memory.put(entry)  # used while it is being written: it will stay
             return entry.value

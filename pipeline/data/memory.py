@@ -42,7 +42,7 @@ class MemoryManager(DataManager):
         """Every key in order of first storing: the charge of a single value, or a series."""
         self._ages: dict[Key | Piece, Key] = {}
         """Values and pieces of series with their keys, oldest first; kept for `evict_oldest` only."""
-        self._hits = self._misses = self._dropped = self._dropped_bytes = 0
+        self._misses = self._dropped = self._dropped_bytes = 0
         self._closed = False
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
@@ -64,7 +64,6 @@ class MemoryManager(DataManager):
             value = self._values[key]
         except KeyError:
             return self._find(key)
-        self._hits += 1
         return value
 
     def retrieve_nowait(self, key: Key) -> Any:
@@ -72,7 +71,6 @@ class MemoryManager(DataManager):
             value = self._values[key]
         except KeyError:
             return self._find(key)
-        self._hits += 1
         return value
 
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
@@ -110,7 +108,6 @@ class MemoryManager(DataManager):
             limit_bytes=account.limit,
             charged_bytes=account.charged,
             peak_bytes=account.peak,
-            hits=self._hits,
             misses=self._misses,
             waits=account.waits,
             dropped=self._dropped,
@@ -124,7 +121,6 @@ class MemoryManager(DataManager):
         if entry is None:
             self._misses += 1
             raise KeyError(key)
-        self._hits += 1
         return entry.table() if isinstance(entry, Series) else self._values[key]
 
     def _check(self, key: Key) -> str:

@@ -210,7 +210,8 @@ async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> 
             raise SchemaMismatch(
                 f"{stores.name}: the {key!r} of '{names[0]}' does not fit the members before it: {error}"
             ) from error
-    assert common is not None
+    if common is None:  # every member's series is empty
+        common = pa.schema([])
     index = common.get_field_index(CONTAINER)
     if index >= 0:
         common = common.remove(index)  # a group's own rows carry the name already

@@ -81,7 +81,7 @@ class StreamingManager(DataManager):
         self._alarm: asyncio.Task[None] | None = None
         self._line: deque[Place] = deque()
         self._failure: DataError | None = None
-        self._hits = self._misses = self._flushes = self._flushed_rows = self._waits = 0
+        self._misses = self._flushes = self._flushed_rows = self._waits = 0
         self._closing: asyncio.Task[None] | None = None
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
@@ -181,7 +181,6 @@ class StreamingManager(DataManager):
             charged_bytes=self._account.charged + below.charged_bytes,
             peak_bytes=self._account.peak + below.peak_bytes,
             disk_bytes=below.disk_bytes,
-            hits=self._hits,
             misses=self._misses,
             restores=below.restores,
             flushes=self._flushes,
@@ -369,7 +368,6 @@ class StreamingManager(DataManager):
         if state is None:
             self._misses += 1
             raise KeyError(key)
-        self._hits += 1
         return state
 
     def _pending(self, key: Key) -> list[Item]:

@@ -77,9 +77,8 @@ class LocalEngine:
         except BaseExceptionGroup as group:
             failures = list(_failures(group))
             if failures:
-                raise (
-                    failures[0] if len(failures) == 1 else ExceptionGroup("several containers failed", failures)
-                ) from None
+                failure = failures[0] if len(failures) == 1 else ExceptionGroup("several containers failed", failures)
+                raise failure from failure.__cause__
             raise
 
     # -- while it runs -----------------------------------------------------------------------------------------
