@@ -97,6 +97,11 @@ class BarBuilder(Transform):
         yield from self._close(reached - reached % self.every_ns, complete=True)
         yield from self._close(np.iinfo(np.int64).max, complete=False)
 
+    @property
+    def num_instruments(self) -> int:
+        """Owners of closed bars are numbered below this."""
+        return len(self._instruments)
+
     def _batch(self, closed: ClosedBars) -> Batch:
         return Batch(pa.RecordBatch.from_arrays(closed.columns, schema=self.bar_schema))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,8 +14,8 @@ from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_arr
 
 from . import bar_closing as c
 from . import bar_kernels as k
-from .bar_input import BarInput
-from .exact import Numbers, Values, lines, primitive
+from .bar_input import OHLC, BarInput
+from .exact import Floats, Numbers, Values, floats_of, lines, primitive
 from .instruments import Instruments
 
 CONSTANT_ROWS = 128
@@ -24,10 +25,19 @@ _COUNTS = Numbers(pa.uint64(), np.int64, 0, 2**63 - 1)
 
 @dataclass(frozen=True)
 class ClosedBars:
-    """Columns in the order of `stages.schemas.bar_schema`, and the instrument's number of each row (int64)."""
+    """Columns in the order of `names`, and the number of each row's instrument (int64)."""
 
     columns: list[pa.Array]
     owners: Values
+    names: Sequence[str]
+    _prices: Values
+    _numbers: Numbers
+
+    def floats(self, name: str) -> Floats:
+        """A column as float64, NaN where null; prices without the way through Arrow."""
+        if name in OHLC:
+            return self._numbers.as_floats(self._prices[OHLC.index(name)])
+        return floats_of(name, self.columns[self.names.index(name)])
 
 
 class BarColumns:
@@ -37,6 +47,7 @@ class BarColumns:
         self.found = found
         self.every_ns = every_ns
         self.sent = 0
+        self._names = tuple(found.schema.names)
         self._never_known = _never_known(found)
         wide = object in (found.prices.dtype, found.sizes.dtype)
         self._lay_out = c.lay_out.py_func if wide else c.lay_out
@@ -58,14 +69,7 @@ class BarColumns:
         )  # fmt: skip
         self.sent += rows
         stamps, starts = lines(NS_UTC, whole, c.END, c.START)
-        sequence, counts = lines(pa.uint64(), whole, c.SEQUENCE, c.COUNT)
-        volume, buy_volume = sizes.pack_lines(size_lines)
-        if found & (k.NO_VOLUME | k.NO_COUNT | k.NO_BUY_VOLUME):
-            unknown = closed["unknown"]
-            volume = sizes.pack(size_lines[c.VOLUME], unknown & k.NO_VOLUME != 0)
-            buy_volume = sizes.pack(size_lines[c.BUY_VOLUME], unknown & k.NO_BUY_VOLUME != 0)
-            counts = _COUNTS.pack(whole[c.COUNT], unknown & k.NO_COUNT != 0)
-        never = self._never_known
+        unknown = closed["unknown"] if found & (k.NO_VOLUME | k.NO_COUNT | k.NO_BUY_VOLUME) else None
         source, no_sequence, flags, *told, yes, no = _constants(rows, self.every_ns, price_type)
         is_complete = yes if complete else no
         if complete and found & c.PARTIAL:
@@ -73,23 +77,29 @@ class BarColumns:
         columns = [
             stamps,
             stamps,
-            sequence,
+            primitive(pa.uint64(), whole[c.SEQUENCE]),
             instruments.array(codes),
             source,
             no_sequence,
             flags,
             *prices.pack_lines(price_lines),
-            pa.nulls(rows, sizes.type) if never & k.NO_VOLUME else volume,
+            self._known(k.NO_VOLUME, sizes, size_lines[c.VOLUME], unknown),
             primitive(pa.float64(), vwap, np.isnan(vwap) if found & c.NO_VWAP else None),
-            pa.nulls(rows, pa.uint64()) if never & k.NO_COUNT else counts,
-            pa.nulls(rows, sizes.type) if never & k.NO_BUY_VOLUME else buy_volume,
+            self._known(k.NO_COUNT, _COUNTS, whole[c.COUNT], unknown),
+            self._known(k.NO_BUY_VOLUME, sizes, size_lines[c.BUY_VOLUME], unknown),
             starts,
             stamps,
             *told,
             is_complete,
             no if empty is None else pa.array(empty),
         ]
-        return ClosedBars(columns, whole[c.OWNER])
+        return ClosedBars(columns, whole[c.OWNER], self._names, price_lines, prices)
+
+    def _known(self, bit: int, numbers: Numbers, values: Values, unknown: Values | None) -> pa.Array:
+        """Sums, null where the `bit` of `unknown` says that nobody knows them."""
+        if self._never_known & bit:
+            return _nulls(len(values), numbers.type)
+        return numbers.pack(values, None if unknown is None else unknown & bit != 0)
 
 
 def _never_known(found: BarInput) -> int:
@@ -107,6 +117,11 @@ def _constants(rows: int, every_ns: int, price_type: str) -> tuple[pa.Array, ...
     """
     block = -(-rows // CONSTANT_ROWS) * CONSTANT_ROWS
     return tuple(column.slice(0, rows) for column in _constant_block(block, every_ns, price_type))
+
+
+@lru_cache(maxsize=256)
+def _nulls(rows: int, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(rows, kind)
 
 
 @lru_cache(maxsize=64)

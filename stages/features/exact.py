@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,9 +59,13 @@ class Numbers:
         """The same numbers as Python objects."""
         return replace(self, dtype=object)
 
+    @cached_property
+    def _is_wide(self) -> bool:
+        return bool(pa.types.is_decimal(self.type)) and self.type.bit_width > 64
+
     def unpack(self, column: pa.Array, null: Any = 0) -> Values:
         """The numbers as a contiguous vector; nulls become `null` (in units of 10^-scale)."""
-        if pa.types.is_decimal(self.type) and self.type.bit_width > 64:
+        if self._is_wide:
             values = _from_words(column, self.type.bit_width // 64)
         else:
             if column.type != self.type:
@@ -72,14 +77,14 @@ class Numbers:
             values = values.copy()
         return values.astype(self.dtype, copy=False)
 
-    @property
+    @cached_property
     def _memory(self) -> np.dtype[Any]:
         """What a value of at most 64 bits is in Arrow's memory."""
         return np.dtype(np.float64 if pa.types.is_floating(self.type) else np.int64)
 
     def pack(self, values: Values, unknown: Values | None = None) -> pa.Array:
         """An Arrow column of these numbers, null where `unknown` (bool) is true; shares memory where it can."""
-        if pa.types.is_decimal(self.type) and self.type.bit_width > 64:
+        if self._is_wide:
             size = self.type.bit_width // 8
             raw = b"".join(int(value).to_bytes(size, "little", signed=True) for value in values)
             return _array(self.type, len(values), pa.py_buffer(raw), unknown)

@@ -14,7 +14,6 @@ from pipeline.stage import Transform
 
 from .bar_builder import BarBuilder
 from .bar_input import BarInput, Price
-from .exact import Values
 from .feature import Feature
 from .features import with_features
 from .instruments import Instruments
@@ -37,7 +36,6 @@ class FeatureBars(Transform):
         self._instruments = Instruments()
         self._indicators: Indicators | None = None
         self._schemas: tuple[pa.Schema, pa.Schema] | None = None
-        self._places: list[int] | None = None
         self._passes: bool | None = None
 
     def warm(self) -> None:
@@ -95,24 +93,26 @@ class FeatureBars(Transform):
         columns = batch.columns
         if not columns.num_rows:
             return batch
-        owners = self._instruments.number(self._instruments.codes(columns))
-        return self._joined(columns.columns, columns.schema, owners)
+        schema = self._schema_with_features(columns.schema)
+        arrays = self._running().compute(columns, self._instruments.number(self._instruments.codes(columns)))
+        return Batch(pa.RecordBatch.from_arrays([*columns.columns, *arrays], schema=schema))
 
     def _with_features(self, closed: ClosedBars) -> Batch:
         """Bars made here, and their features, in one record batch made once."""
         assert self._builder is not None
-        return self._joined(closed.columns, self._builder.bar_schema, closed.owners)
+        schema = self._schema_with_features(self._builder.bar_schema)
+        indicators = self._running()
+        values = [closed.floats(name) for name in indicators.columns]
+        arrays = indicators.over(values, closed.owners, self._builder.num_instruments)
+        return Batch(pa.RecordBatch.from_arrays([*closed.columns, *arrays], schema=schema))
 
-    def _joined(self, columns: list[pa.Array], schema: pa.Schema, owners: Values) -> Batch:
+    def _schema_with_features(self, schema: pa.Schema) -> pa.Schema:
         if self._schemas is None or (self._schemas[0] is not schema and not self._schemas[0].equals(schema)):
-            bars = None if self.every_ns is None else "made"
-            self._schemas = (schema, with_features(schema, self.features, bars))
-            self._places = None
+            self._schemas = (schema, with_features(schema, self.features, None if self.every_ns is None else "made"))
+        return self._schemas[1]
+
+    def _running(self) -> Indicators:
         if self._indicators is None:
             self.warm()
-        indicators = self._indicators
-        assert indicators is not None
-        if self._places is None:
-            self._places = [schema.get_field_index(name) for name in indicators.columns]
-        arrays = indicators.over([columns[place] for place in self._places], owners)
-        return Batch(pa.RecordBatch.from_arrays([*columns, *arrays], schema=self._schemas[1]))
+        assert self._indicators is not None
+        return self._indicators

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from . import kernels as k
-from .exact import Floats, Values, floats_of, primitive
+from .exact import Floats, Values, floats_of, lines, primitive
 from .feature import Feature
 
 LEAST_KEPT = 64
@@ -58,37 +58,26 @@ class Indicators:
 
         `owners` (int64, one per row) is the instrument of each row, numbered from 0.
         """
-        return self.over([columns.column(name) for name in self.columns], owners)
+        values = [floats_of(name, columns.column(name)) for name in self.columns]
+        return self.over(values, owners, int(owners.max()) + 1 if len(owners) else 0)
 
-    def over(self, columns: Sequence[pa.Array], owners: Values) -> list[pa.Array]:
-        """The same for the columns named by `self.columns`, in that order."""
+    def over(self, values: Sequence[Floats], owners: Values, instruments: int) -> list[pa.Array]:
+        """The same for the columns named by `self.columns`; `owners` are below `instruments`."""
         rows = len(owners)
         if not rows or not self.features:
             return [pa.nulls(rows, pa.float64()) for _ in self.features]
-        values = np.empty((len(columns), rows))
-        for line, name, column in zip(values, self.columns, columns, strict=True):
-            line[:] = floats_of(name, column)
-        most = int(owners.max()) + 1
-        if most > self._instruments:
-            self._grow(max(most, 2 * self._instruments))
-        order = np.argsort(owners, kind="stable") if most > 1 else np.arange(rows)
-        out = self.run(values, owners, order)
-        unknown: Values = np.isnan(out)
-        some = np.logical_or.reduce(unknown, axis=1)
-        return [
-            primitive(pa.float64(), line, unknown[place] if some[place] else None) for place, line in enumerate(out)
-        ]
-
-    def run(self, values: Floats, owners: Values, order: Values) -> Floats:
-        """The kernel call: `values` (columns x rows) to features (features x rows)."""
-        out = np.full((len(self.features), len(order)), np.nan)
-        kernel: Callable[..., None] = k.compute
-        kernel(
-            values, owners, order,
+        if instruments > self._instruments:
+            self._grow(max(instruments, 2 * self._instruments))
+        out = np.full((len(self.features), rows), np.nan)
+        kernel: Callable[..., int] = k.compute
+        unformed = kernel(
+            values[0].reshape(1, rows) if len(values) == 1 else np.stack(values), owners,
             self._series, self._features, self._widths, self._windows,
             *self._state.values(), out,
         )  # fmt: skip
-        return out
+        if not unformed:
+            return lines(pa.float64(), out, *range(len(out)))
+        return [primitive(pa.float64(), line, np.isnan(line)) for line in out]
 
     def snapshot(self) -> dict[str, Any]:
         """Everything remembered, as arrays."""

@@ -127,10 +127,25 @@ def follow_rsi(values: Any, rows: Any, count: int, seen: int, n: int, state: Any
     state[0], state[1], state[2] = last, gain, loss
 
 
+@njit([int64[::1](_in(int64, 1), int64)], nogil=True, cache=True)
+def grouped(owners: Any, instruments: int) -> Any:
+    """Places of rows grouped by owner, in order within each: a counting sort."""
+    places = np.zeros(instruments + 1, np.int64)
+    for owner in owners:
+        places[owner + 1] += 1
+    for instrument in range(instruments):
+        places[instrument + 1] += places[instrument]
+    order = np.empty(len(owners), np.int64)
+    for row in range(len(owners)):
+        order[places[owners[row]]] = row
+        places[owners[row]] += 1
+    return order
+
+
 @njit(
     [
-        types.void(
-            _in(float64, 2), _in(int64, 1), _in(int64, 1),
+        int64(
+            _in(float64, 2), _in(int64, 1),
             _in(int64, 2), _in(int64, 2), _in(float64, 1), _in(int64, 2),
             float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], int64[:, :, ::1], float64[:, ::1],
             float64[:, :, ::1], float64[:, ::1],
@@ -140,15 +155,15 @@ def follow_rsi(values: Any, rows: Any, count: int, seen: int, n: int, state: Any
     cache=True,
 )  # fmt: skip
 def compute(
-    columns: Any, owners: Any, order: Any,
+    columns: Any, owners: Any,
     series: Any, features: Any, widths: Any, windows: Any,
     history: Any, high: Any, low: Any, counts: Any, last: Any,
     memory: Any, out: Any,
-) -> None:  # fmt: skip
-    """Fill `out` (features x bars, NaN beforehand) and carry the state of each instrument on.
+) -> int:  # fmt: skip
+    """Fill `out` (features x bars, NaN beforehand) and carry the state of each instrument on; how many are NaN still.
 
-    Bars:   columns float64 (columns x bars), NaN where unknown; owners (bars,) instrument of each bar;
-            order (bars,) the bars grouped by instrument, in time order within each.
+    Bars:   columns float64 (columns x bars), NaN where unknown, in time order per instrument; owners (bars,)
+            instrument of each bar.
     Plan:   series (series x 5): column, 1 for returns, values kept, first and last + 1 of its features;
             features (features x 4): EMA ..., n, row of `out`, and 1 where it begins a group of one n;
             widths (features,) k of Bollinger bands; windows (series x 2) first and last + 1 windowed feature.
@@ -156,7 +171,8 @@ def compute(
             (instruments x series x 2): values in `history`, values in all; last (instruments x series): last
             value of a column whose returns are wanted; memory (instruments x features x 3) of EMA and RSI.
     """
-    bars = len(order)
+    bars = len(owners)
+    order = grouped(owners, len(counts))
     values = np.empty(bars)
     rows = np.empty(bars, np.int64)
     length = history.shape[2]
@@ -247,3 +263,8 @@ def compute(
                             target[rows[skip + i]] = deviations[i]
                 done += piece
         start = stop
+    unformed = 0
+    for f in range(out.shape[0]):
+        for row in range(bars):
+            unformed += out[f, row] != out[f, row]
+    return unformed
