@@ -13,6 +13,7 @@ from .frames import Batch, Result
 from .stage import Logic, Output
 from .threads import Workers
 
+OUTPUTS = (Batch, Result)
 LONG_CALL_NS = 500_000
 """Calls longer than this leave the loop (`runs_in = "auto"`)."""
 BLOCKING_CALL_NS = 100_000_000
@@ -90,7 +91,7 @@ def _timed(method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]
     given = method(*args)
     if given is None:
         given = []
-    elif isinstance(given, Batch | Result):
+    elif isinstance(given, OUTPUTS):
         given = [given]
     elif not isinstance(given, list) and not isawaitable(given) and not hasattr(given, "__aiter__"):
         if not isinstance(given, Iterable):
@@ -105,7 +106,7 @@ async def _gather_async(given: Any) -> list[Output]:
     given = await given
     if given is None:
         return []
-    if isinstance(given, Batch | Result):
+    if isinstance(given, OUTPUTS):
         return [given]
     if isinstance(given, Iterable):
         return list(given)

@@ -219,6 +219,8 @@ class TransformContainer(_Base):
 
 
 Item: TypeAlias = Batch | Row | Watermark
+FRAMES = (Batch, Watermark)
+"""What a feed may give beside single rows."""
 
 
 class FeedContainer(_Base):
@@ -281,7 +283,7 @@ class FeedContainer(_Base):
                     self._waiting = False
                     if item is None:
                         return
-                    if isinstance(item, Batch | Watermark):
+                    if isinstance(item, FRAMES):
                         async with lock:
                             done = await self._send_gathered(gatherer) or await self._take(item)
                     elif gatherer.add(item):
@@ -367,7 +369,7 @@ class FeedContainer(_Base):
 def _pull(iterator: Iterator[Item]) -> Batch | Watermark | None:
     """The next batch of a plain generator, in a thread; single rows are gathered into one."""
     for item in iterator:
-        if isinstance(item, Batch | Watermark):
+        if isinstance(item, FRAMES):
             return item
         rows = [item]
         limit = row_limit(item)
