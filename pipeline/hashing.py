@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +131,18 @@ def hash_plain(value: Any) -> str:
     return xxhash.xxh3_128(msgspec.json.encode(value, order="sorted", enc_hook=str)).hexdigest()
 
 
-def hash_files(paths: list[Path]) -> str:
-    """Hash of the content of files, in the given order, without their names."""
+def hash_files(paths: Sequence[Path], is_wanted: Callable[[], bool] = lambda: True) -> str:
+    """Hash of the content of files, in the given order, without their names. Blocking.
+
+    Returns early, with an empty text, once `is_wanted` says no; asked after every mebibyte.
+    """
     total = xxhash.xxh3_128()
     for path in paths:
         one = xxhash.xxh3_128()
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 one.update(block)
+                if not is_wanted():
+                    return ""
         total.update(one.digest())
     return total.hexdigest()

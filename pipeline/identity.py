@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ def code_version() -> str:
         return "0"
 
 
-def result_identity(topology: Topology, extra: Mapping[str, Any]) -> dict[str, str]:
+def result_identity(
+    topology: Topology, extra: Mapping[str, Any], is_wanted: Callable[[], bool] = lambda: True
+) -> dict[str, str]:
     """Hashes that belong in a summary: of configuration, code and data. Blocking: reads every input file.
 
     The configuration hash covers what can change the result: the graph, the stages' fields without their `tuning`
@@ -45,7 +47,7 @@ def result_identity(topology: Topology, extra: Mapping[str, Any]) -> dict[str, s
     return {
         "configuration": hash_plain({"graph": graph, **extra}),
         "code": hash_code(topology),
-        "data": hash_files([path for node in topology.feeds for path in node.stage.input_files()]),
+        "data": hash_files([path for node in topology.feeds for path in node.stage.input_files()], is_wanted),
     }
 
 

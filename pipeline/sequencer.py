@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import platform
 import resource
 import time
@@ -21,6 +23,8 @@ from .phases import PhaseOutcome, check_ledger, check_needs
 from .summary import PhaseSummary, containers_table, run_record, summarise
 from .threads import Workers
 from .topology import Topology
+
+log = logging.getLogger("penstock.sequencer")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Sequencer:
         """Phases found complete and not run again."""
         self.interrupted = False
         self._on_engine = on_engine
-        self._blocking = Workers(1)
+        self._blocking = Workers(2)
 
     async def run(self) -> Mapping[str, PhaseSummary]:
         """Every phase's summary by name; raises `PhaseFailed` at the first that does not complete."""
@@ -95,9 +99,24 @@ class Sequencer:
                 self.skipped.append(plan.name)
                 return
             path = await self._blocking.run(folder.begin_phase, plan.name)
-            identity = await self._blocking.run(result_identity, plan.topology, self.plan.settings)
-        except PenstockError as error:
+        except (PenstockError, OSError) as error:
             raise PhaseFailed(plan.name, {}, str(error)) from error
+        wanted = [True]
+        # Reading large inputs for their hash takes its time: beside the run, not before it.
+        identity = self._blocking.submit(result_identity, plan.topology, self.plan.settings, lambda: wanted[0])
+        try:
+            await self._run_engine(plan, folder, path, identity)
+        except BaseException:
+            wanted[0] = False
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([identity])
+                if not identity.cancelled():
+                    identity.exception()  # what failed first is what is raised
+            raise
+
+    async def _run_engine(
+        self, plan: PhasePlan, folder: RunFolder, path: Path, identity: asyncio.Future[dict[str, str]]
+    ) -> None:
         began = _Measure(self.clock)
         engine = LocalEngine(
             plan.topology, path, clock=self.clock, seed=self.plan.seed, limits=self.plan.limits,
@@ -108,13 +127,12 @@ class Sequencer:
             outcome = await engine.run()
         except Exception as error:
             failure = PhaseFailed(plan.name, _failures(error), f"{type(error).__name__}: {error}")
-            record = {"status": "failed", "error": str(failure), **began.measured()}
-            await self._blocking.run(folder.write_record, plan.name, record)
+            await self._record(folder, plan.name, {"status": "failed", "error": str(failure), **began.measured()})
             raise failure from error
         finally:
             self.engine = None
             self.leftovers.update(engine.leftovers)
-        await self._publish(plan, folder, outcome, identity, began)
+        await self._publish(plan, folder, outcome, await identity, began)
 
     async def _publish(
         self, plan: PhasePlan, folder: RunFolder, outcome: PhaseOutcome, identity: Mapping[str, str], began: _Measure
@@ -122,13 +140,24 @@ class Sequencer:
         wrong = check_ledger(outcome)
         measured = {"status": "complete", "version": code_version(), **began.measured()}
         if wrong:
-            record = run_record(outcome, {**measured, "status": "failed", "error": "; ".join(wrong)})
-            await self._blocking.run(folder.write_record, plan.name, record)
+            await self._record(
+                folder, plan.name, run_record(outcome, {**measured, "status": "failed", "error": "; ".join(wrong)})
+            )
             raise PhaseFailed(plan.name, {}, "the ledger does not balance: " + "; ".join(wrong))
         summary = summarise(self.plan.name, plan.name, outcome, identity)
         record = run_record(outcome, {**measured, "status": summary.status})
-        await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
+        try:
+            await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
+        except OSError as error:
+            raise PhaseFailed(plan.name, {}, f"its summary cannot be written: {error}") from error
         self.summaries[plan.name] = summary
+
+    async def _record(self, folder: RunFolder, phase: str, record: Mapping[str, Any]) -> None:
+        """Leave `run.json` of a failed phase; a disk that does not take it must not hide why the phase failed."""
+        try:
+            await self._blocking.run(folder.write_record, phase, dict(record))
+        except OSError as error:
+            log.warning("run.json of phase '%s' cannot be written: %s", phase, error)
 
     async def _open_folder(self) -> RunFolder:
         if self.folder is None:
