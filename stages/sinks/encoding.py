@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-TIMES = ("ts_event", "ts_recv", "bar_start", "bar_end")
+WRITE_BATCH_ROWS = 16_384
+"""Rows the writer takes at a time; after each it decides whether a page is full."""
 
 
 def encoding_options(schema: pa.Schema) -> dict[str, Any]:
@@ -23,20 +24,30 @@ def encoding_options(schema: pa.Schema) -> dict[str, Any]:
         "write_statistics": [field.name for field in schema if pa.types.is_timestamp(field.type)],
         "write_page_checksum": True,
         "store_decimal_as_integer": True,
-        "write_batch_size": 16_384,
+        "write_batch_size": WRITE_BATCH_ROWS,
     }
 
 
 def canonical(table: pa.Table) -> pa.Table:
-    """The same rows in one chunk, each dictionary holding the words that occur and no other, sorted.
+    """The same rows in pieces the file's bytes do not depend on, dictionaries holding the words that occur, sorted.
 
-    What a dictionary column's words and codes were depends on how its rows were batched; this does not.
+    What a dictionary column's words and codes were depends on how its rows were batched; this does not. Pieces that
+    end where a batch of the writer's ends, as those of a replay do, give the same pages as one piece would, and are
+    spared the copy.
     """
+    if not _ends_with_writer(table):
+        table = table.combine_chunks()
     columns = []
-    for column in table.combine_chunks().columns:
-        chunk = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-        columns.append(_tidied(chunk) if pa.types.is_dictionary(column.type) else chunk)
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            column = _tidied(column.combine_chunks())
+        columns.append(column)
     return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _ends_with_writer(table: pa.Table) -> bool:
+    """Whether all pieces but the last hold whole batches of the writer's."""
+    return all(len(batch) % WRITE_BATCH_ROWS == 0 for batch in table.to_batches()[:-1])
 
 
 def _tidied(values: pa.DictionaryArray) -> pa.DictionaryArray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +67,25 @@ async def test_the_same_rows_give_the_same_bytes_however_batched(tmp_path: Path,
     assert digest(await write(tmp_path / "b", market("bar", batch_rows=batch_rows), row_group_rows=4096)) == digest(
         expected
     )
+
+
+@pytest.mark.parametrize("batch_rows", [16_384, 32_768, 65_536])
+async def test_pieces_that_are_not_joined_give_the_bytes_of_joined_ones(tmp_path: Path, batch_rows: int) -> None:
+    def named(batches: list[Batch]) -> list[Batch]:
+        """With texts of many lengths, some of them missing, and doubles that no dictionary holds."""
+        named = []
+        for batch in batches:
+            ordinals = batch.columns.column("ingest_seq").to_numpy()
+            ids = [None if n % 7 == 0 else "t" * (n % 31) + str(n) for n in ordinals.tolist()]
+            named.append(batch.with_columns(trade_id=pa.array(ids, pa.utf8()), noise=np.sqrt(ordinals)))
+        return named
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    rows = 150_000
+    joined = await write(tmp_path / "a", named(market(rows=rows, batch_rows=9_999)), row_group_rows=131_072)
+    apart = await write(tmp_path / "b", named(market(rows=rows, batch_rows=batch_rows)), row_group_rows=131_072)
+    assert digest(joined) == digest(apart)
 
 
 async def test_other_codes_for_the_same_names_give_the_same_bytes(tmp_path: Path) -> None:
