@@ -155,7 +155,7 @@ def test_a_thousand_portfolios_have_five_megabytes_each(tmp_path: Path) -> None:
 
 
 def test_the_optimization_without_a_wildcard_of_its_own_takes_the_small_profile(tmp_path: Path) -> None:
-    """`create_backtest_topology`: many portfolios get a hybrid manager of ten megabytes each, few a hundred in memory."""
+    """Many portfolios get a hybrid manager of ten megabytes each, a few a hundred in memory."""
     many = finish(
         {"containers": {"data": BARS}, "parameter_space": {"fast": [2, 4], "slow": [20, 30]}}, tmp_path / "many"
     )
