@@ -580,7 +580,7 @@ def test_of_two_processes_on_one_folder_the_second_is_told_who_has_it(tmp_path: 
 
 
 KILLED_WHILE_PUBLISHING = """
-import asyncio, os, pathlib, signal, sys
+import asyncio, json, os, pathlib, signal
 from pipeline import Batch, DataFlow, Pipeline, Result, Stage, TopologyBuilder, Transform
 from pipeline.testing import ListFeed
 
@@ -595,59 +595,63 @@ class Summing(Transform):
     def on_end(self):
         return Result("total", {"sum": self.total})
 
-deadly, when, seen = int(sys.argv[1]), sys.argv[2], 0
+deadly = seen = 0
 def mortal(call):
     def step(*args, **words):
         global seen
         seen += 1
-        if seen == deadly and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        given = call(*args, **words)
         if seen == deadly:
             os.kill(os.getpid(), signal.SIGKILL)
-        return given
+        return call(*args, **words)
     return step
-for name in ("replace", "rename", "link", "symlink", "fsync"):
+for name in ("replace", "rename", "link", "symlink", "fsync", "unlink"):
     setattr(os, name, mortal(getattr(os, name)))
-builder = TopologyBuilder().add("data", ListFeed(items=[{"ts_event": [n], "n": [n]} for n in range(20)]))
-builder.add("sum", Sum(), ["data"], data_flow=DataFlow(mode="file"))
-asyncio.run(Pipeline.from_topology(builder.build(), output="results").run())
-print(seen)
+
+def run(where):
+    builder = TopologyBuilder().add("data", ListFeed(items=[{"ts_event": [n], "n": [n]} for n in range(20)]))
+    builder.add("sum", Sum(), ["data"], data_flow=DataFlow(mode="file"))
+    asyncio.run(Pipeline.from_topology(builder.build(), output=where).run())
+
+def in_child(where):
+    child = os.fork()
+    if child == 0:
+        run(where)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def summaries(where):
+    return [path.read_text() for path in sorted(pathlib.Path(where).rglob("summary.json"))]
+
+told = {"whole": in_child("whole"), "killed": []}
+code = None
+while code != 0:
+    deadly += 1
+    code = in_child("disturbed")
+    told["killed"].append([deadly, code, summaries("disturbed")])
+deadly = 0
+told["again"] = in_child("disturbed")
+print(json.dumps(told))
 """
 
 
-def test_killed_before_and_after_every_step_of_publishing_a_summary_is_whole_or_absent(tmp_path: Path) -> None:
-    """Every sync, link and rename of a whole run is a place to die at; the next run starts over and is complete."""
+def test_killed_before_every_step_of_publishing_the_summary_is_whole_or_absent(tmp_path: Path) -> None:
+    """Every sync, link, rename and removal of a run is a place to die at; the next run starts over and is complete."""
     (tmp_path / "deadly.py").write_text(KILLED_WHILE_PUBLISHING)
-    complete = deadly(tmp_path, 0, "never", "undisturbed")
-    assert complete.returncode == 0, complete.stderr
-    steps = int(complete.stdout)
-    assert steps >= 10
-    (wanted,) = [
-        path.read_bytes() for path in (tmp_path / "undisturbed").rglob("summary.json") if "latest" not in path.parts
-    ]
-    kills = 0
-    for step in range(1, steps + 1):
-        when = ("before", "after")[step % 2]
-        killed = deadly(tmp_path, step, when, "disturbed")
-        assert killed.returncode == -signal.SIGKILL
-        kills += 1
-        for path in (tmp_path / "disturbed").rglob("summary.json"):
-            assert path.read_bytes() == wanted
-    again = deadly(tmp_path, 0, "never", "disturbed")
-    assert again.returncode == 0, again.stderr
-    left = left_in(tmp_path / "disturbed")
-    assert left.summary_bytes == wanted
-    assert not list((tmp_path / "disturbed").rglob("*.tmp"))
-    assert kills == steps
-
-
-def deadly(folder: Path, step: int, when: str, where: str) -> subprocess.CompletedProcess[str]:
-    (folder / where).mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "../deadly.py", str(step), when],
-        cwd=folder / where, env=environment(), capture_output=True, text=True, timeout=SECONDS,
+    done = subprocess.run(
+        [sys.executable, "deadly.py"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["whole"] == told["again"] == 0
+    wanted = left_in(tmp_path / "whole").summary_bytes
+    *killed, last = [code for _, code, _ in told["killed"]]
+    assert set(killed) == {-signal.SIGKILL} and last == 0, "until there is no further step to die at"
+    assert len(killed) > 20
+    for step, _, summaries in told["killed"]:
+        assert all(summary.encode() == wanted for summary in summaries), f"killed before step {step}"
+    assert left_in(tmp_path / "disturbed").summary_bytes == wanted
+    assert not list((tmp_path / "disturbed").rglob("*.tmp"))
 
 
 # -- being cancelled -------------------------------------------------------------------------------------------------
