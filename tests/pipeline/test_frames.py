@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import Barrier, Batch, End, Row, Watermark
 from pipeline.frames import NS_UTC, columns_from_rows, row_schema
 
+calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -46,6 +47,7 @@ def astuples(rows: Any) -> list[tuple[Any, ...]]:
     return [msgspec.structs.astuple(row) for row in rows]
 
 
+@calmly
 @given(TICKS)
 def test_rows_become_columns_and_rows_again_without_loss(ticks: list[Tick]) -> None:
     made = Batch.from_rows(ticks)
@@ -58,6 +60,7 @@ def test_rows_become_columns_and_rows_again_without_loss(ticks: list[Tick]) -> N
         assert astuples(made.rows) == astuples(ticks)
 
 
+@calmly
 @given(TICKS, st.data())
 def test_a_slice_is_the_same_rows_whichever_way_they_are_held(ticks: list[Tick], data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(ticks)))
@@ -148,6 +151,7 @@ def test_times_of_any_unit_are_nanoseconds(unit: str) -> None:
     assert batch.max_ts == int(moment.timestamp()) * 10**9
 
 
+@calmly
 @given(st.lists(st.none() | st.integers(0, 2**60), min_size=1, max_size=20))
 def test_extremes_of_rows_are_those_of_known_times(stamps: list[int | None]) -> None:
     batch = Batch.from_rows([Tick(stamp, "A", 1.0, 1, b"", True) for stamp in stamps])

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.hashing import TableHash, hash_files, hash_plain, hash_value
 
+calmly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CELLS = {
     "n": (pa.int64(), st.none() | st.integers(-(2**63), 2**63 - 1)),
     "x": (pa.float64(), st.none() | st.floats()),
@@ -42,6 +43,7 @@ def streamed(pieces: list[pa.RecordBatch]) -> str:
     return one.hexdigest()
 
 
+@calmly
 @given(ROWS, st.lists(st.integers(0, 25), max_size=5))
 def test_cuts_do_not_show(rows: list[tuple[Any, ...]], cuts: list[int]) -> None:
     table = table_of(rows)
@@ -54,12 +56,14 @@ def test_cuts_do_not_show(rows: list[tuple[Any, ...]], cuts: list[int]) -> None:
     assert hash_value(table)[1] == len(rows)
 
 
+@calmly
 @given(ROWS, ROWS)
 def test_other_rows_have_another_hash(first: list[tuple[Any, ...]], second: list[tuple[Any, ...]]) -> None:
     equal = repr(first) == repr(second)
     assert (hash_value(table_of(first))[0] == hash_value(table_of(second))[0]) == equal or first == second
 
 
+@calmly
 @given(ROWS.filter(lambda rows: len(rows) > 1))
 def test_the_order_of_rows_and_columns_counts(rows: list[tuple[Any, ...]]) -> None:
     table = table_of(rows)
@@ -143,6 +147,7 @@ def test_arrays_bytes_and_plain_data_have_hashes_of_their_content() -> None:
     assert hash_value([1, 2, 3])[1] == 3 and hash_value({"a": 1})[1] == 1
 
 
+@calmly
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.none(), max_size=8))
 def test_the_order_of_keys_does_not_show(values: dict[str, Any]) -> None:
     assert hash_plain(values) == hash_plain(dict(reversed(list(values.items()))))
