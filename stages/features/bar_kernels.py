@@ -110,6 +110,17 @@ def find_cell(t: int, every: int, instrument: int, newest: Any, cells: Any, coun
     return fresh
 
 
+@register_jitable
+def add_volume(cell: Any, price: Any, size: Any, limit: Any) -> bool:
+    """Add a trade to a bar's volume; False, and nothing added, where the sum would exceed `limit`."""
+    volume = cell["volume"] + size
+    if volume > limit:
+        return False
+    cell["volume"] = volume
+    cell["moment"] += float(price - cell["anchor"]) * float(size)
+    return True
+
+
 @njit([_tick_signature(*pair) for pair in PAIRS], nogil=True, cache=True)
 def add_ticks(
     ts: Any, codes: Any, price: Any, size: Any, side: Any, limit: Any, every: int,
@@ -124,64 +135,79 @@ def add_ticks(
     """
     sized = len(size) > 0
     sided = len(side) > 0
-    rows = len(ts)
+    row, rows, one = index(first), index(len(ts)), index(1)
     counters[STOP] = DONE
-    for row in range(index(first), index(rows)):
-        t = ts[row]
-        p = price[row]
-        if p != p:
-            counters[UNPRICED] += 1
-            continue
-        code = index(codes[row])
-        cell = cells[index(current[code])]
-        if cell["close_ts"] <= t < cell["end"]:
+    while row < rows:
+        # Most rows come in time order and belong to the newest bar of their instrument. They have a loop of their own,
+        # because the compiler runs out of registers where finding a bar is part of it.
+        while row < rows:
+            t = ts[row]
+            p = price[row]
+            cell = cells[index(current[index(codes[row])])]
+            if not cell["close_ts"] <= t < cell["end"] or p != p:
+                break
+            if sized:
+                q = size[row]
+                if not add_volume(cell, p, q, limit):
+                    break
+                if sided:
+                    cell["buy_volume"] += q if side[row] == BUY else q - q
+            cell["count"] += 1
             cell["close_ts"] = t
             cell["close"] = p
             cell["high"] = max(p, cell["high"])
             cell["low"] = min(p, cell["low"])
-        else:
-            instrument = known[code]
-            if instrument < 0:
-                instrument = counters[INSTRUMENTS]
-                counters[INSTRUMENTS] = instrument + 1
-                known[code] = instrument
-            found = find_cell(t, every, instrument, newest, cells, counters)
-            current[code] = newest[instrument]
-            if found < 0:
-                counters[STOP] = NO_CELL
-                return row
-            if found == 0:
-                counters[LATE] += 1
-                continue
-            cell = cells[index(found)]
-            if cell["close_ts"] == FIRST_NS:
-                cell["open"] = p
-                cell["high"] = p
-                cell["low"] = p
-                cell["anchor"] = p
-                cell["volume"] = 0
-                cell["buy_volume"] = 0
-                cell["moment"] = 0.0
-            cell["high"] = max(p, cell["high"])
-            cell["low"] = min(p, cell["low"])
-            if t < cell["open_ts"]:
-                cell["open_ts"] = t
-                cell["open"] = p
-            if t >= cell["close_ts"]:
-                cell["close_ts"] = t
-                cell["close"] = p
-        cell["count"] += 1
+            row += one
+        if row == rows:
+            break
+        t = ts[row]
+        p = price[row]
+        if p != p:
+            counters[UNPRICED] += 1
+            row += one
+            continue
+        code = index(codes[row])
+        instrument = known[code]
+        if instrument < 0:
+            instrument = counters[INSTRUMENTS]
+            counters[INSTRUMENTS] = instrument + 1
+            known[code] = instrument
+        found = find_cell(t, every, instrument, newest, cells, counters)
+        current[code] = newest[instrument]
+        if found < 0:
+            counters[STOP] = NO_CELL
+            break
+        if found == 0:
+            counters[LATE] += 1
+            row += one
+            continue
+        cell = cells[index(found)]
+        if cell["close_ts"] == FIRST_NS:
+            cell["open"] = p
+            cell["high"] = p
+            cell["low"] = p
+            cell["anchor"] = p
+            cell["volume"] = 0
+            cell["buy_volume"] = 0
+            cell["moment"] = 0.0
         if sized:
             q = size[row]
-            volume = cell["volume"] + q
-            if volume > limit:
+            if not add_volume(cell, p, q, limit):
                 counters[STOP] = OVERFLOW
-                return row
-            cell["volume"] = volume
-            cell["moment"] += float(p - cell["anchor"]) * float(q)
+                break
             if sided:
                 cell["buy_volume"] += q if side[row] == BUY else q - q
-    return rows
+        cell["count"] += 1
+        cell["high"] = max(p, cell["high"])
+        cell["low"] = min(p, cell["low"])
+        if t < cell["open_ts"]:
+            cell["open_ts"] = t
+            cell["open"] = p
+        if t >= cell["close_ts"]:
+            cell["close_ts"] = t
+            cell["close"] = p
+        row += one
+    return row
 
 
 @njit([_bar_signature(*pair) for pair in PAIRS], nogil=True, cache=True)
