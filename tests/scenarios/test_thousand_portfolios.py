@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -22,8 +23,24 @@ TINY_MB = 0.05
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Left, Left]:
-    """The configuration as it ships, and with a hundredth of the memory, each in a process of its own."""
-    folder = tmp_path_factory.mktemp("thousand")
+    """The configuration as it ships, and with a hundredth of the memory, each in a process of its own.
+
+    Where several processes share the tests, the first that comes here runs them for all.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "thousand"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            run_both(folder)
+            (folder / "done").touch()
+    return left_in(folder / "shipped"), left_in(folder / "tiny")
+
+
+def run_both(folder: Path) -> None:
     tiny = f"containers.portfolio_*.data_flow.memory_limit_mb={TINY_MB}"
     processes = [
         start_program(folder, "run", CONFIG, "--output", "shipped", "--json"),
@@ -31,7 +48,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Left, Left]:
     ]
     told = [await_program(process) for process in processes]
     assert [code for code, _, _ in told] == [0, 0], told
-    return left_in(folder / "shipped"), left_in(folder / "tiny")
 
 
 def test_every_portfolio_ran_and_traded(both: tuple[Left, Left]) -> None:
