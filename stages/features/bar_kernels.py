@@ -207,7 +207,7 @@ def add_ticks(
             cell["close_ts"] = t
             cell["close"] = p
         row += one
-    return row
+    return int(row)
 
 
 @njit([_bar_signature(*pair) for pair in PAIRS], nogil=True, cache=True)
