@@ -184,11 +184,43 @@ async def test_in_a_chain_that_shares_one_task_the_one_that_failed_is_named(
     assert expected is None or len(into) == expected, "what came before the failing call was passed on, nothing else"
 
 
+NOT_HERE = ("thread", StopIteration)
+"""Tried below in a process of its own."""
 AWKWARD = [StopIteration, StopAsyncIteration, asyncio.CancelledError, TimeoutError, MemoryError, OSError]
 
 
-@pytest.mark.parametrize("error", AWKWARD)
-@pytest.mark.parametrize("kind", ["plain", "thread", "async"])
+ONE_NEXT_TOO_MANY = """
+import asyncio
+from pipeline import Pipeline, Stage, TopologyBuilder, Transform
+from pipeline.testing import ListFeed
+
+class Eager(Stage, frozen=True):
+    def build(self, context):
+        return Taking()
+class Taking(Transform):
+    runs_in = "thread"
+    def on_batch(self, batch):
+        next(iter([]))
+
+builder = TopologyBuilder().add("data", ListFeed(items=[{"n": [1]}])).add("eager", Eager(), ["data"])
+asyncio.run(Pipeline.from_topology(builder.build()).run())
+"""
+
+
+def test_a_next_too_many_in_a_thread_is_a_failure_like_others(tmp_path: Path) -> None:
+    """In a process of its own: a future that refuses the error would have this process wait for ever."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_NEXT_TOO_MANY],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS // 4,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "container 'eager' failed" in done.stderr and "StopIteration" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(kind, error) for kind in ("plain", "thread", "async") for error in AWKWARD if (kind, error) != NOT_HERE],
+)
 async def test_errors_that_mean_something_to_the_loop_are_failures_like_others(
     kind: str, error: type[BaseException], tmp_path: Path
 ) -> None:
