@@ -8,12 +8,15 @@ from typing import Literal
 
 from pipeline.errors import InputError
 
+from .archives import TEXT_TABLES, table_inside
 from .lean_layout import LAYOUT
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "parquet": (".parquet", ".pq"),
-    "csv": tuple(f"{name}{packed}" for name in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zip")),
+    "csv": tuple(f"{name}{packed}" for name in TEXT_TABLES for packed in ("", ".gz", ".zip")),
 }
+ARCHIVE = ".zip"
+"""A file called so, with no table's ending before it, is looked into."""
 
 
 def find_tables(path: Path, declared: str) -> tuple[Literal["parquet", "csv"], list[Path]]:
@@ -34,6 +37,8 @@ def find_tables(path: Path, declared: str) -> tuple[Literal["parquet", "csv"], l
         for name, endings in ENDINGS.items()
         if declared in ("auto", name)
     }
+    if "csv" in by_format and not by_format.get("parquet"):
+        by_format["csv"] = sorted({*by_format["csv"], *(file for file in found if _holds_table(file))})
     formats = [name for name, files in by_format.items() if files]
     if len(formats) > 1:
         counted = ", ".join(f"{len(by_format[name])} of {name}" for name in formats)
@@ -52,9 +57,31 @@ def _format_of(file: Path, declared: str) -> Literal["parquet", "csv"]:
         return "parquet"
     if name.endswith(ENDINGS["csv"]):
         return "csv"
+    if name.endswith(ARCHIVE):
+        if (inside := table_inside(file)).lower().endswith(TEXT_TABLES):
+            return "csv"
+        raise InputError(
+            f"{file}: expected a table ({' '.join(TEXT_TABLES)}) in the archive, found {inside}; {_unpacking(inside)}"
+        )
     raise InputError(f"{file}: expected {_looked_for(declared)}, found another ending; declare `format`")
+
+
+def _holds_table(file: Path) -> bool:
+    """Whether a file is an archive with a text table in it; a damaged one is taken along, to be told when read."""
+    if not file.name.lower().endswith(ARCHIVE):
+        return False
+    try:
+        return table_inside(file).lower().endswith(TEXT_TABLES)
+    except InputError:
+        return True
+
+
+def _unpacking(inside: str) -> str:
+    return "unpack it" if inside.lower().endswith(ENDINGS["parquet"]) else "declare `format: csv` if it is a table"
 
 
 def _looked_for(declared: str) -> str:
     tables = [f"{name} ({' '.join(endings)})" for name, endings in ENDINGS.items() if declared in ("auto", name)]
+    if declared != "parquet":
+        tables.append("a .zip with one csv in it")
     return " or ".join([*tables, f"LEAN data ({LAYOUT})"] if declared == "auto" else tables)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import gzip
 import io
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,23 +18,14 @@ import pyarrow.csv as pa_csv
 
 from pipeline.errors import InputError
 
+from .archives import BROKEN, ByteStream, open_table
+
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 NULLS = ["", "null", "NULL", "None", "NA", "N/A", "nan", "NaN", "NAN", "-"]
 """Texts that mean no value."""
 
 _UTF8_BOM = b"\xef\xbb\xbf"
-_BROKEN = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)
-
-
-class ByteStream(Protocol):
-    """What a file, plain or packed, is read through."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class Where:
 
 
 def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The text of a plain, .gz or .zip file (one member) as blocks of whole lines, without a byte order mark.
+    """The text of a plain, .gz or .zip file (one table) as blocks of whole lines, without a byte order mark.
 
     Holds one block at a time. Raises `InputError` where the file is absent, cut short or damaged.
     """
@@ -81,7 +70,7 @@ def blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
                     carry = carry[end:]
                 elif len(carry) > MAX_LINE_BYTES:
                     raise InputError(f"{path}: expected lines of text, found none in {MAX_LINE_BYTES >> 20} MiB")
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(
             f"{path}: expected a complete file, found damage after {done:,} bytes of text ({error}); "
             "fetch or unpack the file again"
@@ -107,7 +96,7 @@ def open_bytes(path: Path) -> ByteStream:
     if magic == b"\x28\xb5\x2f\xfd":
         raise InputError(f"{path}: expected plain text, gzip or zip, found zstandard; unpack it with `zstd -d`")
     if magic[:2] == b"PK" or path.suffix.lower() == ".zip":
-        return _open_member(path)
+        return open_table(path)
     return path.open("rb")
 
 
@@ -208,35 +197,3 @@ def _without_bom(path: Path, piece: bytes) -> bytes:
     if piece[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise InputError(f"{path}: expected UTF-8 text, found UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`")
     return piece.removeprefix(_UTF8_BOM)
-
-
-def _open_member(path: Path) -> ByteStream:
-    try:
-        archive = zipfile.ZipFile(path)
-        members = [entry for entry in archive.infolist() if not entry.is_dir()]
-        if len(members) != 1:
-            archive.close()
-            names = ", ".join(entry.filename for entry in members[:5]) or "none"
-            raise InputError(f"{path}: expected one file in the archive, found {len(members)} ({names})")
-        return _Member(archive, cast(zipfile.ZipExtFile, archive.open(members[0])))
-    except _BROKEN as error:
-        raise InputError(
-            f"{path}: expected a complete zip archive, found damage ({error}); fetch the file again"
-        ) from error
-
-
-class _Member:
-    """A member of an archive that closes the archive with itself."""
-
-    def __init__(self, archive: zipfile.ZipFile, member: zipfile.ZipExtFile) -> None:
-        self._archive, self._member = archive, member
-
-    def read(self, size: int, /) -> bytes:
-        return self._member.read(size)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._member.close()
-        self._archive.close()

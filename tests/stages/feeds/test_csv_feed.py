@@ -78,6 +78,48 @@ def test_packed_tables_read_the_same(tmp_path: Path) -> None:
         assert read(file).drop_columns(["source_id"]).equals(expected)
 
 
+def archive(file: Path, members: dict[str, str]) -> Path:
+    with zipfile.ZipFile(file, "w") as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return file
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{}, {"README.txt": "hello"}, {"__MACOSX/._inside.csv": "x", ".DS_Store": "x"}, {"licence.pdf": "x"}],
+    ids=["alone", "with a text", "from a mac", "with a document"],
+)
+def test_an_archive_called_otherwise_is_looked_into(tmp_path: Path, beside: dict[str, str]) -> None:
+    expected = read(put(tmp_path, OHLCV)).drop_columns(["source_id"])
+    packed = archive(tmp_path / "my.zip", beside | {"2024/inside.csv": OHLCV})
+    assert read(packed).drop_columns(["source_id"]).equals(expected)
+
+
+def test_a_folder_of_archives_is_read_in_order_of_their_names(tmp_path: Path) -> None:
+    archive(tmp_path / "2024-02.zip", {"b.csv": "time,price,qty\n2,2,2\n"})
+    archive(tmp_path / "2024-01.zip", {"a.csv": "time,price,qty\n1,1,1\n"})
+    put(tmp_path, "time,price,qty\n3,3,3\n", "2024-03.csv")
+    assert read(tmp_path)["price"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"a.csv": OHLCV, "b.csv": OHLCV},
+            r"expected one table in the archive, found 2 files \(a.csv, b.csv\); unpack",
+        ),
+        ({}, r"expected one table in the archive, found 0 files \(none\)$"),
+        ({"a.parquet": "x"}, r"expected a table \(.csv .tsv .txt\) in the archive, found a.parquet; unpack it"),
+        ({"a.dat": "x"}, "found a.dat; declare `format: csv` if it is a table"),
+    ],
+)
+def test_an_archive_without_one_table_says_what_is_in_it(tmp_path: Path, members: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=f"my.zip: .*{message}"):
+        read(archive(tmp_path / "my.zip", members))
+
+
 @pytest.mark.parametrize(
     ("stamp", "declared"),
     [
