@@ -11,8 +11,9 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-    options = [name for name in sys.argv[1:] if name.startswith("-")]
+    known = {path.stem for path in HERE.glob("*.py")}
+    wanted = [name for name in sys.argv[1:] if name in known]
+    options = [name for name in sys.argv[1:] if name not in known]
     results = {}
     failed = []
     for path in sorted(HERE.glob("*.py")):

@@ -1,6 +1,6 @@
 """What a thousand idle hybrid managers cost: memory, threads, descriptors.
 
-    python bench/idle_containers.py [--quick]
+python bench/idle_containers.py [--quick]
 """
 
 from __future__ import annotations

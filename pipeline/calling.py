@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from inspect import isawaitable
-from time import perf_counter_ns
+from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from .errors import PenstockError
@@ -26,16 +26,19 @@ class Caller:
     """Calls the methods of one logic.
 
     A method may be plain, a generator, async or an async generator; outputs are held until the call has returned,
-    so that a call that fails has sent nothing.
+    so that a call that fails has sent nothing. With `runs_in = "auto"` each method is weighed by the processor time it
+    takes, first in a thread, and runs where that says.
     """
 
     def __init__(self, name: str, logic: Logic, workers: Workers) -> None:
         self.name, self.logic, self.workers = name, logic, workers
         self.busy_ns = 0
         self.calls_on_loop = self.calls_in_thread = 0
-        self._in_thread = logic.runs_in in ("thread", "auto")
+        self._on_loop = logic.runs_in == "loop"
         self._auto = logic.runs_in == "auto"
-        self._mean_ns = 0
+        # Where a call runs is decided by the work it is; how long it held the loop also by what it waited for.
+        self._clock = thread_time_ns if self._auto else perf_counter_ns
+        self._mean_ns: dict[str, int] = {}
         self._warned = False
         self._begun: Any = None
 
@@ -44,9 +47,9 @@ class Caller:
 
         The short way for plain logic on the loop. An awaitable that came back is kept for `__call__` to finish.
         """
-        if self._in_thread:
+        if not self._on_loop and not (self._auto and self._is_short(method)):
             return None
-        spent, given = _timed(method, args)
+        spent, given = _timed(self._clock, method, args)
         self.calls_on_loop += 1
         self.busy_ns += spent
         if spent > LONG_CALL_NS or self._auto:
@@ -57,27 +60,28 @@ class Caller:
         return None
 
     async def __call__(self, method: Callable[..., Any], *args: Any) -> list[Output]:
+        if self._begun is None:
+            outputs = self.now(method, *args)
+            if outputs is not None:
+                return outputs
         given, self._begun = self._begun, None
         if given is None:
-            if not self._in_thread:
-                outputs = self.now(method, *args)
-                if outputs is not None:
-                    return outputs
-                given, self._begun = self._begun, None
-            else:
-                spent, given = await self.workers.run(_timed, method, args)
-                self.calls_in_thread += 1
-                self.busy_ns += spent
-                if self._auto:
-                    self._weigh(spent, method)
+            spent, given = await self.workers.run(_timed, self._clock, method, args)
+            self.calls_in_thread += 1
+            self.busy_ns += spent
+            if self._auto:
+                self._weigh(spent, method)
         return given if isinstance(given, list) else await _gather_async(given)
 
+    def _is_short(self, method: Callable[..., Any]) -> bool:
+        return self._mean_ns.get(method.__name__, LONG_CALL_NS + 1) <= LONG_CALL_NS
+
     def _weigh(self, spent_ns: int, method: Callable[..., Any]) -> None:
-        """Decide where the next call runs, and name who holds the loop."""
+        """Decide where the next call of this method runs, and name who holds the loop."""
         if self._auto:
-            self._mean_ns = (3 * self._mean_ns + spent_ns) // 4 if self._mean_ns else spent_ns
-            self._in_thread = self._mean_ns > (LONG_CALL_NS // 2 if self._in_thread else LONG_CALL_NS)
-        elif not self._in_thread and spent_ns > BLOCKING_CALL_NS and not self._warned:
+            mean = self._mean_ns.get(method.__name__)
+            self._mean_ns[method.__name__] = spent_ns if mean is None else (3 * mean + spent_ns) // 4
+        elif self._on_loop and spent_ns > BLOCKING_CALL_NS and not self._warned:
             self._warned = True
             log.warning(
                 "container '%s' held the event loop for %.0f ms in %s; let its logic say runs_in = \"thread\"",
@@ -85,19 +89,17 @@ class Caller:
             )  # fmt: skip
 
 
-def _timed(method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
-    """Nanoseconds spent, and the outputs as a list, or the awaitable or async iterable that will give them."""
-    began = perf_counter_ns()
+def _timed(clock: Callable[[], int], method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
+    """Nanoseconds spent by that clock, and the outputs as a list, or the awaitable that will give them."""
+    began = clock()
     given = method(*args)
     if given is None:
         given = []
     elif isinstance(given, OUTPUTS):
         given = [given]
     elif not isinstance(given, list) and not isawaitable(given) and not hasattr(given, "__aiter__"):
-        if not isinstance(given, Iterable):
-            raise _unexpected(given)
-        given = list(given)
-    return perf_counter_ns() - began, given
+        given = _listed(given)
+    return clock() - began, given
 
 
 async def _gather_async(given: Any) -> list[Output]:
@@ -106,11 +108,17 @@ async def _gather_async(given: Any) -> list[Output]:
     given = await given
     if given is None:
         return []
-    if isinstance(given, OUTPUTS):
-        return [given]
-    if isinstance(given, Iterable):
-        return list(given)
-    raise _unexpected(given)
+    return [given] if isinstance(given, OUTPUTS) else _listed(given)
+
+
+def _listed(given: Any) -> list[Output]:
+    """Several outputs; a table, frame, dict or text is iterable too, but certainly not meant so."""
+    is_one_thing = isinstance(given, str | bytes | Mapping) or any(
+        hasattr(given, name) for name in ("__arrow_c_stream__", "__arrow_c_array__", "__array__")
+    )
+    if is_one_thing or not isinstance(given, Iterable):
+        raise _unexpected(given)
+    return list(given)
 
 
 def _unexpected(given: object) -> PenstockError:

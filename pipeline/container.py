@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import msgspec
@@ -14,12 +14,12 @@ from .calling import Caller
 from .clock import Clock
 from .edge import Joint
 from .errors import ContainerFailed, EdgeClosed
-from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark
+from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark, as_item
 from .inbox import Inbox
 from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed, Output, Sink, Transform
-from .threads import Workers
+from .threads import Workers, settled
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,8 +219,7 @@ class TransformContainer(_Base):
 
 
 Item: TypeAlias = Batch | Row | Watermark
-FRAMES = (Batch, Watermark)
-"""What a feed may give beside single rows."""
+_ENDED: Any = object()
 
 
 class FeedContainer(_Base):
@@ -251,8 +250,10 @@ class FeedContainer(_Base):
 
     def drain(self) -> None:
         """Stop pulling: what has been pulled flows on to the end as if the feed had ended here."""
-        self._stopping = True
         self.gate.open()
+        if self.logic.stop():
+            return
+        self._stopping = True
         if self._waiting:
             self._scope.cancel()
 
@@ -279,11 +280,12 @@ class FeedContainer(_Base):
             with self._scope:
                 while not self._stopping:
                     self._waiting = True
-                    item: Item | None = await anext(iterator, None)
+                    item = await anext(iterator, _ENDED)
                     self._waiting = False
-                    if item is None:
+                    if item is _ENDED:
                         return
-                    if isinstance(item, FRAMES):
+                    if not isinstance(item, Row):
+                        item = as_item(item)
                         async with lock:
                             done = await self._send_gathered(gatherer) or await self._take(item)
                     elif gatherer.add(item):
@@ -301,30 +303,30 @@ class FeedContainer(_Base):
                     await iterator.aclose()
 
     async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
-        ahead = self.workers.submit(_pull, iterator)
+        puller = _Puller(iterator)
+        ahead = self.workers.submit(puller.pull)
         try:
             while not self._stopping:
-                with anyio.CancelScope(shield=True):
-                    item = await ahead
+                await settled(ahead)
+                item = ahead.result()
                 if item is None:
                     return
-                ahead = self.workers.submit(_pull, iterator)
+                ahead = self.workers.submit(puller.pull)
                 if await self._take(item):
                     return
                 if not self.gate.is_open:
                     await self.gate.wait()
         finally:
-            with anyio.CancelScope(shield=True):
-                try:
-                    await ahead
-                finally:
-                    if hasattr(iterator, "close"):
-                        await self.workers.run(iterator.close)
+            try:
+                await settled(ahead)
+            finally:
+                await self.workers.run(puller.close)
 
     async def _close_lingering(self, gatherer: Gatherer, lock: asyncio.Lock) -> None:
         """Close a batch of single rows that has waited its five milliseconds."""
         while True:
-            await gatherer.opened.wait()
+            while not gatherer.is_open:
+                await gatherer.opened.wait()
             number = gatherer.closed_batches
             await anyio.sleep(LINGER_SECONDS)
             if gatherer.closed_batches == number:
@@ -366,20 +368,37 @@ class FeedContainer(_Base):
         return batch, done
 
 
-def _pull(iterator: Iterator[Item]) -> Batch | Watermark | None:
-    """The next batch of a plain generator, in a thread; single rows are gathered into one."""
-    for item in iterator:
-        if isinstance(item, FRAMES):
-            return item
+class _Puller:
+    """Takes batches out of a plain generator, in a thread; single rows are gathered into one batch."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._held: Any = _ENDED
+
+    def pull(self) -> Batch | Watermark | None:
+        """The next batch or watermark, None at the end."""
+        item, self._held = self._held, _ENDED
+        if item is _ENDED:
+            item = next(self._iterator, _ENDED)
+        if item is _ENDED:
+            return None
+        if not isinstance(item, Row):
+            return as_item(item)
         rows = [item]
         limit = row_limit(item)
         while len(rows) < limit:
-            following = next(iterator, None)
-            if following is None:
+            item = next(self._iterator, _ENDED)
+            if item is _ENDED:
                 break
-            rows.append(following)  # type: ignore[arg-type]
+            if not isinstance(item, Row):
+                self._held = item
+                break
+            rows.append(item)
         return Batch.from_rows(rows)
-    return None
+
+    def close(self) -> None:
+        if hasattr(self._iterator, "close"):
+            self._iterator.close()
 
 
 Container: TypeAlias = FeedContainer | TransformContainer

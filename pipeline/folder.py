@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,19 @@ class _whole:
         return self._file
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError:
+            kind = OSError
+            raise
+        finally:
+            with suppress(OSError):  # closing flushes again what the disk has just refused
+                self._file.close()
+            if kind is not None:
+                self.temporary.unlink(missing_ok=True)
         if kind is not None:
-            self.temporary.unlink(missing_ok=True)
             return
         self.temporary.replace(self.path)
         folder = os.open(self.path.parent, os.O_RDONLY)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, ClassVar, TypeAlias, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, TypeAlias, Union, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -133,7 +134,8 @@ class Batch:
         if times.null_count and len(found) > 1:
             times = pc.coalesce(*found)
         if times.null_count:
-            times = pc.fill_null(pc.fill_null_forward(times), 0)
+            # A row without a stamp stands with the one before it, or, at the start, with the first that has one.
+            times = pc.fill_null(pc.fill_null_backward(pc.fill_null_forward(times)), 0)
         if times.type != NS_UTC:
             times = times.cast(NS_UTC)
         stamps: np.ndarray[Any, np.dtype[np.int64]] = times.view(pa.int64()).to_numpy(zero_copy_only=False)
@@ -171,6 +173,13 @@ class Batch:
     def _extreme(self, of_rows: Callable[[Iterable[int]], int], of_array: Callable[[Any], Any]) -> int | None:
         if self._columns is None:
             return _row_extreme(self._rows or (), of_rows)
+        names = self._columns.schema.names
+        if all(
+            self._columns.column(names.index(name)).null_count == self.num_rows
+            for name in TIME_COLUMNS
+            if name in names
+        ):
+            return None
         times = self.times()
         return None if times is None else int(of_array(times))
 
@@ -206,6 +215,29 @@ class Result(msgspec.Struct, frozen=True):
     value: Any
     append: bool = False
     member: str = ""
+
+
+_FRAMES = (Batch, Watermark)
+
+
+def as_item(rows: Any) -> Batch | Watermark:
+    """Rows in any form a person has them in: Batch, RecordBatch, Table, dict of columns, `Row`s, or a watermark."""
+    if isinstance(rows, _FRAMES):
+        return rows
+    if isinstance(rows, pa.RecordBatch):
+        return Batch(rows)
+    if isinstance(rows, pa.Table):
+        return Batch(pa.RecordBatch.from_struct_array(rows.to_struct_array().combine_chunks()))
+    if isinstance(rows, dict):
+        return Batch(pa.RecordBatch.from_pydict(rows))
+    if isinstance(rows, Row):
+        return Batch.from_rows([rows])
+    if isinstance(rows, Sequence) and rows and all(isinstance(row, Row) for row in rows):
+        return Batch.from_rows(rows)
+    raise TypeError(
+        f"expected a Batch, RecordBatch, Table, dict of columns, Row, list of Rows or Watermark, "
+        f"found {type(rows).__name__}; a frame goes into pyarrow.Table.from_pandas(frame)"
+    )
 
 
 def row_bytes(row: msgspec.Struct) -> int:
@@ -263,7 +295,8 @@ _ARROW_TYPES: dict[type, pa.DataType] = {
 
 
 def _arrow_type(row_type: type, name: str, hint: Any) -> pa.DataType:
-    kinds = [kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None)]
+    choices = hint.__args__ if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+    kinds = [kind for kind in choices if kind is not type(None)]
     if kinds == [int] and name.startswith("ts_"):
         return NS_UTC
     if len(kinds) == 1 and kinds[0] in _ARROW_TYPES:
@@ -275,13 +308,13 @@ def _arrow_type(row_type: type, name: str, hint: Any) -> pa.DataType:
 
 
 def _row_extreme(rows: Sequence[Any], extreme: Callable[[Iterable[int]], int]) -> int | None:
-    for name in TIME_COLUMNS:
-        if hasattr(rows[0], name):
-            stamps = map(attrgetter(name), rows)
-            try:
-                return extreme(stamps)
-            except TypeError:  # some stamps are None
-                known = [stamp for stamp in map(attrgetter(name), rows) if stamp is not None]
-                if known:
-                    return extreme(known)
-    return None
+    """Over the known times; `ts_recv` counts where `ts_event` is None, as in columns."""
+    names = [name for name in TIME_COLUMNS if hasattr(rows[0], name)]
+    if not names:
+        return None
+    try:
+        return extreme(map(attrgetter(names[0]), rows))
+    except TypeError:  # some stamps are None
+        known = [next((ts for name in names if (ts := getattr(row, name)) is not None), None) for row in rows]
+        stamps = [ts for ts in known if ts is not None]
+        return extreme(stamps) if stamps else None

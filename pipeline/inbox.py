@@ -19,7 +19,8 @@ class Inbox:
 
     With several inputs the row with the smallest (event time, input rank) comes next, and a row comes only when no
     other input can still send an earlier one: it has a later row, a later watermark, has ended or is idle. Within one
-    input the recorded order stands even where its stamps step back. Rows without a time column come as they arrive.
+    input the recorded order stands even where its stamps step back. Rows without a time column come as they arrive and
+    hold nobody up.
     """
 
     def __init__(self, edges: Sequence[Edge]) -> None:
@@ -70,6 +71,9 @@ class Inbox:
         ready = [lane for lane in self._lanes if lane.head is not None]
         if not ready:
             return End() if all(lane.ended for lane in self._lanes) else None
+        timeless = next((lane for lane in ready if lane.is_timeless), None)
+        if timeless is not None:
+            return timeless.take_below(FOREVER)
         first = min(ready, key=lambda lane: (lane.head_ts, lane.rank))
         limit = FOREVER
         for lane in self._lanes:
@@ -110,13 +114,25 @@ class Inbox:
 class _Lane:
     """One input of a merge: its current batch, how far it is read, and what its producer has promised."""
 
-    __slots__ = ("_done", "_order", "_position", "barrier", "edge", "ended", "head", "idle", "rank", "watermark")
+    __slots__ = (
+        "_done",
+        "_order",
+        "_position",
+        "barrier",
+        "edge",
+        "ended",
+        "head",
+        "idle",
+        "is_timeless",
+        "rank",
+        "watermark",
+    )
 
     def __init__(self, edge: Edge, rank: int) -> None:
         self.edge, self.rank = edge, rank
         self.head: Batch | None = None
         self.barrier: Barrier | None = None
-        self.ended = self.idle = False
+        self.ended = self.idle = self.is_timeless = False
         self.watermark = NEVER
         self._order: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
         self._position = 0
@@ -136,6 +152,7 @@ class _Lane:
                 self.head, self._position = frame, 0
                 times = frame.times()
                 self._order = None if times is None else np.maximum.accumulate(times)
+                self.is_timeless = times is None
             elif isinstance(frame, Watermark):
                 self.idle = frame.idle
                 if frame.ts is not None and frame.ts > self.watermark:
@@ -157,7 +174,7 @@ class _Lane:
         """No row of this input to come is earlier than this."""
         if self.head is not None:
             return self.head_ts
-        return FOREVER if self.idle or self.ended else self.watermark
+        return FOREVER if self.idle or self.ended or self.is_timeless else self.watermark
 
     @property
     def promised(self) -> int:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from .data import DataFlow, DataManager, DataStats, MemberStores, Persisted, persist, persist_members
 from .data.base import Key
-from .errors import BudgetExceeded, ValueTooLarge
+from .errors import BudgetExceeded, SchemaMismatch, ValueTooLarge
 from .frames import Batch, Result
 from .storage.workspace import Workspace
 
@@ -148,7 +148,10 @@ class RecentWindow:
         """Store what is pending as the newest part of the window, dropping the oldest parts that no longer fit."""
         if not self._pending:
             return
-        self._parts.append(pa.Table.from_batches(self._pending))
+        try:
+            self._parts.append(pa.Table.from_batches(self._pending))
+        except pa.ArrowInvalid as error:
+            raise SchemaMismatch(f"the columns of the output changed: {error}") from error
         self._pending, self._pending_rows = [], 0
         while self._parts:
             try:

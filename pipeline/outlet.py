@@ -21,7 +21,7 @@ class Outlet:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.edges: list[Edge] = []
+        self.edges: tuple[Edge, ...] = ()
         self.sent_rows = 0
         self.sent_batches = 0
         self.watermark: int | None = None
@@ -34,6 +34,13 @@ class Outlet:
         self.sent_rows += batch.num_rows
         self.sent_batches += 1
         return batch
+
+    def attach(self, edge: Edge) -> None:
+        self.edges = (*self.edges, edge)
+
+    def detach(self, edge: Edge) -> None:
+        """Forget an edge nobody reads any more."""
+        self.edges = tuple(other for other in self.edges if other is not edge)
 
     async def send(self, frame: Frame) -> None:
         """Send to every edge, waiting for each that is full."""
@@ -83,6 +90,10 @@ class Gatherer:
             if edge.arrived.waiting and edge.is_empty:
                 return True
         return False
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._rows)
 
     def close(self) -> Batch | None:
         """The open batch, if there is one."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
-
-import pyarrow as pa
 
 from .edge import Bell
 from .errors import EdgeClosed
-from .frames import Batch, Row, Watermark
+from .frames import Batch, Watermark, as_item
 from .stage import Context, Feed, Stage
 
 
@@ -26,6 +24,7 @@ class Push(Stage, frozen=True):
     lateness_ns: int = 0
     """How far event time may step back, in nanoseconds."""
     live = True
+    is_feed = True
 
     def build(self, context: Context) -> PushFeed:
         return PushFeed(self.lateness_ns)
@@ -50,6 +49,11 @@ class PushFeed(Feed):
         self._items.append(item)
         self._arrived.ring()
 
+    def stop(self) -> bool:
+        """What has been pushed still flows on; nothing more is taken."""
+        self.end()
+        return True
+
     def end(self) -> None:
         """Nothing more will be pushed."""
         self._ended = True
@@ -68,22 +72,3 @@ class PushFeed(Feed):
                 yield item
         finally:
             self.end()
-
-
-def as_item(rows: Any) -> Batch | Watermark:
-    """Rows in any form a person has them in: Batch, RecordBatch, Table, dict of columns, `Row`s, or a watermark."""
-    if isinstance(rows, Batch | Watermark):
-        return rows
-    if isinstance(rows, pa.RecordBatch):
-        return Batch(rows)
-    if isinstance(rows, pa.Table):
-        return Batch(pa.RecordBatch.from_struct_array(rows.to_struct_array().combine_chunks()))
-    if isinstance(rows, dict):
-        return Batch(pa.RecordBatch.from_pydict(rows))
-    if isinstance(rows, Row):
-        return Batch.from_rows([rows])
-    if isinstance(rows, Sequence) and rows and all(isinstance(row, Row) for row in rows):
-        return Batch.from_rows(rows)
-    raise TypeError(
-        f"expected a Batch, RecordBatch, Table, dict of columns, Row or list of Rows, found {type(rows).__name__}"
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,17 @@ class PhaseResults:
 
     def __init__(self, folder: Path, summary: PhaseSummary) -> None:
         self.folder, self.summary = folder, summary
+
+    def __repr__(self) -> str:
+        held = {name: sorted(result.keys) for name, result in self.summary.container_results.items()}
+        return f"PhaseResults({str(self.folder)!r}, {held})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.summary.container_results)
+
+    def keys(self) -> list[str]:
+        """Names of the containers; members of a group are asked for by their own names."""
+        return list(self.summary.container_results)
 
     def __getitem__(self, container: str) -> ContainerResults:
         """Results of a container, of a whole group, or of a member of a group; KeyError when there is none."""
@@ -58,6 +69,9 @@ class ContainerResults(Mapping[str, pa.Table]):
             return pq.read_table(self.files[key])
         table = pq.read_table(self.files[key], filters=pc.field("container") == self.member)
         return table.drop_columns(["container"])
+
+    def __repr__(self) -> str:
+        return f"ContainerResults({self.name!r}, {sorted(self.files)})"
 
     def has_rows(self, key: str) -> bool:
         return bool(self[key].num_rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from .registry import Registry
 from .results import PhaseResults
 from .sequencer import PhasePlan, RunPlan, Sequencer
 from .summary import PhaseSummary
-from .threads import Workers
+from .threads import Workers, settled
 from .topology import Topology
 
 NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb")
@@ -219,13 +220,12 @@ class Run:
 
     async def abort(self) -> None:
         """Stop everything now and return when nothing is left of the run. Idempotent."""
-        for subscription in self._subscriptions:
+        for subscription in list(self._subscriptions):
             subscription.detach()
         if self._supervisor is None:
             return
         self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([self._supervisor])
+        await settled(self._supervisor)
 
     async def finished(self) -> PhaseSummary:
         """Begin, await every container and its data, and return the last phase's summary.
@@ -298,6 +298,14 @@ class Run:
             subscription.attach(self._engine)
         return subscription
 
+    def forget(self, subscription: Subscription, edge: Edge | None) -> None:
+        """A subscriber has left: neither it nor its edge is kept."""
+        if edge is not None:
+            edge.detach()
+            if self._engine is not None:
+                self._engine.detach(edge)
+        self._subscriptions = [other for other in self._subscriptions if other is not subscription]
+
     async def retrieve(self, container: str, key: Key) -> Any:
         """A value of a container or member: from its data manager while it runs, from what it left afterwards."""
         keeper = self._engine.keeper_of(container) if self._engine is not None else None
@@ -355,20 +363,49 @@ class Run:
 
 
 class Subscription:
-    """Batches of one container, over all phases; leaving its block detaches it."""
+    """Batches of one container, over all phases; leaving its block detaches it.
+
+    A batch's credit goes back when the next one is asked for: the reader has finished with it.
+    """
 
     def __init__(self, run: Run, name: str, policy: EdgePolicy) -> None:
         self.run, self.name, self.policy = run, name, policy
-        self._edges: list[Edge] = []
-        self._current: Edge | None = None
+        self._edges: deque[Edge] = deque()
+        self._held: tuple[Edge, Batch] | None = None
         self._more = asyncio.Event()
         self._detached = False
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
-        return self._batches()
+        return self
 
     async def __aexit__(self, *exc: object) -> None:
         self.detach()
+
+    def __aiter__(self) -> AsyncIterator[Batch]:
+        self.run.begin()
+        return self
+
+    async def __anext__(self) -> Batch:
+        self.run.begin()
+        self._finish_held()
+        while True:
+            while not self._edges:
+                if self._detached or self.run.status().state == "ended":
+                    if self.run.error is not None:
+                        raise self.run.error
+                    raise StopAsyncIteration
+                self._more.clear()
+                await self._more.wait()
+            edge = self._edges[0]
+            try:
+                frame = await edge.receive()
+            except EdgeClosed:
+                frame = End()
+            if isinstance(frame, Batch):
+                self._held = (edge, frame)
+                return frame
+            if isinstance(frame, End) and self._edges:
+                self._edges.popleft()
 
     def attach(self, engine: LocalEngine) -> None:
         if not self._detached:
@@ -377,45 +414,20 @@ class Subscription:
 
     def detach(self) -> None:
         self._detached = True
-        for edge in self._edges:
-            edge.detach()
+        self._finish_held()
+        while self._edges:
+            self.run.forget(self, self._edges.popleft())
+        self.run.forget(self, None)
         self._more.set()
 
     def run_has_ended(self) -> None:
         self._more.set()
 
-    async def _batches(self) -> AsyncIterator[Batch]:
-        self.run.begin()
-        at = 0
-        while True:
-            while at >= len(self._edges):
-                if self._detached or self.run.status().state == "ended":
-                    if self.run.error is not None:
-                        raise self.run.error
-                    return
-                self._more.clear()
-                await self._more.wait()
-            edge = self._edges[at]
-            at += 1
-            async for batch in _until_end(edge):
-                yield batch
-
-
-async def _until_end(edge: Edge) -> AsyncIterator[Batch]:
-    """A batch's credit goes back when the next one is asked for: the reader has finished with it."""
-    while True:
-        try:
-            frame = await edge.receive()
-        except EdgeClosed:
-            return
-        if isinstance(frame, End):
-            return
-        if isinstance(frame, Batch):
-            try:
-                yield frame
-            finally:
-                if not edge.detached:
-                    edge.finish(frame)
+    def _finish_held(self) -> None:
+        if self._held is not None:
+            edge, batch = self._held
+            self._held = None
+            edge.finish(batch)
 
 
 def nanoseconds(text: str) -> int:

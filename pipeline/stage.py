@@ -44,6 +44,9 @@ class Stage(Recipe, frozen=True):
     live: ClassVar[bool] = False
     """Whether this feed follows the present: its edges are short, and lossy policies act."""
 
+    is_feed: ClassVar[bool | None] = None
+    """Whether it builds a `Feed`, so that missing or needless `inputs` are told before anything runs; None: unknown."""
+
     def build(self, context: Context) -> Logic:
         """Make the running thing: a `Feed`, `Transform` or `Sink` that owns the state."""
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
@@ -127,6 +130,13 @@ class Feed(Logic):
 
     lateness_ns: int = 0
     """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
+
+    def stop(self) -> bool:
+        """The run is being drained. A feed that will end by itself, after what it still holds, says True.
+
+        Another is simply not asked for more.
+        """
+        return False
 
     @abstractmethod
     def batches(self) -> Iterable[Batch | Row | Watermark] | AsyncIterable[Batch | Row | Watermark]:

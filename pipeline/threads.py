@@ -7,11 +7,27 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
 T = TypeVar("T")
+
+
+async def settled(future: asyncio.Future[Any]) -> None:
+    """Return when the future is done, whatever it came to and however often the caller is cancelled meanwhile.
+
+    Cancellation, anyio's or asyncio's own, takes effect afterwards: what has begun is never left unowned.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 class Workers:
@@ -27,33 +43,39 @@ class Workers:
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call in a thread. Cancellation takes effect after the call has returned, so no thread runs on unowned."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="penstock-worker")
-        future = asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([future])
+        future = self.submit(function, *args)
+        await settled(future)
         return future.result()
 
     def submit(self, function: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """Begin a call whose result is awaited later, as when a feed reads ahead."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="penstock-worker")
-        return asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+        return asyncio.get_running_loop().run_in_executor(self._pool, _called, function, args)
 
     async def close(self) -> None:
         """Join every thread, without blocking the loop."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        joined = asyncio.Event()
         loop = asyncio.get_running_loop()
+        joined: asyncio.Future[None] = loop.create_future()
 
         def join() -> None:
             pool.shutdown(wait=True)
-            loop.call_soon_threadsafe(joined.set)
+            loop.call_soon_threadsafe(joined.set_result, None)
 
         joiner = threading.Thread(target=join, name="penstock-joiner", daemon=True)
         joiner.start()
-        with anyio.CancelScope(shield=True):
-            await joined.wait()
-        joiner.join()
+        try:
+            await settled(joined)
+        finally:
+            joiner.join()
+
+
+def _called(function: Callable[..., T], args: tuple[object, ...]) -> T:
+    """The call itself. A future takes every error but StopIteration, on which it would never wake its waiter."""
+    try:
+        return function(*args)
+    except StopIteration as error:
+        raise RuntimeError("a call raised StopIteration: `next()` on an iterator that had ended?") from error

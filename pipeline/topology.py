@@ -211,9 +211,8 @@ class TopologyBuilder:
             needs: set[Hashable] = set()
             for consumer in ordered:
                 if any(entry.source == node.name for entry in consumer.inputs):
-                    needs |= stages[consumer.name].needs()
-                    for member in consumer.members.values():
-                        needs |= member.needs()
+                    for asking in consumer.members.values() or (stages[consumer.name],):
+                        needs |= asking.needs()
             stages[node.name] = node.stage.providing(frozenset(needs)) if needs else node.stage
         return [replace(node, stage=stages[node.name]) for node in ordered]
 
@@ -222,16 +221,41 @@ class TopologyBuilder:
         done: dict[str, Node] = {}
         for node in ordered:
             schema = None
+            self._check_inputs(node)
             sources = {entry.source: done[entry.source] for entry in node.inputs}
+            offered = {name: source.schema for name, source in sources.items()}
             try:
-                schema = node.stage.output_schema({name: source.schema for name, source in sources.items()})
-            except SchemaMismatch as error:
+                for stage in node.members.values() or (node.stage,):
+                    schema = stage.output_schema(offered)
+            except (SchemaMismatch, InputError) as error:
                 self._problem(f"containers.{node.pattern or node.name}", str(error))
-            except InputError as error:
-                self._problem(f"containers.{node.pattern or node.name}", str(error))
+            self._check_keys(node, sources)
             live = node.stage.live or any(source.live for source in sources.values())
             done[node.name] = replace(node, schema=schema, live=live)
         return list(done.values())
+
+    def _check_inputs(self, node: Node) -> None:
+        """A feed has no inputs, anything else has some."""
+        path, kind = f"containers.{node.pattern or node.name}", type(node.stage).__name__
+        if node.stage.is_feed and node.inputs:
+            self._problem(f"{path}.inputs", f"{kind} is a feed and takes none", suggestion="remove `inputs`")
+        elif node.stage.is_feed is False and not node.inputs:
+            self._problem(path, f"expected `inputs`: {kind} is no feed", suggestion="name the container it reads from")
+
+    def _check_keys(self, node: Node, sources: Mapping[str, Node]) -> None:
+        """What `conflate` keeps the latest row of must be a column."""
+        for entry in node.inputs:
+            schema = sources[entry.source].schema
+            if entry.policy is not None and entry.policy.when_full == "conflate" and schema is not None:
+                key = entry.policy.key or "instrument_id"
+                if key not in schema.names:
+                    near = difflib.get_close_matches(key, schema.names, n=1)
+                    self._problem(
+                        f"containers.{node.pattern or node.name}.inputs",
+                        f"expected `key` to be a column of '{entry.source}'",
+                        f"'{key}'",
+                        f"did you mean '{near[0]}'?" if near else f"it has {', '.join(schema.names)}",
+                    )
 
     def _problem(self, path: str, expected: str, found: str = "", suggestion: str = "") -> None:
         file, line = self._locate(path)

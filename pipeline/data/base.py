@@ -23,7 +23,11 @@ class DataStats(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     limit_bytes: int | None = None
     charged_bytes: int = 0
-    """What is held in memory now, in-flight copies included."""
+    """What is held in memory now, in-flight copies included.
+
+    A value larger than the whole budget is its sender's, who waits until it is on disk or flushed; in the modes
+    that take one it is charged as far as the budget goes.
+    """
     peak_bytes: int = 0
     disk_bytes: int = 0
     misses: int = 0

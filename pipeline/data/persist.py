@@ -16,6 +16,7 @@ from ..hashing import TableHash
 from ..storage.names import file_part
 from ..storage.publish import Published, TableFile
 from ..storage.workspace import Workspace
+from ..threads import settled
 from .base import DataManager, Key
 from .files import KEY, key_text
 from .members import MemberStores
@@ -111,7 +112,7 @@ class RowGroups:
             published: Published = await self._run(lambda: file.publish(self._name, replace=True))
         except BaseException:
             if file is not None:
-                await asyncio.shield(self._workspace.io.submit(self, file.discard))
+                await self._run(file.discard)
             raise
         return Persisted(published.path, hashed.rows, published.num_bytes, hashed.hexdigest())
 
@@ -119,7 +120,10 @@ class RowGroups:
         return TableFile(self._folder, self._schema, compression=self._policy.file_settings.compression)
 
     async def _run(self, call: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.shield(self._workspace.io.submit(self, call, *args))
+        """A job that has begun is awaited to its end: no other thread may touch the file meanwhile."""
+        future = self._workspace.io.submit(self, call, *args)
+        await settled(future)
+        return future.result()
 
     def _cut(self, batch: pa.RecordBatch) -> list[pa.Table]:
         """Row groups that this batch completes."""

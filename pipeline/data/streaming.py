@@ -192,7 +192,10 @@ class StreamingManager(DataManager):
 
     async def _enter(self, key: Key, items: list[Item], batches: list[pa.RecordBatch] | None) -> None:
         """Put items into the active buffer, in one step, when there is room for them."""
-        charge = min(sum(item.admitted.size for item in items), self._account.limit)
+        size = sum(item.admitted.size for item in items)
+        # What is larger than the budget stays the caller's, who waits until it is flushed; it is charged as far as
+        # the budget goes, so that nothing else is held beside it.
+        charge = min(size, self._account.limit)
         self._raise_failure()
         if self._line or not self._fits(charge):
             await self._wait_in_line(key, charge)
@@ -213,6 +216,8 @@ class StreamingManager(DataManager):
             self._start_flush_if_due()
         finally:
             self._serve()
+        if size > self._account.limit and (self._flying is None or _flushing.get() is not self._flying):
+            await self._flush()
 
     def _fits(self, charge: int) -> bool:
         if self._flying is not None and self._is_full():

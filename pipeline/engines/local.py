@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,12 @@ from ..phases import ContainerOutcome, PhaseOutcome
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
-from ..threads import Workers
+from ..threads import Workers, settled
 from ..topology import Node, Topology
+
+MAX_JOINTS = 16
+"""Stages in a row that share one task; their calls nest, and Python's stack is finite."""
+log = logging.getLogger("penstock.engine")
 
 
 @dataclass(frozen=True)
@@ -62,24 +69,32 @@ class LocalEngine:
         self.leftovers: dict[tuple[str, Any], Any] = {}
         self._on_ready = on_ready
         self._logics: dict[str, Logic] = {}
+        self._joints: dict[str, int] = {}
 
     async def run(self) -> PhaseOutcome:
         """Build, warm, run and close. Raises the `ContainerFailed` of what failed, or a group of several."""
+        failed = True
         try:
-            try:
-                await self._build()
-                self._on_ready(self)
-                await self._run_containers()
-                return self._outcome()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._close()
+            await self._build()
+            self._on_ready(self)
+            await self._run_containers()
+            outcome = self._outcome()
+            failed = False
         except BaseExceptionGroup as group:
             failures = list(_failures(group))
-            if failures:
-                failure = failures[0] if len(failures) == 1 else ExceptionGroup("several containers failed", failures)
-                raise failure from failure.__cause__
-            raise
+            if not failures:
+                raise
+            failure = failures[0] if len(failures) == 1 else ExceptionGroup("several containers failed", failures)
+            raise failure from failure.__cause__
+        finally:
+            closing = asyncio.ensure_future(self._close())
+            await settled(closing)
+            errors = closing.result()
+            for error in errors if failed else ():
+                log.warning("while closing a run that has failed: %s", error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup("closing the run failed", errors)
+        return outcome
 
     # -- while it runs -----------------------------------------------------------------------------------------
 
@@ -97,8 +112,14 @@ class LocalEngine:
         if container.ended:
             edge.detach()
         else:
-            container.outlet.edges.append(edge)
+            container.outlet.attach(edge)
         return edge
+
+    def detach(self, edge: Edge) -> None:
+        """Take back an edge given by `attach`."""
+        edge.detach()
+        if edge.source in self.containers:
+            self.containers[edge.source].outlet.detach(edge)
 
     def keeper_of(self, name: str) -> Keeper | None:
         """The keeper of a container, or of the group `name` is a member of."""
@@ -112,11 +133,11 @@ class LocalEngine:
         outlets = {node.name: Outlet(node.name) for node in self.topology.nodes}
         for node in self.topology.nodes:
             keeper = self._keeper(node)
-            logic = await self._logic(node, keeper)
-            self._logics[node.name] = logic
+            logic = self._logics[node.name] = await self._logic(node, keeper)
             caller = Caller(node.name, logic, self.workers)
             edges = []
             joint = self._can_join(node, logic)
+            self._joints[node.name] = 1 + self._joints[node.inputs[0].source] if joint else 0
             for entry in node.inputs:
                 policy = self.topology.edge_policy(node, entry)
                 edge = (
@@ -124,7 +145,7 @@ class LocalEngine:
                     if joint
                     else Edge(entry.source, node.name, policy, self.account)
                 )
-                outlets[entry.source].edges.append(edge)
+                outlets[entry.source].attach(edge)
                 edges.append(edge)
             self.edges.extend(edges)
             if isinstance(logic, Feed):
@@ -134,7 +155,7 @@ class LocalEngine:
                     node.name, logic, caller, outlets[node.name], keeper, gate=self.gate, workers=self.workers,
                     clock=self.clock, limit_rows=self.limits.rows, until_ns=self.limits.until_ns,
                 )  # fmt: skip
-            elif isinstance(logic, Transform):
+            else:
                 if not edges:
                     raise ContainerFailed(node.name, PenstockError("expected `inputs`: only a feed has none"))
                 container = TransformContainer(node.name, logic, caller, Inbox(edges), outlets[node.name], keeper)
@@ -143,11 +164,6 @@ class LocalEngine:
                 if isinstance(edges[0], Joint):
                     container.join(edges[0])
                 self.containers[node.name] = container
-            else:
-                raise ContainerFailed(
-                    node.name,
-                    TypeError(f"expected build() to make a Feed, Transform or Sink, found {type(logic).__name__}"),
-                )
 
     def _can_join(self, node: Node, logic: Logic) -> bool:
         """Whether a container's work may be done in its producer's task: one input, plain logic on the loop.
@@ -160,6 +176,7 @@ class LocalEngine:
             and len(node.inputs) == 1
             and node.inputs[0].policy is None
             and bool(self.topology[node.inputs[0].source].inputs)
+            and self._joints[node.inputs[0].source] < MAX_JOINTS
             and not any(_is_async(method) for method in (logic.on_batch, logic.on_watermark, logic.on_end))
         )
 
@@ -173,7 +190,7 @@ class LocalEngine:
         folder = self.folder / "containers" / file_part(node.name)
         return Keeper(node.name, store, node.data_flow, self.workspace, folder, node.keep_output)
 
-    async def _logic(self, node: Node, keeper: Keeper) -> Logic:
+    async def _logic(self, node: Node, keeper: Keeper) -> Feed | Transform:
         """Built and warmed in a thread: importing and compiling kernels takes its time."""
         context = Context(
             name=node.name,
@@ -183,10 +200,11 @@ class LocalEngine:
             seed=self.seed,
         )
 
-        def build() -> Logic:
+        def build() -> Feed | Transform:
             logic = node.stage.build_group(node.members, context) if node.members else node.stage.build(context)
-            if isinstance(logic, Logic):
-                logic.warm()
+            if not isinstance(logic, Feed | Transform):
+                raise TypeError(f"expected build() to make a Feed, Transform or Sink, found {type(logic).__name__}")
+            logic.warm()
             return logic
 
         try:
@@ -204,29 +222,37 @@ class LocalEngine:
                     tasks.start_soon(container.run, name=f"penstock:{container.name}")
             probing.cancel_scope.cancel()
 
-    async def _close(self) -> None:
-        """Release everything, each step though the one before it failed."""
-        errors: list[BaseException] = []
-        for container in self.containers.values():
-            for edge in container.outlet.edges:
-                edge.fail(EdgeClosed("the run has ended"))
-        steps = [(self.workers.run, (logic.close,)) for logic in self._logics.values() if _overrides_close(logic)]
-        closing: list[Any] = [lambda step=step, args=args: step(*args) for step, args in steps]
-        closing += [container.keeper.close for container in self.containers.values()]
-        closing += [self.workspace.close, self.workers.close]
-        for container in self.containers.values():
+    async def _close(self) -> list[Exception]:
+        """Release everything, each step though the one before it failed; what failed."""
+        errors: list[Exception] = []
+        for name, container in self.containers.items():
+            container.outlet.fail(EdgeClosed("the run has ended"))
             self.leftovers.update(container.keeper.leftovers)
-        for close in closing:
+            logic = self._logics[name]
+            closing: list[Callable[[], Awaitable[None]]] = [container.keeper.close]
+            if type(logic).close is not Logic.close:
+                closing.insert(0, partial(self.workers.run, logic.close))
+            for close in closing:
+                try:
+                    await close()
+                except Exception as error:
+                    errors.append(ContainerFailed(name, error))
+        for close in (self.workspace.close, self.workers.close):
             try:
                 await close()
             except Exception as error:
                 errors.append(error)
-        if errors:
-            raise ExceptionGroup("closing a run failed", [error for error in errors if isinstance(error, Exception)])
+        return errors
 
     def _outcome(self) -> PhaseOutcome:
+        outcomes = {}
+        for name, container in self.containers.items():
+            try:
+                outcomes[name] = self._container_outcome(name, container)
+            except Exception as error:
+                raise ContainerFailed(name, error) from error
         return PhaseOutcome(
-            containers={name: self._container_outcome(name, container) for name, container in self.containers.items()},
+            containers=outcomes,
             edges=[edge.stats() for edge in self.edges],
             interrupted=self.interrupted,
             measured={
@@ -257,10 +283,6 @@ class LocalEngine:
 
 def _is_async(method: Callable[..., Any]) -> bool:
     return iscoroutinefunction(method) or isasyncgenfunction(method)
-
-
-def _overrides_close(logic: Logic) -> bool:
-    return type(logic).close is not Logic.close
 
 
 def _failures(group: BaseExceptionGroup[BaseException]) -> Iterator[Exception]:

@@ -2,6 +2,18 @@
 
 from .clock import VirtualClock
 from .feeds import Aborted, ListFeed, ListSink, Mark, Pause
+from .managers import check_data_manager
 from .stages import Given, check_stage, run_stage
 
-__all__ = ["Aborted", "Given", "ListFeed", "ListSink", "Mark", "Pause", "VirtualClock", "check_stage", "run_stage"]
+__all__ = [
+    "Aborted",
+    "Given",
+    "ListFeed",
+    "ListSink",
+    "Mark",
+    "Pause",
+    "VirtualClock",
+    "check_data_manager",
+    "check_stage",
+    "run_stage",
+]

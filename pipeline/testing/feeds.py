@@ -49,6 +49,7 @@ class ListFeed(Stage, frozen=True):
     """
 
     items: list[Any]
+    is_feed = True
     is_live: bool = False
     lateness_ns: int = 0
     pause: Pause | None = None
@@ -85,6 +86,7 @@ class _ListFeed(Feed):
 class ListSink(Stage, frozen=True):
     """Keeps every batch it receives in the list given as `into`."""
 
+    is_feed = False
     into: list[Batch]
 
     def build(self, context: Context) -> Sink:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -33,6 +33,8 @@ class Execution(Stage, frozen=True):
     `ranking`, all of them in order with a `rank` column, which is also the output. Whether more or less of the
     objective is better stands in `STATISTICS`; ties and missing values as `ranking.ranked` says.
     """
+
+    is_feed: ClassVar[bool | None] = False
 
     objective: str = "sharpe"
     """The statistic to rank by."""

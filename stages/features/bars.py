@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pyarrow as pa
 
@@ -29,6 +29,8 @@ class Bars(Stage, frozen=True):
     with `empty: fill` repeat the last close and say `is_empty: true`. Rows for a bar that has been sent are dropped
     and counted as `late_rows`.
     """
+
+    is_feed: ClassVar[bool | None] = False
 
     every: Duration
     price: Literal["last", "bid", "ask", "mid"] | None = None

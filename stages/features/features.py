@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import msgspec
 import pyarrow as pa
@@ -34,6 +34,8 @@ class Features(Stage, frozen=True):
     is null until it has seen enough bars of its instrument. Columns are in the order of `Feature.sort_key`, whoever
     asked first.
     """
+
+    is_feed: ClassVar[bool | None] = False
 
     bars: Duration | None = None
     price: Literal["last", "bid", "ask", "mid"] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,12 +14,13 @@ from pipeline.frames import Batch
 from pipeline.stage import Context, Feed, Recipe
 from stages.schemas import schema_of
 
+from .counts import Counts
 from .csv import open_csv
 from .declaration import Declaration
 from .lean import open_lean
 from .lean_layout import is_lean
 from .parquet import open_parquet
-from .recording import Counts, Recording, cut
+from .recording import Recording, cut
 from .tables import find_tables
 
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
@@ -54,8 +56,11 @@ class Replay(Declaration, frozen=True):
     ```
 
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
-    moved. `batch_rows` never changes what comes out.
+    moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
+    an error: see `bar_checks`. Trades and quotes may share their times. `batch_rows` never changes what comes out.
     """
+
+    is_feed: ClassVar[bool | None] = True
 
     tuning: ClassVar[frozenset[str]] = frozenset({"path", "batch_rows", "clock"})
 
@@ -77,7 +82,7 @@ class Replay(Declaration, frozen=True):
         recording = self.recording()
         if recording.unused:
             context.log.info("columns that are not read: %s", ", ".join(recording.unused))
-        return ReplayFeed(recording, self.batch_rows)
+        return ReplayFeed(recording, self.batch_rows, context.log)
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
@@ -104,22 +109,39 @@ class Replay(Declaration, frozen=True):
 class ReplayFeed(Feed):
     """Reads a recording in a thread and sends it in batches of exactly `batch_rows` rows, only the last is shorter."""
 
-    def __init__(self, recording: Recording, batch_rows: int) -> None:
+    def __init__(self, recording: Recording, batch_rows: int, log: logging.Logger) -> None:
         self._recording = recording
         self._batch_rows = batch_rows
+        self._log = log
         self.counts = Counts()
 
     def batches(self) -> Iterator[Batch]:
-        for columns in cut(self._recording.read(self.counts), self._batch_rows):
+        for columns in cut(self._watched(), self._batch_rows):
             yield Batch(columns)
 
     def metrics(self) -> Mapping[str, Any]:
-        """Rows read, rows whose time steps back, and rows left out by reason."""
+        """Rows passed on, rows whose time steps back, rows left out and rows that look wrong, by reason."""
         return {
             "rows_read": self.counts.rows,
             "time_steps_back": self.counts.steps_back,
             **{f"left_out: {reason}": rows for reason, rows in sorted(self.counts.left_out.items())},
+            **{f"doubtful: {reason}": rows for reason, rows in sorted(self.counts.doubtful.items())},
         }
+
+    def _watched(self) -> Iterator[pa.RecordBatch]:
+        """What the recording's reader makes; the first of everything odd is told at once, the counts at the end."""
+        told: set[str] = set()
+        for batch in self._recording.read(self.counts):
+            for reason in self.counts.first.keys() - told:
+                self._log.warning("%s: the first of %s", self.counts.first[reason], self._said(reason))
+                told.add(reason)
+            yield batch
+        for reason in sorted(told):
+            rows = self.counts.left_out.get(reason, 0) + self.counts.doubtful.get(reason, 0)
+            self._log.warning("%s in all: %s", f"{rows:,}", self._said(reason))
+
+    def _said(self, reason: str) -> str:
+        return f"{reason}, which {'are left out' if reason in self.counts.left_out else 'are passed on'}"
 
     def progress(self) -> str:
         words = f"{self.counts.file}, {self.counts.rows:,} rows read"

@@ -29,8 +29,8 @@ from stages.schemas import (
     schema_of,
 )
 
-from .recording import Int64s, cut
-from .times import parse_instant, utc_array
+from .recording import cut
+from .times import Int64s, parse_instant, utc_array
 
 CHUNK_ROWS = 65_536
 """Rows made at a time, whatever the batch size."""
@@ -63,6 +63,8 @@ class Synthetic(Stage, frozen=True):
     instrument to its next, `drift` its mean, `trend` the strength of a regime's drift as a share of `volatility`.
     Prices have two decimal places. Without `seed` the run's seed is used.
     """
+
+    is_feed: ClassVar[bool | None] = True
 
     tuning: ClassVar[frozenset[str]] = frozenset({"batch_rows"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import pyarrow as pa
@@ -36,6 +36,8 @@ class Portfolio(Stage, frozen=True):
     `statistics` (a dict). Output: one batch at the end, one row per portfolio, the columns of `records.PORTFOLIOS`.
     The books are kept as `accounting.py` says; open positions are valued at the last close, not closed.
     """
+
+    is_feed: ClassVar[bool | None] = False
 
     strategy: Strategy
     """What to trade: `type:` names a strategy, the rest are its fields."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 from rich.console import Console as Terminal
@@ -37,6 +37,8 @@ class Console(Stage, frozen=True):
     Without `columns` all are shown that hold a value in a shown row, except bookkeeping such as `ingest_seq`,
     which is shown if named. `stderr` keeps standard output free.
     """
+
+    is_feed: ClassVar[bool | None] = False
 
     first: int = 5
     last: int = 5

@@ -46,6 +46,8 @@ class ParquetSink(Stage, frozen=True):
     appears when all is written and on disk. A sink that received nothing leaves nothing.
     """
 
+    is_feed: ClassVar[bool | None] = False
+
     tuning: ClassVar[frozenset[str]] = frozenset({"path", "shards", "row_group_rows", "compression"})
 
     path: str | None = None

@@ -124,11 +124,11 @@ def timed(ts_event: list[int | None] | None, ts_recv: list[int | None] | None = 
         (timed([3, None, 2], [9, 7, 9]), [3, 7, 2], (2, 7)),
         (timed(None, [4, 5]), [4, 5], (4, 5)),
         (timed([3, None, None, 9]), [3, 3, 3, 9], (3, 9)),
-        (timed([None, 5], [None, 7]), [0, 5], (5, 5)),
+        (timed([None, 5], [None, 7]), [5, 5], (5, 5)),
         (timed([None, None]), [0, 0], (None, None)),
         (timed([]), [], (None, None)),
     ],
-    ids=["plain", "received", "received only", "forward", "nothing known", "nothing at all", "empty"],
+    ids=["plain", "received", "received only", "forward", "nothing before", "nothing at all", "empty"],
 )
 def test_the_time_of_a_row_is_its_event_else_its_receipt_else_the_one_before(
     batch: Batch, times: list[int], extremes: tuple[int | None, int | None]

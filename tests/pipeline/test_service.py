@@ -462,3 +462,187 @@ class StuckLogic(Transform):
     async def on_batch(self, batch: Batch) -> None:
         Stuck.reached.set()
         await anyio.sleep_forever()
+
+
+def stamps(*numbers: int) -> dict[str, list[int]]:
+    return {"n": list(numbers)}
+
+
+class DropsAll(Stage, frozen=True):
+    def build(self, context: Context) -> Transform:
+        return DropsAllLogic()
+
+
+class DropsAllLogic(Transform):
+    def on_batch(self, batch: Batch) -> None:
+        return None
+
+
+async def test_a_silent_input_holds_no_rows_up_that_have_no_time(tmp_path: Path) -> None:
+    into: list[Batch] = []
+    rows = list(range(70_000))
+    builder = TopologyBuilder().add("data", ListFeed(items=[stamps(*rows)] * 12))
+    builder.add("silent", DropsAll(), ["data"]).add("spoken", Doubled(how="thread"), ["data"])
+    builder.add("sink", ListSink(into=into), ["silent", "spoken"])
+    with anyio.fail_after(60):
+        await Pipeline.from_topology(builder.build(), output=tmp_path).run()
+    assert sum(batch.num_rows for batch in into) == 12 * len(rows)
+
+
+async def test_what_was_pushed_before_a_drain_flows_on(tmp_path: Path) -> None:
+    into: list[Batch] = []
+    topology = TopologyBuilder().add("ticks", Push()).add("sink", ListSink(into=into), ["ticks"]).build()
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        await run.push("ticks", ticks(1, 2, 3))
+        await run.push("ticks", ticks(4, 5, 6))
+        run.drain()
+        with pytest.raises(Interrupted):
+            await run.finished()
+    assert received(into) == [1, 2, 3, 4, 5, 6]
+    assert run.summary.ledger.containers["ticks"].received == 6
+
+
+async def test_subscribers_that_left_are_forgotten_and_their_bytes_given_back(tmp_path: Path) -> None:
+    pause = Pause()
+    topology = chain([ticks(1), Mark.PAUSE, ticks(2)], Doubled(), pause=pause)
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        run.begin()
+        await pause.reached.wait()
+        for _ in range(50):
+            async with run.subscribe("stage_0"):
+                pass
+        engine = run._engine
+        assert engine is not None
+        assert len(engine.containers["stage_0"].outlet.edges) == 0
+        assert run._subscriptions == []
+        async with run.subscribe("stage_0") as batches:
+            pause.resume()
+            async for _ in batches:
+                break
+        await run.finished()
+        assert engine.account.bytes == 0
+
+
+@pytest.mark.parametrize("how", ["build", "on_batch", "close"])
+async def test_a_stop_iteration_in_a_thread_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
+    with anyio.fail_after(30), pytest.raises(PhaseFailed, match="'stage_0' failed: .*StopIteration"):
+        await Pipeline.from_topology(chain([ticks(1)], Ends(where=how)), output=tmp_path).run()
+
+
+class Ends(Stage, frozen=True):
+    where: str
+
+    def build(self, context: Context) -> Transform:
+        if self.where == "build":
+            next(iter(()))
+        return EndsLogic(self.where)
+
+
+class EndsLogic(Transform):
+    runs_in = "thread"
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def on_batch(self, batch: Batch) -> None:
+        if self.where == "on_batch":
+            next(iter(()))
+
+    def close(self) -> None:
+        if self.where == "close":
+            next(iter(()))
+
+
+@pytest.mark.parametrize("item", [None, "text", 42, [1, 2]])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_feed_that_gives_nonsense_is_told_what_was_expected(item: Any, is_async: bool, tmp_path: Path) -> None:
+    topology = TopologyBuilder().add("data", Gives(item=item, is_async=is_async)).build()
+    with pytest.raises(PhaseFailed, match="container 'data' failed: TypeError: expected a Batch"):
+        await Pipeline.from_topology(topology, output=tmp_path).run()
+
+
+class Gives(Stage, frozen=True):
+    item: Any
+    is_async: bool
+
+    def build(self, context: Context) -> Feed:
+        return GivesLater(self.item) if self.is_async else GivesNow(self.item)
+
+
+class GivesNow(Feed):
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def batches(self) -> Any:
+        yield self.item
+
+
+class GivesLater(GivesNow):
+    async def batches(self) -> Any:
+        yield self.item
+
+
+class Returns(Stage, frozen=True):
+    what: Any
+
+    def build(self, context: Context) -> Transform:
+        return ReturnsLogic(self.what)
+
+
+class ReturnsLogic(Transform):
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    def on_batch(self, batch: Batch) -> Any:
+        return self.what
+
+
+@pytest.mark.parametrize("what", ["text", {"n": [1]}, pa.table({"n": [1]})], ids=["text", "dict", "table"])
+async def test_a_stage_that_returns_a_table_or_text_is_told_what_was_expected(what: Any, tmp_path: Path) -> None:
+    with pytest.raises(PhaseFailed, match=rf"expected a Batch, a Result.*found {type(what).__name__}"):
+        await Pipeline.from_topology(chain([ticks(1)], Returns(what=what)), output=tmp_path).run()
+
+
+@pytest.mark.parametrize("where", ["metrics", "report", "close"])
+async def test_an_error_after_the_data_names_the_container_too(where: str, tmp_path: Path) -> None:
+    with pytest.raises(PhaseFailed, match="container 'stage_0' failed: ValueError: too late"):
+        await Pipeline.from_topology(chain([ticks(1)], Late(where=where)), output=tmp_path).run()
+
+
+class Late(Stage, frozen=True):
+    where: str
+
+    def build(self, context: Context) -> Transform:
+        def fail(logic: Any) -> Any:
+            raise ValueError("too late")
+
+        return type("LateLogic", (ReturnsLogic,), {self.where: fail})(None)
+
+
+async def test_columns_that_change_under_a_kept_window_are_a_clear_error(tmp_path: Path) -> None:
+    builder = TopologyBuilder().add(
+        "data", ListFeed(items=[{"x": [1]}, {"y": ["a"]}]), data_flow=DataFlow(mode="memory")
+    )
+    with pytest.raises(PhaseFailed, match="container 'data' failed: SchemaMismatch: the columns of the output changed"):
+        await Pipeline.from_topology(builder.build(), output=tmp_path).run()
+
+
+async def test_cancelling_twice_leaves_nothing_either(tmp_path: Path) -> None:
+    pause = Pause()
+    pipeline = Pipeline.from_topology(
+        chain([ticks(1), Mark.PAUSE], Doubled(how="thread"), pause=pause), output=tmp_path
+    )
+
+    async def main() -> None:
+        async with pipeline.start() as run:
+            await run.finished()
+
+    task = asyncio.create_task(main())
+    while not pause.reached.is_set():
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await tasks_left() == set()

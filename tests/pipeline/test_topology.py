@@ -323,7 +323,7 @@ def test_a_graph_can_be_drawn() -> None:
     builder = TopologyBuilder().add("data", Source(following=True))
     members = {f"p_{index}": Grouping() for index in range(3)}
     builder.add("p", Grouping(), ["data"], members=members, pattern="p_*")
-    builder.add("end", Wants(), [Input("p", EdgePolicy(when_full="conflate"))])
+    builder.add("end", Wants(), [Input("p", EdgePolicy(when_full="conflate", key="price"))])
     assert builder.build().to_mermaid().splitlines() == [
         "flowchart LR",
         '    n0(["data<br/>Source"])',
@@ -334,9 +334,28 @@ def test_a_graph_can_be_drawn() -> None:
     ]
 
 
-def test_a_feed_with_inputs_and_a_transform_without_are_refused_by_name(tmp_path: Any) -> None:
-    feed = TopologyBuilder().add("data", ListFeed(items=[])).add("second", ListFeed(items=[]), ["data"]).build()
-    sink = TopologyBuilder().add("alone", ListSink(into=[])).build()
+def test_a_feed_with_inputs_and_a_transform_without_are_problems_before_anything_runs() -> None:
+    builder = TopologyBuilder().add("data", ListFeed(items=[])).add("second", ListFeed(items=[]), ["data"])
+    builder.add("alone", ListSink(into=[]))
+    with pytest.raises(ConfigError) as caught:
+        builder.build()
+    said = [str(problem) for problem in caught.value.problems]
+    assert any("containers.second.inputs: ListFeed is a feed and takes none" in line for line in said)
+    assert any("containers.alone: expected `inputs`: ListSink is no feed" in line for line in said)
+
+
+class Unsaid(Stage, frozen=True):
+    """Does not say what it builds."""
+
+    feeds: bool
+
+    def build(self, context: Any) -> Any:
+        return (ListFeed(items=[]) if self.feeds else ListSink(into=[])).build(context)
+
+
+def test_a_stage_that_does_not_say_what_it_builds_is_refused_by_name_when_it_runs(tmp_path: Any) -> None:
+    feed = TopologyBuilder().add("data", ListFeed(items=[])).add("second", Unsaid(feeds=True), ["data"]).build()
+    sink = TopologyBuilder().add("alone", Unsaid(feeds=False)).build()
     for topology, words in ((feed, "'second' failed: .*takes no inputs"), (sink, "'alone' failed: .*only a feed")):
         with pytest.raises(PhaseFailed, match=words):
             asyncio.run(Pipeline.from_topology(topology, output=tmp_path).run())
