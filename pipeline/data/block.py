@@ -30,8 +30,8 @@ class Block:
     """
 
     __slots__ = (
-        "context", "extent", "forgotten", "kind", "leaving", "pins", "record_key", "request", "restored_size",
-        "restoring", "size", "slot", "value", "waiters",
+        "context", "extent", "forgotten", "kind", "leaving", "pins", "queued", "record_key", "request",
+        "restored_size", "restoring", "size", "slot", "used", "value", "waiters",
     )  # fmt: skip
 
     def __init__(self, slot: Key | None, record_key: bytes, value: Any, size: int, kind: int) -> None:
@@ -46,8 +46,13 @@ class Block:
         self.extent: Extent | None = None
         self.restored_size = size
         """Bytes charged after it has been read from disk."""
-        self.leaving = False
-        """A thread is writing it; the value stays in memory, and charged, until the thread returns."""
+        self.used = 0.0
+        """The memory tier's tick of its last use."""
+        self.queued = False
+        """Whether the memory tier's queue has an entry for it."""
+        self.leaving = 0.0
+        """`used` as it was when a thread began to write it, else 0. Until the thread returns the value stays in
+        memory, and charged."""
         self.forgotten = ""
         """`replaced` or `deleted` once the key no longer means this block."""
         self.restoring: asyncio.Future[Any] | None = None

@@ -40,6 +40,7 @@ class Eviction:
         self._cooling = False
         """Eviction has started and goes on until `low`."""
         self._probe: asyncio.Task[None] | None = None
+        self._continuing: asyncio.Handle | None = None
         self._stopped = False
 
     def tidy(self) -> None:
@@ -57,10 +58,25 @@ class Eviction:
             group = self._memory.shed(target, write=self.spill is None, skip_dirty=self.resting)
             if group:
                 self._write(group)
-            elif account.charged - self._memory.leaving_bytes <= self.low and not account.waiting:
+            if self._memory.behind:
+                self._continue_soon()
+                return
+            if group:
+                continue
+            if account.charged - self._memory.leaving_bytes <= self.low and not account.waiting:
                 self._cooling = False
             elif account.charged == before:
                 return  # a write is under way, or there is nothing to evict
+
+    def _continue_soon(self) -> None:
+        """Go on in another step of the loop, so that finding the oldest among many values delays nobody."""
+        if self._continuing is None:
+
+            def go_on() -> None:
+                self._continuing = None
+                self.tidy()
+
+            self._continuing = asyncio.get_running_loop().call_soon(go_on)
 
     def _write(self, group: list[Block]) -> None:
         copies = copied_bytes(group)
@@ -90,7 +106,7 @@ class Eviction:
                 self._disk.release(block)
         else:
             self._rest(error)
-            for block in reversed(group):
+            for block in group:
                 self._memory.stayed(block)
         self._account.give(charged)
         self.tidy()

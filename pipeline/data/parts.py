@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
 from ..storage import codecs
 from .base import Key
-from .block import ABSENT, Block
+from .block import Block
 from .values import check_series, series_table
 
 
@@ -17,8 +17,6 @@ class Parts:
     """Blocks in order, each in memory or on disk on its own account."""
 
     __slots__ = ("blocks", "deleted", "form", "key", "name", "schema")
-    value: ClassVar[Any] = ABSENT
-    """Never resident as one value, so that a hit asks no question."""
 
     def __init__(self, name: str, key: Key, form: int | None = None) -> None:
         self.name, self.key = name, key

@@ -76,7 +76,7 @@ class Restoring:
             self._account.take(need)
             value = self._disk.read_nowait(block)
             if value is not ABSENT:
-                self._restored(block, value)
+                self._restored(block, value, need)
             else:
                 self._begin_restore(block)
                 self._read(block, need, on_loan=False)
@@ -105,10 +105,10 @@ class Restoring:
         future = block.restoring
         if on_loan:
             self._workspace.give_back(need)
-        elif error is not None or block.forgotten:
+        elif error is not None:
             self._account.give(need)
         else:
-            self._restored(block, job.result())
+            self._restored(block, job.result(), need)
         if error is not None:
             log.error("%s: %s", self._name, error)
         elif on_loan:
@@ -121,9 +121,15 @@ class Restoring:
                 future.set_result(job.result())
         self._eviction.tidy()
 
-    def _restored(self, block: Block, value: Any) -> None:
-        """The value is in memory again, with a clean copy on disk; its encoded form is let go."""
-        encoded = block.restore_bytes - block.restored_size
+    def _restored(self, block: Block, value: Any, charged: int) -> None:
+        """The value is in memory again, with a clean copy on disk; its encoded form is let go.
+
+        A block whose key means something else by now is only for the caller who began to read it before.
+        """
+        if block.forgotten:
+            self._account.give(charged)
+            return
+        encoded = charged - block.restored_size
         block.value = value
         block.size = block.restored_size
         self.restores += 1

@@ -377,6 +377,27 @@ async def test_appending_to_a_spilled_series_rewrites_nothing(manager: HybridMan
     assert manager.stats().evicted_bytes - written < 20 * VALUE * 1.1
 
 
+async def test_a_series_replaced_while_it_is_read_back_leaves_nothing_of_itself_in_memory(
+    manager: HybridManager, disk: Disk
+) -> None:
+    for start in range(0, 8_000, 1000):
+        await manager.append("s", rows(start, 1000))
+    await fill(manager, 10)
+    await manager.flush()
+    assert all(not block.resident for block in manager._entries["s"].blocks)
+    assert len(manager._entries["s"].blocks) > 1
+    disk.hold_reads()
+    begun = disk.reads
+    reading = asyncio.create_task(manager.retrieve("s"))
+    await until(lambda: disk.reads > begun)
+    await manager.store("s", batch(1, 10))
+    disk.go_on()
+    assert (await reading)["n"].to_pylist() == list(range(8_000))
+    for key in manager.keys():
+        await manager.delete(key)
+    assert manager.stats().charged_bytes == 0
+
+
 async def test_a_disk_that_is_full_keeps_values_in_memory_and_is_tried_again(
     manager: HybridManager, disk: Disk, clock: HandClock
 ) -> None:
