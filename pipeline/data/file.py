@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -168,13 +168,20 @@ class FileManager(DataManager):
                     continue
                 await asyncio.shield(self._io.submit(self, files.verify, part.stored, key))
                 batches = files.iter_file(part.stored)
+                reading = self._io.submit(self, next, batches, None)
                 try:
-                    while (step := await asyncio.shield(self._io.submit(self, next, batches, None))) is not None:
+                    while (step := await asyncio.shield(reading)) is not None:
                         yield step
+                        reading = self._io.submit(self, next, batches, None)
                 finally:
-                    await asyncio.shield(self._io.submit(self, batches.close))  # type: ignore[attr-defined]
+                    await asyncio.shield(self._spawn(self._end_reading(batches, reading)))
         finally:
             self._unpin(parts)
+
+    async def _end_reading(self, batches: Iterator[pa.RecordBatch], reading: asyncio.Future[Any]) -> None:
+        """Close the file. A reader who was cancelled left a thread in the middle of a batch; it finishes first."""
+        await asyncio.wait((reading,))
+        await self._io.submit(self, batches.close)  # type: ignore[attr-defined]
 
     async def delete(self, key: Key) -> None:
         self._check(key)
