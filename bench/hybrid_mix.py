@@ -1,104 +1,154 @@
 """20,000 values of 100 kB in a budget of 200 MB: the hybrid manager against zict.Buffer + File and dask's SpillBuffer.
 
-Values are `bytes` of 100 kB, made of a random pool, so that all stores serialise them for nothing; `--batches` uses
-Arrow record batches instead (pickle protocol 5 for the peers). 80 % of the operations go to 20 % of the keys, and
-80 % of them read, the others replace. Every store is filled with all keys first, which is not timed.
+Values are `bytes` of 100 kB, cut out of random ones, so that all stores serialise them for nothing. 80 % of the
+operations go to 20 % of the keys, and 80 % of them read, the others replace. Every store is filled with all keys
+first, which is not timed.
 
-    python bench/hybrid_mix.py [--quick] [--batches] [--rounds N]
+The driver gives the loop back after each operation, to all contenders alike, so that a ticker beside it waits for one
+operation at a time, and for what the machine's other users take: how long the loop's thread was ready to run and had
+no core is read from the kernel and taken off in a row of its own. Every contender runs in a process of its own, in
+turns. SpillBuffer gets a quarter of the operations: it is too slow for all of them.
+
+    python bench/hybrid_mix.py [--quick] [--rounds N]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
 import os
-import pickle
 import random
 import shutil
-import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
+from bench.harness import Lag, arguments, ratio, row, show
 from pipeline.data import DataFlow, build_manager
 from pipeline.storage.workspace import Workspace
 
 VALUE_BYTES = 100_000
-TARGETS = {"accounted_peak_share": 1.00, "ratio_zict": 2.0, "ratio_spillbuffer": 4.0, "lag_p99_ms": 4.0}
+IDLE_SECONDS = 1.0
 
 
-def main(quick: bool = False, batches: bool = False, rounds: int = 3) -> dict[str, Any]:
-    """Figures of all stores: operations per second (median, least, most of the rounds) and what they cost."""
-    sys.setswitchinterval(0.0005)  # as the command line does
-    count = operations = 2_000 if quick else 20_000
-    budget = count * VALUE_BYTES // 10
-    work = Work(count, operations, batches)
-    stores: dict[str, Callable[[Work, int], dict[str, Any]]] = {
-        "penstock": measure_penstock,
-        "zict": measure_zict,
-        "spillbuffer": measure_spillbuffer,
-    }
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in stores}
-    figures: dict[str, Any] = {"values": count, "budget_mb": budget / 1e6, "kind": "batches" if batches else "bytes"}
+def main() -> dict[str, Any]:
+    options = arguments(__doc__ or "")
+    count = 2_000 if options.quick else 20_000
+    rounds = options.rounds or (1 if options.quick else 3)
+    found: dict[str, list[Found]] = {name: [] for name in STORES}
     for _ in range(rounds):
-        for name, measure in stores.items():
-            gc.collect()
-            try:
-                found[name].append(measure(work, budget))
-            except ImportError as error:
-                figures[f"{name}_missing"] = str(error)
+        for name in STORES:
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                found[name].append(process.submit(_measure, name, count).result())
+    rows = []
     for name, results in found.items():
-        if not results:
-            continue
-        rates = [result["ops_per_s"] for result in results]
-        figures[f"{name}_ops_per_s"] = [round(statistics.median(rates)), round(min(rates)), round(max(rates))]
-        for key in results[0]:
-            if key != "ops_per_s":
-                figures[f"{name}_{key}"] = round(max(result[key] for result in results), 3)
-    for peer in ("zict", "spillbuffer"):
-        if f"{peer}_ops_per_s" not in figures:
-            continue
-        figures[f"ratio_{peer}"] = round(figures["penstock_ops_per_s"][0] / figures[f"{peer}_ops_per_s"][0], 2)
-    return figures
+        rows.append(row(name, [1 / each.seconds for each in results], "ops/s"))
+        rows.append(row(f"{name}, CPU time of all threads", [each.cpu_seconds * 1e6 for each in results], "us/op"))
+        rows.append(row(f"{name}, loop lag p50", [each.lag_p50_ms for each in results], "ms"))
+        lag = row(f"{name}, loop lag p99", [each.lag_p99_ms for each in results], "ms")
+        rows.append({**lag, "target": "<= 4"} if name == "hybrid" else lag)
+        rows.append(row("  the same without waits for a core", [each.own_p99_ms for each in results], "ms"))
+        rows.append(row("  lag p99 of an idle loop just before", [each.idle_p99_ms for each in results], "ms"))
+        rows.append(row(f"{name}, RSS at the end", [each.rss_mb for each in results], "MB"))
+    ours = found["hybrid"]
+    for name, target in (("zict.Buffer", ">= 2"), ("SpillBuffer", ">= 4")):
+        theirs = found[name]
+        seconds = [each.seconds for each in ours], [each.seconds for each in theirs]
+        rows.append(ratio(f"hybrid / {name}", *seconds, target))
+        seconds = [each.cpu_seconds for each in ours], [each.cpu_seconds for each in theirs]
+        rows.append(ratio("  the same by CPU time", *seconds))
+    peaks = [each.peak_share for each in ours]
+    rows.append({**row("hybrid, accounted peak / budget", peaks), "target": "<= 1.00"})
+    return show(f"{count:,} values of 100 kB, budget {_budget(count) / 1e6:.0f} MB, 80/20", rows)
+
+
+class Found(NamedTuple):
+    seconds: float
+    """Per operation, like `cpu_seconds`, which is of all threads."""
+    cpu_seconds: float
+    lag_p50_ms: float
+    lag_p99_ms: float
+    own_p99_ms: float
+    idle_p99_ms: float
+    rss_mb: float
+    peak_share: float = 0.0
+
+
+class OwnLag(Lag):
+    """A ticker that also notes what of its lateness its thread spent ready to run, without a core."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own_ms: list[float] = []
+        self._statistics = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+
+    async def __aenter__(self) -> OwnLag:
+        await super().__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await super().__aexit__(*exc)
+        os.close(self._statistics)
+
+    async def _tick(self) -> None:
+        while True:
+            waited = self._waited_ms()
+            due = time.perf_counter() + 0.001
+            await asyncio.sleep(0.001)
+            late = (time.perf_counter() - due) * 1e3
+            self.late_ms.append(max(0.0, late))
+            self.own_ms.append(max(0.0, late - (self._waited_ms() - waited)))
+
+    def _waited_ms(self) -> float:
+        return int(os.pread(self._statistics, 100, 0).split()[1]) / 1e6
 
 
 class Work:
     """The same operations for everybody."""
 
-    def __init__(self, count: int, operations: int, batches: bool) -> None:
+    def __init__(self, count: int) -> None:
         rng = random.Random(7)
-        pool = np.random.default_rng(7).integers(0, 256, VALUE_BYTES + count, dtype=np.uint8).tobytes()
-        self.count, self.batches, self._pool = count, batches, pool
+        self._pool = np.random.default_rng(7).integers(0, 256, VALUE_BYTES + count, dtype=np.uint8).tobytes()
+        self.count = count
         hot = count // 5
         self.operations = [
             (rng.random() < 0.8, f"k{rng.randrange(hot) if rng.random() < 0.8 else rng.randrange(hot, count)}")
-            for _ in range(operations)
+            for _ in range(count)
         ]
 
-    def value(self, key: str) -> Any:
+    def value(self, key: str) -> bytes:
         start = int(key[1:])
-        raw = self._pool[start : start + VALUE_BYTES]
-        if not self.batches:
-            return raw
-        return pa.RecordBatch.from_arrays([pa.Array.from_buffers(pa.int64(), 12_500, [None, pa.py_buffer(raw)])], ["v"])
+        return self._pool[start : start + VALUE_BYTES]
 
-    def check(self, key: str, value: Any) -> None:
-        first = value[:8] if not self.batches else value.column(0)[0].as_py().to_bytes(8, "little", signed=True)
+    def check(self, key: str, value: bytes) -> None:
         start = int(key[1:])
-        assert first == self._pool[start : start + 8]
+        assert len(value) == VALUE_BYTES
+        assert value[:8] == self._pool[start : start + 8]
 
 
-def measure_penstock(work: Work, budget: int) -> dict[str, Any]:
+def _measure(name: str, count: int) -> Found:
+    """In a process of its own."""
+    sys.setswitchinterval(0.0005)  # as the command line does
     folder = Path(tempfile.mkdtemp())
+    try:
+        return STORES[name](Work(count), _budget(count), folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-    async def run() -> dict[str, Any]:
+
+def _budget(count: int) -> int:
+    return count * VALUE_BYTES // 10
+
+
+def measure_hybrid(work: Work, budget: int, folder: Path) -> Found:
+    async def run() -> Found:
         workspace = Workspace(folder)
         manager = build_manager("m", DataFlow(mode="hybrid", memory_limit_mb=budget / (1 << 20)), workspace)
 
@@ -107,48 +157,41 @@ def measure_penstock(work: Work, budget: int) -> dict[str, Any]:
 
         for n in range(work.count):
             await replace(f"k{n}")
-        figures = await _timed(work, manager.retrieve, replace)
+        found = await _timed(work, work.operations, manager.retrieve, replace)
         stats = manager.stats()
         assert stats.limit_bytes is not None
-        figures["accounted_peak_share"] = stats.peak_bytes / stats.limit_bytes
-        figures["disk_mb"] = workspace.spill.disk_bytes / 1e6
         await manager.close()
         await workspace.close()
-        return figures
+        return found._replace(peak_share=stats.peak_bytes / stats.limit_bytes)
 
-    try:
-        return asyncio.run(run())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return asyncio.run(run())
 
 
-def measure_zict(work: Work, budget: int) -> dict[str, Any]:
+def measure_zict(work: Work, budget: int, folder: Path) -> Found:
     import zict
 
-    folder = tempfile.mkdtemp()
-    dump, load = (_pickle, pickle.loads) if work.batches else (_same, _same)
-    slow: Any = zict.Func(dump, load, zict.File(folder))
-    buffer: Any = zict.Buffer({}, slow, budget, weight=lambda key, value: _nbytes(value))
-    try:
-        return asyncio.run(_run_mapping(work, buffer))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    slow: Any = zict.Func(_same, _same, zict.File(str(folder)))
+    buffer: Any = zict.Buffer({}, slow, budget, weight=lambda key, value: len(value))
+    return asyncio.run(_run_mapping(work, work.operations, buffer))
 
 
-def measure_spillbuffer(work: Work, budget: int) -> dict[str, Any]:
+def measure_spillbuffer(work: Work, budget: int, folder: Path) -> Found:
     import dask
     from distributed.spill import SpillBuffer
 
-    folder = tempfile.mkdtemp()
     with dask.config.set({"distributed.worker.memory.spill-compression": False}):
-        buffer: Any = SpillBuffer(folder, target=budget)
-        try:
-            return asyncio.run(_run_mapping(work, buffer))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        buffer: Any = SpillBuffer(str(folder), target=budget)
+        return asyncio.run(_run_mapping(work, work.operations[: len(work.operations) // 4], buffer))
 
 
-async def _run_mapping(work: Work, mapping: Any) -> dict[str, Any]:
+STORES: dict[str, Callable[[Work, int, Path], Found]] = {
+    "hybrid": measure_hybrid,
+    "zict.Buffer": measure_zict,
+    "SpillBuffer": measure_spillbuffer,
+}
+
+
+async def _run_mapping(work: Work, operations: Sequence[tuple[bool, str]], mapping: Any) -> Found:
     """A blocking mapping on the loop, which is how its users use it."""
     for n in range(work.count):
         mapping[f"k{n}"] = work.value(f"k{n}")
@@ -159,63 +202,41 @@ async def _run_mapping(work: Work, mapping: Any) -> dict[str, Any]:
     async def replace(key: str) -> None:
         mapping[key] = work.value(key)
 
-    return await _timed(work, get, replace)
+    return await _timed(work, operations, get, replace)
 
 
 async def _timed(
-    work: Work, get: Callable[[str], Awaitable[Any]], replace: Callable[[str], Awaitable[None]]
-) -> dict[str, Any]:
-    lags: list[float] = []
-
-    async def tick() -> None:
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            lags.append(time.perf_counter() - before - 0.001)
-
-    ticker = asyncio.create_task(tick())
-    await asyncio.sleep(0.01)
-    lags.clear()
-    start = time.perf_counter()
-    for n, (read, key) in enumerate(work.operations):
-        if read:
-            work.check(key, await get(key))
-        else:
-            await replace(key)
-        if n % 8 == 7:
+    work: Work,
+    operations: Sequence[tuple[bool, str]],
+    get: Callable[[str], Awaitable[Any]],
+    replace: Callable[[str], Awaitable[None]],
+) -> Found:
+    async with Lag() as idle:
+        await asyncio.sleep(IDLE_SECONDS)
+    async with OwnLag() as lag:
+        start, cpu = time.perf_counter(), time.process_time()
+        for read, key in operations:
+            if read:
+                work.check(key, await get(key))
+            else:
+                await replace(key)
             await asyncio.sleep(0)  # nobody may keep the loop for himself
-    seconds = time.perf_counter() - start
-    ticker.cancel()
-    lags.sort()
-    return {
-        "ops_per_s": len(work.operations) / seconds,
-        "lag_p50_ms": lags[len(lags) // 2] * 1e3,
-        "lag_p99_ms": lags[int(len(lags) * 0.99)] * 1e3,
-        "rss_mb": _rss() / 1e6,
-    }
-
-
-def _nbytes(value: Any) -> int:
-    return len(value) if isinstance(value, bytes | bytearray) else value.nbytes
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    rss = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return Found(
+        seconds / len(operations),
+        cpu_seconds / len(operations),
+        lag.percentile(50),
+        lag.percentile(99),
+        float(np.percentile(lag.own_ms, 99)),
+        idle.percentile(99),
+        rss / 1e6,
+    )
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _pickle(value: Any) -> bytes:
-    return pickle.dumps(value, protocol=5)
-
-
-def _rss() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--batches", action="store_true")
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
-    for name, figure in main(arguments.quick, arguments.batches, arguments.rounds).items():
-        print(f"{name:28} {figure}")
+    main()
