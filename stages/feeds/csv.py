@@ -15,8 +15,9 @@ from pipeline.errors import InputError
 
 from .columns import ColumnMap, map_columns
 from .convert import Converter
+from .counts import Counts
 from .declaration import Declaration
-from .recording import Counts, Recording, Standardizer
+from .recording import Recording, Standardizer
 from .text import Where, blocks, first_lines, table
 
 _NUMBER = re.compile(r'\s*"?[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"?\s*')
@@ -45,7 +46,7 @@ def open_csv(files: Sequence[Path], instrument: str, declared: Declaration) -> R
         for place, (file, layout) in enumerate(zip(files, layouts, strict=True)):
             standard.open(place)
             for rows, where in layout.rows(file):
-                yield standard.batch(converter.columns(rows, where))
+                yield standard.batch(converter.columns(rows, where), where)
 
     return Recording(schema, tuple(files), read, mapped.unused)
 

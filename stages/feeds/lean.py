@@ -30,11 +30,12 @@ from stages.schemas import (
     schema_of,
 )
 
+from .counts import Counts
 from .declaration import Declaration
 from .lean_layout import RESOLUTION_NS, Found, find_series
-from .recording import Counts, Int64s, Recording, Standardizer
+from .recording import Recording, Standardizer
 from .text import Where, blocks, converted, decimals, required, table
-from .times import NAIVE, epoch_ns, localize, ns_of, utc_array
+from .times import NAIVE, Int64s, epoch_ns, localize, ns_of, utc_array
 
 EQUITY_SCALE = 4
 """Equity prices are integers counting 10^-4 dollars."""
@@ -115,7 +116,8 @@ class _Reader:
             if text.num_rows:
                 columns = self._convert(text, clock, where, counts)
                 if len(columns["ts_event"]):
-                    yield standard.batch(columns)
+                    whole = len(columns["ts_event"]) == text.num_rows
+                    yield standard.batch(columns, where if whole else Where(file, 0))
 
     def _names(self, file: Path, block: bytes) -> tuple[str, ...]:
         cells = block.split(b"\n", 1)[0].count(b",") + 1

@@ -17,8 +17,9 @@ from stages.schemas import SHARD_KEY
 
 from .columns import map_columns
 from .convert import Converter
+from .counts import Counts
 from .declaration import Declaration
-from .recording import Counts, Recording, Standardizer
+from .recording import Recording, Standardizer
 from .text import Where
 
 READ_ROWS = 65_536
@@ -50,7 +51,7 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
         columns = list(dict.fromkeys(mapped.source.values()))
         for place, rows, where in _rows(files, columns):
             standard.open(place)
-            yield standard.batch(converter.columns(rows, where))
+            yield standard.batch(converter.columns(rows, where), where)
 
     return Recording(schema, tuple(files), read, mapped.unused)
 

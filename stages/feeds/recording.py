@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError
-from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS
+from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS, record_kind
 
-Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
-
-
-@dataclass
-class Counts:
-    """What a reader counts while it reads; true of the recording, whatever the batch size."""
-
-    rows: int = 0
-    steps_back: int = 0
-    """Rows whose time lies before that of the row in front of them in the same file."""
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Rows not passed on, by reason."""
-    file: str = ""
-    """The file being read."""
-
-    def leave_out(self, reason: str, rows: int) -> None:
-        if rows:
-            self.left_out[reason] = self.left_out.get(reason, 0) + rows
+from .bar_checks import BarChecks
+from .counts import Counts
+from .text import Where
+from .times import Int64s
 
 
 @dataclass(frozen=True)
@@ -70,6 +55,7 @@ class Standardizer:
         }
         self._known["source_id"] = _Names(SOURCE, sources)
         self._known["instrument_id"] = _Names(INSTRUMENT, instruments)
+        self._checks = BarChecks(counts) if record_kind(schema) == "bar" else None
         self._source = -1
         self._newest: int | None = None
 
@@ -80,11 +66,12 @@ class Standardizer:
         self._source = source
         self.counts.file = self._sources[source]
 
-    def batch(self, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
-        """A standard batch of a chunk's columns.
+    def batch(self, columns: Mapping[str, pa.Array], where: Where) -> pa.RecordBatch:
+        """A standard batch of a chunk's columns, whose rows are at `where`; of bars those that `BarChecks` lets pass.
 
         `columns` must hold `ts_event` or `ts_recv`, not both null in a row; what it lacks becomes null. Without
-        `instrument_id` (texts, one per row) all rows are of the first instrument.
+        `instrument_id` (texts, one per row) all rows are of the first instrument. Raises `InputError` for bars that
+        cannot be.
         """
         given = dict(columns)
         rows = len(next(iter(given.values())))
@@ -92,14 +79,12 @@ class Standardizer:
         if not recorded:
             given["ts_recv"] = given["ts_event"]
         self._count(given.get("ts_event", given["ts_recv"]), given["ts_recv"])
-        start = self.counts.rows
-        self.counts.rows += rows
-        given["ingest_seq"] = pa.array(np.arange(start, start + rows, dtype=np.uint64))
         if "flags" not in given:
             given["flags"] = pa.array(np.full(rows, 0 if recorded else FLAG_BAD_TS_RECV, np.uint8))
         for name, code in (("instrument_id", 0), ("source_id", self._source)):
             if name not in given:
                 given[name] = self._known[name].repeated(code, rows)
+        given["ingest_seq"] = self._ordinals(rows)
         arrays = []
         for column in self.schema:
             if column.name not in given:
@@ -108,7 +93,18 @@ class Standardizer:
                 arrays.append(self._known[column.name].encode(given[column.name]))
             else:
                 arrays.append(given[column.name])
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        made = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        if self._checks is not None:
+            made = self._checks.checked(made, where)
+            if made.num_rows < rows:
+                place = self.schema.get_field_index("ingest_seq")
+                made = made.set_column(place, self.schema.field(place), self._ordinals(made.num_rows))
+        self.counts.rows += made.num_rows
+        return made
+
+    def _ordinals(self, rows: int) -> pa.Array:
+        """Ordinals of the next rows: of those passed on, so that what is left out leaves no gap."""
+        return pa.array(np.arange(self.counts.rows, self.counts.rows + rows, dtype=np.uint64))
 
     def _count(self, ts_event: pa.Array, ts_recv: pa.Array) -> None:
         times = pc.coalesce(ts_event, ts_recv) if ts_event.null_count else ts_event

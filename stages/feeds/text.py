@@ -30,7 +30,7 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Where:
-    """A column of a block of rows: `file:first_row` and on, counting data rows from 1."""
+    """A column of a block of rows: `file:first_row` and on, counting data rows from 1; 0 where they are not known."""
 
     file: Path
     first_row: int
@@ -39,9 +39,13 @@ class Where:
     def at(self, column: str) -> Where:
         return Where(self.file, self.first_row, column)
 
+    def place(self, offset: int) -> str:
+        """The row at `offset` within this block, as people are told of it."""
+        return f"{self.file}: row {self.first_row + offset}" if self.first_row else str(self.file)
+
     def error(self, offset: int, expected: str, found: str, suggestion: str = "") -> InputError:
         """The error for the row at `offset` within this block."""
-        text = f"{self.file}: row {self.first_row + offset}"
+        text = self.place(offset)
         if self.column:
             text += f", column '{self.column}'"
         text += f": expected {expected}, found {found}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 
 from stages.schemas import NS_UTC
 
-from .recording import Int64s
 from .text import Where, converted
+
+Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 EPOCH_DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
 """Decimal places of one unit of epoch time that are nanoseconds."""
@@ -88,6 +90,12 @@ def parse_instant(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+def instant_said(ns: int) -> str:
+    """Nanoseconds since 1970 as `2024-05-01 12:34:56`, with a fraction where there is one."""
+    text = str(np.datetime_as_string(np.datetime64(ns, "ns"))).replace("T", " ")
+    return text.rstrip("0").rstrip(".")
 
 
 def _iso(texts: pa.Array, zone: str) -> pa.Array:
