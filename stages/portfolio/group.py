@@ -36,6 +36,8 @@ MOST_FILLS = 1_048_576
 """But never more than this."""
 FEW_MEMBERS = 16
 """Up to so many, short calls may stay on the loop; the last call of more is long, however short the others were."""
+NEVER = -(2**63)
+"""Where no bar has ended yet, ns."""
 MOST_NAMES = 10
 """Instruments an error lists."""
 
@@ -61,6 +63,7 @@ class PortfolioGroup(Transform):
         self._terms = np.array([_terms(recipe) for recipe in recipes], TERMS)
         self._grid = EquityGrid(len(recipes))
         self._lengths_ns = 0
+        self._newest = (NEVER, NEVER)
         self._bars = 0
         self._fills: list[np.ndarray[Any, Any]] = []
         self._gathered = 0
@@ -163,12 +166,24 @@ class PortfolioGroup(Transform):
     def _take_times(self, bars: Bars) -> Times:
         """Check the order of the bars, note their lengths, and give each its place in the kept equity."""
         starts, ends = bars.times("bar_start"), bars.times("bar_end")
-        before = np.concatenate([self._grid.ends()[-1:], ends[:-1]])
-        back = np.flatnonzero(ends[len(ends) - len(before) :] < before)
+        starts_before, ends_before = (
+            np.concatenate([[last], times[:-1]]) for last, times in zip(self._newest, (starts, ends), strict=True)
+        )
+        back = np.flatnonzero(ends < ends_before)
         if len(back):
-            place = int(back[0])
-            this, last = timestamp(int(ends[len(ends) - len(before) + place])), timestamp(int(before[place]))
-            raise InputError(f"expected bars in the order of bar_end, found one ending {this} after one ending {last}")
+            this, last = timestamp(int(ends[back[0]])), timestamp(int(ends_before[back[0]]))
+            raise InputError(
+                f"expected bars in the order of bar_end, found one ending {this} after one ending {last}; "
+                "sort the recording by time"
+            )
+        twice = np.flatnonzero((ends == ends_before) & (starts == starts_before) & (starts < ends))
+        if len(twice):
+            begin, end = timestamp(int(starts[twice[0]])), timestamp(int(ends[twice[0]]))
+            raise InputError(
+                f"expected one bar for each interval, found two from {begin} to {end}; leave one of them out, "
+                "or bars of all but one price (`price: last`, bid, ask or mid) where they differ in that"
+            )
+        self._newest = int(starts[-1]), int(ends[-1])
         self._lengths_ns += int((ends - starts).sum())
         return self._grid.extend(ends)
 

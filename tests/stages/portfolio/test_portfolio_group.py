@@ -165,6 +165,15 @@ def _interleaved(first: Any, other: Any) -> Any:
     return table.take(pa.array(order)).combine_chunks().to_batches()[0]
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 5])
+def test_a_bar_that_comes_twice_is_refused_wherever_the_stream_is_cut(cut: int) -> None:
+    bars = random_bars(4)
+    twice = [*bars[:2], *bars[1:]]
+    batches = [columns(twice[:cut]), columns(twice[cut:])]
+    with pytest.raises(InputError, match="expected one bar for each interval, found two from 2024-01-01 00:01:00 to"):
+        run_alone(Portfolio(strategy=Scripted(targets=(1.0,) * 5)), batches)
+
+
 def test_bars_out_of_order_are_refused() -> None:
     batch = columns(random_bars(5))
     with pytest.raises(InputError, match="order of bar_end"):
