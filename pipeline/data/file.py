@@ -53,6 +53,8 @@ class FileManager(DataManager):
         self._account = Account(policy.memory_limit_bytes, clock or SystemClock())
         self._part_bytes = min(PART_BYTES, self._account.limit // 4)
         self._entries: dict[Key, Part | PartSeries] = {}
+        self._open: dict[Part, Key] = {}
+        """Parts of series whose rows are in memory, oldest first."""
         self._numbers = files.numbers()
         self._publishing: asyncio.Task[None] | None = None
         self._flushing = False
@@ -122,6 +124,7 @@ class FileManager(DataManager):
         tail = series.parts[-1] if series.parts else None
         if tail is None or tail.piece is None or tail.leaving or tail.piece.size >= self._part_bytes:
             series.parts.append(Part(Piece(list(batches), charge)))
+            self._open[series.parts[-1]] = key
         else:
             freed = tail.piece.add(batches, charge)
             if freed:
@@ -308,13 +311,7 @@ class FileManager(DataManager):
 
     def _due(self) -> tuple[Key, Part] | None:
         """The part to publish next: one that is full, or the largest when memory is short or all is to go."""
-        open_parts = [
-            (key, part)
-            for key, entry in self._entries.items()
-            if isinstance(entry, PartSeries)
-            for part in entry.parts
-            if part.piece is not None and not part.leaving
-        ]
+        open_parts = [(key, part) for part, key in self._open.items() if not part.leaving]
         if not open_parts:
             return None
         largest = max(open_parts, key=lambda found: found[1].bytes_held)
@@ -355,6 +352,7 @@ class FileManager(DataManager):
                 finally:
                     part.leaving = False
                 part.piece, part.stored = None, stored
+                self._open.pop(part, None)
                 self._disk_bytes += stored.file.num_bytes
                 self._flushes += 1
                 self._flushed_rows += stored.rows
@@ -381,6 +379,7 @@ class FileManager(DataManager):
     def _forget(self, entry: Part | PartSeries) -> None:
         for part in [entry] if isinstance(entry, Part) else entry.parts:
             part.forgotten = True
+            self._open.pop(part, None)
             if part.piece is not None and not part.leaving:
                 self._account.give(part.piece.size)
                 part.piece = None
@@ -407,6 +406,7 @@ class FileManager(DataManager):
         finally:
             self._account.give(self._account.charged)
             self._entries.clear()
+            self._open.clear()
 
 
 class Part:
