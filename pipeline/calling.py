@@ -34,6 +34,8 @@ class Caller:
         self.name, self.logic, self.workers = name, logic, workers
         self.busy_ns = 0
         self.calls_on_loop = self.calls_in_thread = 0
+        if logic.runs_in not in ("loop", "thread", "auto"):
+            raise ValueError(f"expected runs_in to be 'loop', 'thread' or 'auto', found {logic.runs_in!r}")
         self._on_loop = logic.runs_in == "loop"
         self._auto = logic.runs_in == "auto"
         # Where a call runs is decided by the work it is; how long it held the loop also by what it waited for.

@@ -46,6 +46,8 @@ class RunFolder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._lock = descriptor
+        for aside in self.path.glob(".*.complete"):  # the process that had put it aside is gone
+            self.end_phase(aside.name.removeprefix(".").removesuffix(".complete"))
 
     def close(self) -> None:
         if self._lock is not None:
@@ -56,12 +58,31 @@ class RunFolder:
         return self.path / name
 
     def begin_phase(self, name: str) -> Path:
-        """An empty folder for a phase; what an earlier try left is removed, its summary first."""
+        """An empty folder for a phase. A complete result of an earlier run is put aside until this one is complete."""
         path = self.phase(name)
-        (path / SUMMARY).unlink(missing_ok=True)
+        if self.completed(name) is not None:
+            shutil.rmtree(self._aside(name), ignore_errors=True)
+            path.replace(self._aside(name))
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
+
+    def end_phase(self, name: str) -> None:
+        """Drop what was put aside if the phase is complete; else bring it back and leave the failed try beside it."""
+        aside, path = self._aside(name), self.phase(name)
+        if not aside.is_dir():
+            return
+        if self.completed(name) is None:
+            failed = path.with_name(f"{name}.failed")
+            shutil.rmtree(failed, ignore_errors=True)
+            if path.is_dir():
+                path.replace(failed)
+            aside.replace(path)
+        else:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _aside(self, name: str) -> Path:
+        return self.path / f".{name}.complete"
 
     def completed(self, name: str) -> PhaseSummary | None:
         """The summary of a phase that has completed, None where it has not."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import xxhash
 
 from .hashing import hash_files, hash_plain
+from .sources import local_sources
 from .stage import Recipe, Stage
 from .topology import Topology
 
@@ -93,17 +92,21 @@ def _plain(value: Any, for_result: bool) -> Any:
 
 
 def hash_code(topology: Topology) -> str:
-    """Hash of the version and of the source files that define the recipes of a topology, by module, without paths."""
+    """Hash of the version and of every source file the recipes of a topology are made of, without paths.
+
+    Those are the modules of the recipes and of their base classes, and what these import, as far as it is neither
+    Python's own nor an installed package (whose versions are not asked).
+    """
     total = xxhash.xxh3_128(code_version().encode())
-    sources: dict[str, Path] = {}
-    for node in topology.nodes:
-        for recipe in (node.stage, *node.members.values()):
-            for found in _recipes(recipe):
-                source = inspect.getsourcefile(type(found)) if type(found).__module__ != "__main__" else None
-                if source is not None:
-                    sources[type(found).__qualname__] = Path(source)
-    for name in sorted(sources):
-        total.update(name.encode() + b"\0" + sources[name].read_bytes())
+    modules = {
+        base.__module__
+        for node in topology.nodes
+        for recipe in (node.stage, *node.members.values())
+        for found in _recipes(recipe)
+        for base in type(found).__mro__
+    }
+    for digest in sorted(xxhash.xxh3_128(path.read_bytes()).digest() for path in local_sources(modules)):
+        total.update(digest)
     return total.hexdigest()
 
 

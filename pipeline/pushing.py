@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -37,17 +38,19 @@ class PushFeed(Feed):
         self.lateness_ns = lateness_ns
         self._items: deque[Batch | Watermark] = deque()
         self._arrived, self._taken = Bell(), Bell()
+        self._turn = asyncio.Lock()
         self._ended = False
 
     async def push(self, rows: Any) -> None:
-        """Hand over rows and return when the feed has room for more; one caller at a time."""
+        """Hand over rows and return when the feed has taken what came before; several callers take turns."""
         item = as_item(rows)
-        while self._items and not self._ended:
-            await self._taken.wait()
-        if self._ended:
-            raise EdgeClosed("the feed has ended; nothing can be pushed into it")
-        self._items.append(item)
-        self._arrived.ring()
+        async with self._turn:
+            while self._items and not self._ended:
+                await self._taken.wait()
+            if self._ended:
+                raise EdgeClosed("the feed has ended; nothing can be pushed into it")
+            self._items.append(item)
+            self._arrived.ring()
 
     def stop(self) -> bool:
         """What has been pushed still flows on; nothing more is taken."""

@@ -101,9 +101,12 @@ def _load_file(path: Path) -> Any:
         raise UnknownType(f"cannot import {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise UnknownType(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
     return module

@@ -43,7 +43,10 @@ class PhaseResults:
                 member = ContainerResults(container, files, member=container)
                 if any(member.has_rows(key) for key in files):
                     return member
-        raise KeyError(f"no container is called '{container}'; there are {', '.join(self.summary.container_results)}")
+        raise KeyError(
+            f"'{container}' has left nothing in {self.folder}: there is no such container, or its "
+            f"persistence.on_completion is false; there are {', '.join(self.summary.container_results)}"
+        )
 
     def _files(self, name: str) -> dict[str, Path] | None:
         result = self.summary.container_results.get(name)

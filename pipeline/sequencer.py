@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 
 from .clock import Clock
+from .data import FlushCallback
 from .engines.local import Limits, LocalEngine
 from .errors import ContainerFailed, PenstockError, PhaseFailed
 from .folder import RunFolder
@@ -57,7 +58,13 @@ class Sequencer:
     """Runs the phases of one plan, in order, each once."""
 
     def __init__(
-        self, plan: RunPlan, clock: Clock, *, force: bool = True, on_engine: Callable[[LocalEngine], None]
+        self,
+        plan: RunPlan,
+        clock: Clock,
+        *,
+        force: bool = True,
+        flush: Mapping[str, FlushCallback] | None = None,
+        on_engine: Callable[[LocalEngine], None],
     ) -> None:
         self.plan, self.clock, self.force = plan, clock, force
         self.summaries: dict[str, PhaseSummary] = {}
@@ -68,6 +75,7 @@ class Sequencer:
         """Phases found complete and not run again."""
         self.interrupted = False
         self._on_engine = on_engine
+        self._flush = flush
         self._blocking = Workers(2)
 
     async def run(self) -> Mapping[str, PhaseSummary]:
@@ -113,6 +121,8 @@ class Sequencer:
                 if not identity.cancelled():
                     identity.exception()  # what failed first is what is raised
             raise
+        finally:
+            await self._blocking.run(folder.end_phase, plan.name)
 
     async def _run_engine(
         self, plan: PhasePlan, folder: RunFolder, path: Path, identity: asyncio.Future[dict[str, str]]
@@ -120,7 +130,7 @@ class Sequencer:
         began = _Measure(self.clock)
         engine = LocalEngine(
             plan.topology, path, clock=self.clock, seed=self.plan.seed, limits=self.plan.limits,
-            on_ready=self._on_engine,
+            flush=self._flush, on_ready=self._on_engine,
         )  # fmt: skip
         self.engine = engine
         try:

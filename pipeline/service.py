@@ -12,12 +12,13 @@ from typing import Any, Self
 
 import anyio
 import msgspec
+import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .compose import compose
 from .config import Config, load_config
 from .container import ContainerStats
-from .data import DataManager, DataStats, MemberStores
+from .data import DataManager, DataStats, FlushCallback, MemberStores
 from .data.base import Key
 from .edge import Edge, EdgePolicy, EdgeStats
 from .engines.local import Limits, LocalEngine
@@ -107,9 +108,20 @@ class Pipeline:
     def topology(self) -> Topology:
         return self.plan.phases[0].topology
 
-    def start(self, *, force: bool = True) -> Run:
-        """A run, to be entered with `async with`. Without `force`, phases found complete are not run again."""
-        return Run(self, force=force)
+    def start(self, *, force: bool = True, flush: Mapping[str, FlushCallback] | None = None) -> Run:
+        """A run, to be entered with `async with`. Without `force`, phases found complete are not run again.
+
+        `flush` names async callbacks for containers in mode `streaming`: `await flush(batch, batch_id)` is handed what
+        the container keeps, in order, one call at a time; `batch_id` is (container, first row, last row). What it was
+        handed is its own from then on, and is not among the run's results.
+        """
+        streaming = {node.name for node in self.topology.nodes if node.data_flow.mode == "streaming"}
+        for name in flush or ():
+            if name not in streaming:
+                raise KeyError(
+                    f"'{name}' is no container in mode streaming; there are {', '.join(sorted(streaming)) or 'none'}"
+                )
+        return Run(self, force=force, flush=flush)
 
     async def run(self) -> PhaseSummary:
         """Run to the end and return the last phase's summary."""
@@ -135,7 +147,9 @@ class Run:
     Leaving the block before `finished()` has returned stops the run at once, without a summary.
     """
 
-    def __init__(self, pipeline: Pipeline, *, force: bool = True) -> None:
+    def __init__(
+        self, pipeline: Pipeline, *, force: bool = True, flush: Mapping[str, FlushCallback] | None = None
+    ) -> None:
         self.pipeline = pipeline
         self._force = force
         self._scope = anyio.CancelScope()
@@ -147,7 +161,9 @@ class Run:
         self._supervisor: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
-        self._sequencer = Sequencer(pipeline.plan, pipeline.clock, force=force, on_engine=self._engine_is_ready)
+        self._sequencer = Sequencer(
+            pipeline.plan, pipeline.clock, force=force, flush=flush, on_engine=self._engine_is_ready
+        )
 
     async def __aenter__(self) -> Self:
         if self._supervisor is not None:
@@ -280,7 +296,7 @@ class Run:
             state=state,
             containers=[container.stats() for container in engine.containers.values()],
             stores={name: container.keeper.store.stats() for name, container in engine.containers.items()},
-            edges=[edge.stats() for edge in engine.edges],
+            edges=[edge.stats() for edge in (*engine.edges, *engine.subscribers)],
         )
 
     def subscribe(self, name: str, *, policy: EdgePolicy | None = None) -> Subscription:
@@ -292,11 +308,13 @@ class Run:
         if node is None:
             names = ", ".join(node.name for node in self.pipeline.topology.nodes)
             raise KeyError(f"no container is called '{name}'; there are {names}")
-        subscription = Subscription(self, node.name, policy or EdgePolicy())
+        return Subscription(self, node.name, policy or EdgePolicy())
+
+    def admit(self, subscription: Subscription) -> None:
+        """A subscription has been entered."""
         self._subscriptions.append(subscription)
         if self._engine is not None:
             subscription.attach(self._engine)
-        return subscription
 
     def forget(self, subscription: Subscription, edge: Edge | None) -> None:
         """A subscriber has left: neither it nor its edge is kept."""
@@ -315,7 +333,8 @@ class Run:
             assert isinstance(keeper.store, DataManager)
             return await keeper.store.retrieve(key)
         if (container, key) in self._sequencer.leftovers:
-            return self._sequencer.leftovers[container, key]
+            left = self._sequencer.leftovers[container, key]
+            return pa.Table.from_batches([left]) if isinstance(left, pa.RecordBatch) else left
         if not self._sequencer.summaries or self.folder is None:
             raise KeyError(f"'{container}' holds no {key!r}: the run left no summary")
         phase = list(self._sequencer.summaries)[-1]
@@ -376,6 +395,7 @@ class Subscription:
         self._detached = False
 
     async def __aenter__(self) -> AsyncIterator[Batch]:
+        self.run.admit(self)
         return self
 
     async def __aexit__(self, *exc: object) -> None:

@@ -198,6 +198,9 @@ def _gathered(results: list[Any]) -> Batch | None:
             rows.extend(result)
         elif result is not None:
             rows.append(result)
+    wrong = next((kind for kind in set(map(type, rows)) if not issubclass(kind, msgspec.Struct)), None)
+    if wrong is not None:
+        raise TypeError(f"expected on_row to return a row, a list of rows or None, found {wrong.__name__}")
     return Batch.from_rows(rows) if rows else None
 
 

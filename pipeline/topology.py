@@ -211,10 +211,20 @@ class TopologyBuilder:
             needs: set[Hashable] = set()
             for consumer in ordered:
                 if any(entry.source == node.name for entry in consumer.inputs):
-                    for asking in consumer.members.values() or (stages[consumer.name],):
-                        needs |= asking.needs()
+                    needs |= self._needs_of(consumer, stages[consumer.name])
             stages[node.name] = node.stage.providing(frozenset(needs)) if needs else node.stage
         return [replace(node, stage=stages[node.name]) for node in ordered]
+
+    def _needs_of(self, consumer: Node, stage: Stage) -> frozenset[Hashable]:
+        """What a consumer, or each of its members, needs; an error of the stage's own is a problem like others."""
+        try:
+            return frozenset().union(*(asking.needs() for asking in consumer.members.values() or (stage,)))
+        except Exception as error:
+            self._problem(
+                f"containers.{consumer.pattern or consumer.name}",
+                f"{type(stage).__name__} cannot tell what it needs: {type(error).__name__}: {error}",
+            )
+            return frozenset()
 
     def _check_flow(self, ordered: Sequence[Node]) -> list[Node]:
         """What columns travel on each edge, and whether a live feed is upstream."""

@@ -16,7 +16,7 @@ FLOORS = [
     {"edge", "threads", "lag", "hashing", "storage"},
     {"inbox", "outlet", "data"},
     {"stage"},
-    {"registry", "calling", "pushing"},
+    {"registry", "calling", "pushing", "sources"},
     {"config", "topology", "keeping"},
     {"compose", "container"},
     {"phases"},

@@ -5,11 +5,13 @@ from .factory import build_manager
 from .members import MemberStores
 from .persist import Persisted, persist, persist_members
 from .policy import DataFlow
+from .streaming import FlushCallback
 
 __all__ = [
     "DataFlow",
     "DataManager",
     "DataStats",
+    "FlushCallback",
     "MemberStores",
     "Persisted",
     "build_manager",

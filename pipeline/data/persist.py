@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import SchemaMismatch
+from ..errors import FlushedAway, SchemaMismatch
 from ..hashing import TableHash
 from ..storage.names import file_part
 from ..storage.publish import Published, TableFile
@@ -51,7 +51,10 @@ async def persist(manager: DataManager, folder: Path, workspace: Workspace, poli
     await manager.flush()
     left: dict[Key, Persisted] = {}
     for key in manager.keys():
-        schema = await _schema(manager, key)
+        try:
+            schema = await _schema(manager, key)
+        except FlushedAway:
+            continue  # whoever took it has it
         left[key] = await RowGroups(folder, key, schema, workspace, policy).write(manager.iter_batches(key))
     return left
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
@@ -16,7 +16,7 @@ import anyio
 from ..calling import Caller
 from ..clock import Clock, SystemClock
 from ..container import Container, FeedContainer, Gate, TransformContainer
-from ..data import DataManager, MemberStores, build_manager
+from ..data import DataManager, FlushCallback, MemberStores, build_manager
 from ..edge import Edge, EdgePolicy, EdgesAccount, Joint
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..inbox import Inbox
@@ -54,6 +54,7 @@ class LocalEngine:
         clock: Clock | None = None,
         seed: int = 0,
         limits: Limits = Limits(),
+        flush: Mapping[str, FlushCallback] | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
@@ -68,8 +69,11 @@ class LocalEngine:
         self.lag = LagProbe()
         self.leftovers: dict[tuple[str, Any], Any] = {}
         self._on_ready = on_ready
+        self._flush = flush or {}
         self._logics: dict[str, Logic] = {}
         self._joints: dict[str, int] = {}
+        self.subscribers: list[Edge] = []
+        self._dropped_for_subscribers: dict[str, int] = {}
 
     async def run(self) -> PhaseOutcome:
         """Build, warm, run and close. Raises the `ContainerFailed` of what failed, or a group of several."""
@@ -113,13 +117,17 @@ class LocalEngine:
             edge.detach()
         else:
             container.outlet.attach(edge)
+            self.subscribers.append(edge)
         return edge
 
     def detach(self, edge: Edge) -> None:
         """Take back an edge given by `attach`."""
         edge.detach()
-        if edge.source in self.containers:
+        if edge in self.subscribers:
+            self.subscribers.remove(edge)
             self.containers[edge.source].outlet.detach(edge)
+            dropped = edge.stats().dropped_rows
+            self._dropped_for_subscribers[edge.source] = self._dropped_for_subscribers.get(edge.source, 0) + dropped
 
     def keeper_of(self, name: str) -> Keeper | None:
         """The keeper of a container, or of the group `name` is a member of."""
@@ -186,7 +194,8 @@ class LocalEngine:
             flow_of = node.member_flow or (lambda member: node.data_flow)
             store = MemberStores(node.name, flow_of, self.workspace, clock=self.clock)
         else:
-            store = build_manager(node.name, node.data_flow, self.workspace, clock=self.clock)
+            flush = self._flush.get(node.name)
+            store = build_manager(node.name, node.data_flow, self.workspace, flush=flush, clock=self.clock)
         folder = self.folder / "containers" / file_part(node.name)
         return Keeper(node.name, store, node.data_flow, self.workspace, folder, node.keep_output)
 
@@ -257,11 +266,19 @@ class LocalEngine:
             interrupted=self.interrupted,
             measured={
                 "edges_peak_bytes": self.account.peak_bytes,
+                "dropped_for_subscribers": self._losses_of_subscribers(),
                 "loop_lag_p50_ms": self.lag.percentile_ms(50),
                 "loop_lag_p99_ms": self.lag.percentile_ms(99),
                 "loop_lag_max_ms": self.lag.max_ns / 1e6,
             },
         )
+
+    def _losses_of_subscribers(self) -> dict[str, int]:
+        """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""
+        losses = dict(self._dropped_for_subscribers)
+        for edge in self.subscribers:
+            losses[edge.source] = losses.get(edge.source, 0) + edge.stats().dropped_rows
+        return {name: rows for name, rows in losses.items() if rows}
 
     def _container_outcome(self, name: str, container: Container) -> ContainerOutcome:
         logic, keeper = container.logic, container.keeper

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -30,6 +31,7 @@ from pipeline import (
     TopologyBuilder,
     Transform,
 )
+from pipeline.data.policy import StreamingSettings
 from pipeline.testing import Aborted, ListFeed, ListSink, Mark, Pause
 from tests.conftest import tasks_left
 
@@ -525,7 +527,7 @@ async def test_subscribers_that_left_are_forgotten_and_their_bytes_given_back(tm
 
 @pytest.mark.parametrize("how", ["build", "on_batch", "close"])
 async def test_a_stop_iteration_in_a_thread_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
-    with anyio.fail_after(30), pytest.raises(PhaseFailed, match="'stage_0' failed: .*StopIteration"):
+    with anyio.fail_after(30), pytest.raises(PhaseFailed, match=r"'stage_0' failed: .*StopIteration"):
         await Pipeline.from_topology(chain([ticks(1)], Ends(where=how)), output=tmp_path).run()
 
 
@@ -646,3 +648,60 @@ async def test_cancelling_twice_leaves_nothing_either(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await tasks_left() == set()
+
+
+async def test_a_streaming_container_hands_what_it_keeps_to_a_callback(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    async def flush(batch: Any, batch_id: Any) -> None:
+        got.append((batch, batch_id))
+
+    builder = TopologyBuilder()
+    flow = DataFlow(mode="streaming", streaming_settings=StreamingSettings(buffer_size=3))
+    builder.add("data", ListFeed(items=[ticks(n) for n in range(10)]), data_flow=flow)
+    pipeline = Pipeline.from_topology(builder.build(), output=tmp_path)
+    async with pipeline.start(flush={"data": flush}) as run:
+        await run.finished()
+    assert [batch_id[1:] for _, batch_id in got] == [(0, 2), (3, 5), (6, 8), (9, 9)]
+    with pytest.raises(KeyError, match="'sink' is no container in mode streaming"):
+        pipeline.start(flush={"sink": flush})
+
+
+async def test_rows_a_lossy_subscriber_has_lost_are_said(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_topology(chain([ticks(n) for n in range(100)], Doubled()), output=tmp_path)
+    got = 0
+    async with pipeline.start() as run:
+        lossy = EdgePolicy(max_rows=2, when_full="drop_oldest")
+        async with run.subscribe("stage_0", policy=lossy) as batches:
+            async for batch in batches:
+                await anyio.wait_all_tasks_blocked()
+                got += batch.num_rows
+        await run.finished()
+        assert run.folder is not None
+        record = json.loads((run.folder / "run" / "run.json").read_text())
+    assert got < 100
+    assert record["dropped_for_subscribers"] == {"stage_0": 100 - got}
+
+
+async def test_a_failed_rerun_keeps_the_complete_result(tmp_path: Path) -> None:
+    items: list[Any] = [ticks(1)]
+    pipeline = Pipeline.from_topology(chain(items, Remembered()), output=tmp_path)
+    complete = await pipeline.run()
+    items.append(Mark.ABORT)
+    run = pipeline.start()
+    async with run:
+        with pytest.raises(PhaseFailed):
+            await run.finished()
+    assert run.folder is not None
+    phases = {path.name for path in next(tmp_path.glob("run/*/run/summary.json")).parent.parent.iterdir()}
+    assert "run" in phases
+    kept = msgspec.json.decode(next(tmp_path.glob("run/*/run/summary.json")).read_bytes())
+    assert kept["hashes"]["output"] == complete.hashes["output"]
+
+
+async def test_a_subscription_that_is_never_entered_holds_nothing_up(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_topology(chain([ticks(n) for n in range(50)], Doubled()), output=tmp_path)
+    async with pipeline.start() as run:
+        run.subscribe("stage_0", policy=EdgePolicy(max_rows=1))
+        with anyio.fail_after(30):
+            await run.finished()
