@@ -29,7 +29,11 @@ _BYTEARRAY, _ARRAY, _TABLE = 15, 16, 17
 
 
 def check(value: Any) -> bool:
-    """Whether msgpack keeps the tree as it is; raises `UnsupportedType` if we cannot store some node of it."""
+    """Whether msgpack keeps the tree as it is; raises `UnsupportedType` if we cannot store some node of it.
+
+    Every node is looked at, on the loop, so that what cannot be written is refused by `store` and not when it is
+    evicted: half a second for two million nodes of nested dicts. Store that much as columns, or in pieces.
+    """
     plain = True
     level: Iterable[Any] = (value,)
     for _ in range(MAX_DEPTH):
