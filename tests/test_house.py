@@ -22,7 +22,7 @@ FLOORS = [
     {"phases"},
     {"identity", "summary", "engines"},
     {"folder"},
-    {"sequencer", "results"},
+    {"sequencer", "results", "subscription"},
     {"service"},
     {"testing", "cli"},
     {"__main__"},
