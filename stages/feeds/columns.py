@@ -81,16 +81,24 @@ class ColumnMap:
     unused: tuple[str, ...]
 
 
-def map_columns(names: Sequence[str], declared: Declaration, path: Path) -> ColumnMap:
-    """How a table of these columns is read. Raises `InputError` listing the columns and how to declare them."""
+def map_columns(
+    names: Sequence[str], declared: Declaration, path: Path, *, nameless_time: str | None = None
+) -> ColumnMap:
+    """How a table of these columns is read. Raises `InputError` listing the columns and how to declare them.
+
+    `nameless_time` is the column that holds times whatever it is called, should none be called so.
+    """
     given = _declared(names, declared, path)
     tried: list[str] = []
     for kind in ("bar", "quote", "trade"):
         if kind not in declared.kinds:
             continue
         source = _found(kind, names, given)
+        timed = {"ts_event", "ts_recv", "bar_end"} & set(source)
+        if not timed and nameless_time is not None and nameless_time not in source.values():
+            timed, source = {"ts_event"}, source | {"ts_event": nameless_time}
         missing = [name for name in _NEEDED[kind] if name not in source]
-        if "ts_event" not in source and "ts_recv" not in source and "bar_end" not in source:
+        if not timed:
             missing.insert(0, "ts_event")
         book = not declared.columns and declared.schema == "auto" and _BOOK_SIGNS & {_plain(name) for name in names}
         if not missing and not book:

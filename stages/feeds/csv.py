@@ -19,6 +19,7 @@ from .counts import Counts
 from .declaration import Declaration
 from .recording import Recording, Standardizer
 from .text import Where, blocks, first_lines, table
+from .times import guess_format
 
 _NUMBER = re.compile(r'\s*"?[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"?\s*')
 
@@ -35,7 +36,7 @@ def open_csv(files: Sequence[Path], instrument: str, declared: Declaration) -> R
                 f"{file}: expected the columns of {files[0].name} ({', '.join(layouts[0].names)}), "
                 f"found {', '.join(layout.names)}; replay files of one layout at a time"
             )
-    mapped = map_columns(layouts[0].names, declared, files[0])
+    mapped = map_columns(layouts[0].names, declared, files[0], nameless_time=layouts[0].time_index(files[0]))
     schema = Converter(mapped, declared, float_columns=frozenset()).schema
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:
@@ -83,6 +84,18 @@ class _Layout:
             )
         return cls(_distinct(cells), delimiter, header)
 
+    def time_index(self, file: Path) -> str | None:
+        """The first column, where the header has no name for it and it begins with a time: how pandas writes an index.
+
+        A count of rows, which is the other index it writes, is too short for a time.
+        """
+        lines = first_lines(file, 2) if self.names[0] == _nameless(0) else []
+        if not self._header or len(lines) < 2:
+            return None
+        cell = lines[1].split(self._delimiter)[0].strip().strip('"')
+        is_count = cell.isdigit() and len(cell) < len("20240101")
+        return None if is_count or guess_format(cell) is None else self.names[0]
+
     def rows(self, file: Path) -> Iterator[tuple[pa.RecordBatch, Where]]:
         row, skip = 1, self._header
         for block in blocks(file):
@@ -107,10 +120,15 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     distinct = []
     for place, name in enumerate(names):
         if not name or name in seen:
-            name = f"{name}#{place + 1}"
+            name = f"{name}{_nameless(place)}"
         seen.add(name)
         distinct.append(name)
     return tuple(distinct)
+
+
+def _nameless(place: int) -> str:
+    """What a column without a name is called."""
+    return f"#{place + 1}"
 
 
 def _unnamed(mapped: ColumnMap) -> bool:

@@ -38,7 +38,7 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
                 f"{file}: expected the columns of {files[0].name}, found {', '.join(schema.names)} "
                 "or other types; replay files of one schema at a time"
             )
-    mapped = map_columns(first.schema.names, declared, files[0])
+    mapped = map_columns(first.schema.names, declared, files[0], nameless_time=first.time_index)
     floats = frozenset(
         standard for standard, source in mapped.source.items() if pa.types.is_floating(first.schema.field(source).type)
     )
@@ -59,10 +59,21 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
 class _Footer:
     def __init__(self, parquet: pq.ParquetFile) -> None:
         self.schema: pa.Schema = parquet.schema_arrow.remove_metadata()
+        self.time_index = _time_index(parquet.schema_arrow)
         self.row_groups: int = parquet.metadata.num_row_groups
         metadata = parquet.metadata.metadata or {}
         shard, _, shards = metadata.get(SHARD_KEY, b"0/1").decode().partition("/")
         self.shard, self.shards = int(shard), int(shards)
+
+
+def _time_index(schema: pa.Schema) -> str | None:
+    """The column that was the index of times of a pandas DataFrame, as its metadata says; None where there is none."""
+    try:
+        told = (schema.pandas_metadata or {}).get("index_columns", [])
+    except ValueError:
+        return None  # somebody else's words under pandas' key
+    names = [name for name in told if isinstance(name, str) and name in schema.names]
+    return next((name for name in names if pa.types.is_temporal(schema.field(name).type)), None)
 
 
 def _footer(file: Path) -> _Footer:

@@ -46,6 +46,23 @@ def test_an_ordinary_table_of_bars_needs_no_declaration(tmp_path: Path) -> None:
     assert row["instrument_id"] == "MY.FILE"
 
 
+@pytest.mark.parametrize(
+    "stamp", ["2024-01-01 00:0{}:00+00:00", '"2024-01-01 00:0{}:00"', "170406720000{}", "2024010{}"]
+)
+def test_a_first_column_without_a_name_that_holds_times_is_their_time(tmp_path: Path, stamp: str) -> None:
+    lines = "".join(f"{stamp.format(number)},1,2,0.5,1.5,9\n" for number in (1, 2))
+    table = read(put(tmp_path, f",open,high,low,close,volume\n{lines}"))
+    assert table["close"].to_pylist() == [1.5, 1.5]
+    assert str(table["bar_start"][0].as_py()).startswith("2024-01-01")
+
+
+def test_a_first_column_without_a_name_that_counts_rows_is_no_time(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"found #1, open, high, low, close .bar lacks ts_event"):
+        read(put(tmp_path, ",open,high,low,close\n0,1,2,0.5,1.5\n1,1,2,0.5,1.5\n"))
+    counted = read(put(tmp_path, ",time,price,qty\n0,2024-01-01,1,2\n1,2024-01-02,1,2\n"))
+    assert str(counted["ts_event"][1].as_py()).startswith("2024-01-02")
+
+
 def test_columns_that_are_not_read_are_known(tmp_path: Path) -> None:
     assert Replay(path=str(put(tmp_path, OHLCV))).recording().unused == ("Adj Close",)
 

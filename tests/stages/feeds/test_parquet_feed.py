@@ -47,6 +47,31 @@ def test_files_are_read_in_order_of_their_names(tmp_path: Path) -> None:
     assert read(tmp_path)["ingest_seq"].to_pylist() == list(range(3000))
 
 
+@pytest.mark.parametrize("zone", [None, "UTC", "America/New_York"])
+@pytest.mark.parametrize("name", [None, "timestamp", "when"])
+def test_the_index_of_times_of_a_data_frame_is_the_time_whatever_its_name(
+    tmp_path: Path, name: str | None, zone: str | None
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    times = pandas.date_range("2024-01-01", periods=3, freq="1min", tz=zone, name=name)
+    frame = pandas.DataFrame({"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.5, "volume": 9.0}, index=times)
+    frame.to_parquet(tmp_path / "a.parquet")
+    table = read(tmp_path / "a.parquet")
+    begins = times.tz_localize("UTC") if zone is None else times.tz_convert("UTC")
+    assert table["bar_start"].to_pylist() == list(begins)
+    if name != "when":  # a text table has nothing else to know its index by
+        frame.to_csv(tmp_path / "a.csv")
+        assert read(tmp_path / "a.csv")["bar_start"].to_pylist() == list(begins)
+
+
+def test_an_index_that_is_no_time_is_not_taken_for_one(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"open": [1.0], "high": [2.0], "low": [0.5], "close": [1.5]}, index=[7])
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="bar lacks ts_event"):
+        read(tmp_path / "a.parquet")
+
+
 def test_foreign_types_are_understood(tmp_path: Path) -> None:
     foreign = pa.table(
         {
