@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .config import Config, InputConfig
@@ -13,6 +13,8 @@ from .topology import Input, Topology, TopologyBuilder, keeping_of
 
 MAX_MEMBERS = 100_000
 """Members one parameter space may have."""
+MAX_REFUSED_SHOWN = 5
+MAX_VALUES_SHOWN = 12
 
 
 def compose(config: Config) -> Topology:
@@ -62,17 +64,43 @@ def _members(config: Config, declared: str) -> tuple[dict[str, Stage], list[Prob
         ]  # fmt: skip
     combinations: list[Mapping[str, Any]] = list(space) if space else [{}]
     members: dict[str, Stage] = {}
-    wrong: list[Problem] = []
+    refused: list[tuple[str, Mapping[str, Any], ValueError]] = []
     for i, parameters in enumerate(combinations):
         name = group.member(i)
         try:
             own = config.stage_of(name)
             members[name] = own.vary(parameters) if parameters else own
         except ValueError as error:
-            if len(wrong) < 5:
-                shown = ", ".join(f"{key}={value}" for key, value in parameters.items())
-                wrong.append(Problem("parameter_space", f"{name} ({shown}): {error}", file=file, line=line))
+            refused.append((name, parameters, error))
+    hint = _what_to_try(combinations, [parameters for _, parameters, _ in refused]) if refused else ""
+    wrong = [
+        Problem("parameter_space", f"{name} ({_listed(parameters)}): {error}", "", "" if place else hint, file, line)
+        for place, (name, parameters, error) in enumerate(refused[:MAX_REFUSED_SHOWN])
+    ]
     return members, wrong
+
+
+def _what_to_try(combinations: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
+    """Which values of one parameter leave only combinations that are allowed, and how many are not."""
+    count = f"{len(refused):,} of {len(combinations):,} combinations are refused"
+    keeping: list[tuple[float, str]] = []
+    for name in combinations[0]:
+        values = {str(each[name]): None for each in combinations}
+        bad = {str(each[name]) for each in refused}
+        kept = [value for value in values if value not in bad]
+        if kept:
+            keeping.append((len(kept) / len(values), f"{name}: [{', '.join(_shortened(kept))}]"))
+    if not keeping:
+        return f"{count}; leave out the values that take part in them"
+    return f"{count}; try `{max(keeping)[1]}`, which goes with all the others"
+
+
+def _shortened(values: Sequence[str]) -> Sequence[str]:
+    return values if len(values) <= MAX_VALUES_SHOWN else [*values[: MAX_VALUES_SHOWN - 1], "...", values[-1]]
+
+
+def _listed(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in parameters.items())
 
 
 def _input(entry: InputConfig) -> Input:

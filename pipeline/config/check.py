@@ -11,6 +11,7 @@ from msgspec import inspect as types
 from pipeline.data.policy import DataFlow
 from pipeline.errors import Problem
 
+from .canonical import canonical
 from .convert import Converter, fields_of
 from .layers import Entry
 from .leaf import suggestion
@@ -116,14 +117,25 @@ def _inputs(config: Config) -> Iterator[Problem]:
     for name in config.declared:
         here = _at(config, f"containers.{name}.inputs")
         others = [declared for declared in config.declared if declared != name]
+        taken: dict[str, str] = {}
         # Inputs that do not convert have been reported with their container.
         for wanted in config.convert_inputs(name, Converter(config.registry, config.root)):
             source = wanted.source
             group = config.group_of(source)
             if source == name:
                 yield here.problem("a container cannot be its own input", found=f"'{source}'")
-            elif any(covers(source, declared) for declared in config.declared):
-                continue
+            elif matched := [declared for declared in config.declared if covers(source, declared)]:
+                for declared in matched:
+                    if declared in taken:
+                        by = (
+                            f"'{declared}' twice"
+                            if taken[declared] == source
+                            else f"'{taken[declared]}' and '{source}'"
+                        )
+                        hint = f"every row of '{declared}' would come twice; remove one of the two"
+                        yield here.problem("expected each input once", found=by, suggestion=hint)
+                        break
+                taken |= dict.fromkeys(matched, source)
             elif group is not None:
                 yield here.problem(
                     "a group is read as a whole", found=f"'{source}'", suggestion=f"write '{group.pattern}'"
@@ -151,8 +163,14 @@ def _parameters(config: Config) -> Iterator[Problem]:
             continue
         kinds = [kind for stage in stages for kind in _fields_called(parameter, stage)]
         converter = Converter(config.registry, config.root)
+        seen: set[str] = set()
         for number, value in enumerate(islice(values, MAX_VALUES_CHECKED)):
             place = _at(config, f"{here.place.path}.{number}").place
+            same = repr(canonical(value, config.registry))
+            if same in seen:
+                hint = "equal values make members that are the same; remove one of them"
+                yield Located(None, place).problem("expected each value once", found=f"{value} twice", suggestion=hint)
+            seen.add(same)
             for kind in kinds[:1]:
                 converter.check(lift(value, place, converter.problems), kind)
         yield from converter.problems

@@ -52,7 +52,7 @@ def read_yaml(
 
 def _syntax_problem(path: str, file: str, found: str, line: int | None) -> Problem:
     suggestion = "indent with spaces, not tabs" if "'\\t'" in found or "tab" in found else ""
-    return Problem(path, "expected YAML", found, suggestion, file, line)
+    return Problem(path, "expected YAML", found.removeprefix("found "), suggestion, file, line)
 
 
 class _Refused(Exception):

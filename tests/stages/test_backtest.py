@@ -68,6 +68,19 @@ def test_a_thousand_combinations_are_one_container() -> None:
     assert len({repr(member) for member in topology["portfolio"].members.values()}) == 1000
 
 
+@pytest.mark.parametrize(
+    ("space", "hint"),
+    [
+        ({"fast": [5, 10, 30], "slow": [20, 40]}, r"1 of 6 combinations are refused; try `fast: .5, 10.`, which"),
+        ({"fast": [5, 10, 30], "slow": [8, 40, 50, 60]}, r"2 of 12 .* refused; try `slow: .40, 50, 60.`, which"),
+        ({"fast": [5, 10], "slow": [10, 5]}, r"3 of 4 .* refused; leave out the values that take part in them"),
+    ],
+)
+def test_combinations_that_are_refused_come_with_values_to_try(space: dict[str, Any], hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        create_backtest_topology(config(parameter_space=space))
+
+
 @pytest.mark.parametrize("parameter_space", [{}, SPACE])
 def test_what_a_person_writes_beats_what_the_topology_guessed(parameter_space: dict[str, Any]) -> None:
     written = {"portfolio_*": {"data_flow": {"memory_limit_mb": 3}}, "portfolio_0000": {"data_flow": {"mode": "file"}}}

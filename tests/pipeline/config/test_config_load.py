@@ -372,3 +372,47 @@ def test_what_is_not_plain_data_in_a_mapping_is_a_problem() -> None:
 def test_loading_does_not_import_numba() -> None:
     code = "import sys, pipeline.config; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+INPUTS = """\
+containers:
+  data: {type: synthetic}
+  data_2: {type: synthetic}
+  both: {type: features, inputs: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "found"),
+    [
+        ("[data, data]", "'data' twice"),
+        ("['data*', data_2]", "'data*' and 'data_2'"),
+        ("['data*', 'd*']", "'data*' and"),
+    ],
+)
+def test_an_input_named_twice_is_a_problem(inputs: str, found: str) -> None:
+    told = problem(INPUTS % inputs)
+    assert told.startswith(f"4: containers.both.inputs: expected each input once, found {found}")
+    assert "would come twice; remove one of the two" in told
+
+
+def test_inputs_that_share_no_container_are_none() -> None:
+    load_config(INPUTS % "[data, data_2]", registry=registry())
+
+
+@pytest.mark.parametrize(("values", "twice"), [("[5, 7, 5]", "5"), ("[5, 5.0]", "5.0")])
+def test_a_parameter_that_takes_a_value_twice_is_a_problem(values: str, twice: str) -> None:
+    text = f"""\
+containers:
+  data: {{type: synthetic}}
+  portfolio_*: {{type: portfolio, inputs: data, strategy: {{type: sma_cross, slow: 40}}}}
+parameter_space:
+  fast: {values}
+"""
+    told = problem(text)
+    assert told.startswith("5: parameter_space.fast.")
+    assert f"expected each value once, found {twice} twice; equal values make members that are the same" in told
+
+
+def test_no_word_is_doubled_where_the_text_is_no_yaml() -> None:
+    assert problem("a: 1\n\tb: 2\n").startswith("2: expected YAML, found a tab character")
