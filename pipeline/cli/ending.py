@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,9 @@ def closing_lines(conducted: Conducted, records: Mapping[str, dict[str, Any]]) -
     if conducted.stopped:
         yield "stopped", "before its data ended; the results are of what was processed until then"
     rows = sum(_feed_rows(record) for record in records.values())
+    silent = sorted({name for record in records.values() for name in _silent_feeds(record)})
+    if silent:
+        yield "no data", f"{', '.join(silent)} gave no row; look at the path, and at --until and --limit"
     wall = sum(record.get("wall_seconds", 0.0) for record in records.values())
     yield "rows", rows_said(rows)
     yield "wall time", seconds_said(wall)
@@ -72,6 +78,11 @@ def _feed_rows(record: Mapping[str, Any]) -> int:
     return sum(container["sent_rows"] for container in containers if container["kind"] == "feed")
 
 
+def _silent_feeds(record: Mapping[str, Any]) -> list[str]:
+    containers = record.get("containers", {}).items()
+    return [name for name, container in containers if container["kind"] == "feed" and not container["sent_rows"]]
+
+
 def _spilled(record: Mapping[str, Any]) -> int:
     """Bytes that had to leave memory for lack of room; what a mode writes anyway is none."""
     return sum(container["store"]["evicted_bytes"] for container in record.get("containers", {}).values())
@@ -84,9 +95,26 @@ def _look(folder: Path, summaries: Mapping[str, PhaseSummary]) -> str:
         for container, result in reversed(list(summary.container_results.items())):
             for key, kept in result.keys.items():
                 if kept.path is not None:
-                    opened = f'open_results("{folder}")["{container}"]["{key}"]'
-                    return f"python -c 'from pipeline import open_results; print({opened})'"
+                    opened = f"open_results({_text(folder)})[{_text(container)}][{_text(key)}]"
+                    return _command(f"from pipeline import open_results; print({opened})")
     written = sorted(found for found in folder.rglob("*.parquet") if found.name != CONTAINERS)
     if written:
-        return f"python -c 'import pyarrow.parquet as pq; print(pq.read_table(\"{written[0]}\"))'"
+        return _command(f"import pyarrow.parquet as pq; print(pq.read_table({_text(written[0])}))")
     return "nothing was written but the summary; `persistence: {on_completion: true}` writes results"
+
+
+def _command(code: str) -> str:
+    """A line for the shell that works as it stands: with the very interpreter that runs now."""
+    return f"{shlex.quote(_interpreter())} -c {shlex.quote(code)}"
+
+
+def _interpreter() -> str:
+    """`python` where that is the one, else its path; links are not followed, for a virtual environment is one."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    return str(shortened(Path(sys.executable)))
+
+
+def _text(value: object) -> str:
+    """Python's text of it, in double quotes, which need no quoting within the single ones of a shell."""
+    return msgspec.json.encode(str(value)).decode()
