@@ -132,11 +132,15 @@ class ReplayFeed(Feed):
         """What the recording's reader makes; the first of everything odd is told at once, the counts at the end."""
         told: set[str] = set()
         for batch in self._recording.read(self.counts):
-            for reason in self.counts.first.keys() - told:
+            for reason in sorted(self.counts.first.keys() - told):
                 self._log.warning("%s: the first of %s", self.counts.first[reason], self._said(reason))
                 told.add(reason)
             yield batch
-        for reason in sorted(told):
+        if not self.counts.rows:
+            files = [str(file) for file in self._recording.files]
+            named = files[0] if len(files) == 1 else f"{len(files):,} files from {files[0]} on"
+            self._log.warning("the feed gave no row: there is none in %s", named)
+        for reason in sorted({*self.counts.left_out, *self.counts.doubtful}):
             rows = self.counts.left_out.get(reason, 0) + self.counts.doubtful.get(reason, 0)
             self._log.warning("%s in all: %s", f"{rows:,}", self._said(reason))
 

@@ -153,6 +153,12 @@ def test_new_takes_an_empty_folder_and_refuses_a_file(penstock: Penstock, tmp_pa
     assert penstock("new", "file/below").exit_code == 1
 
 
+def test_what_new_writes_uses_only_public_names() -> None:
+    imported = [line for text in project().values() for line in text.splitlines() if " import " in line]
+    assert "from stages import Feature, Strategy" in imported
+    assert not [line for line in imported if line.lstrip().startswith(("from stages.", "from pipeline."))]
+
+
 @pytest.mark.parametrize("name", sorted(project()))
 def test_what_new_writes_passes_the_linter(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -186,6 +192,15 @@ def test_what_run_says_to_look_at_can_be_looked_at(penstock: Penstock, small: Pa
     code = last.split("-c ", 1)[1].strip("'")
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert shown.stdout
+
+
+def test_a_feed_that_gives_no_row_is_named_at_the_end(penstock: Penstock, small: Path, tmp_path: Path) -> None:
+    told = penstock("run", small, "--until", "1999-01-01")
+    assert told.exit_code == 0
+    assert "no data       data gave no row; look at the path, and at --until and --limit" in told.stdout.splitlines()
+    (tmp_path / "empty.csv").write_text("time,open,high,low,close\n")
+    told = penstock("run", small, "--data", "empty.csv", "--set", "containers.data={type: replay}")
+    assert "the feed gave no row: there is none in empty.csv" in told.stderr
 
 
 def test_json_is_the_summary_and_nothing_else(penstock: Penstock, small: Path) -> None:
