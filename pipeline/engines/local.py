@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
+import numpy as np
 
 from ..calling import Caller
 from ..clock import Clock, SystemClock
@@ -290,12 +292,19 @@ class LocalEngine:
             kept=keeper.kept,
             kept_output=keeper.kept_output,
             members=keeper.member_stats(),
-            metrics=logic.metrics(),
+            metrics=msgspec.to_builtins(logic.metrics(), enc_hook=_plain_number, str_keys=True),
             report=logic.report(),
             committed_rows=sink.committed_rows if sink else None,
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
         )
+
+
+def _plain_number(value: Any) -> Any:
+    """What people compute figures with: numpy's scalars. Anything else has no place among metrics."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"expected metrics() to give plain numbers, text, lists and dicts, found {type(value).__name__}")
 
 
 def _is_async(method: Callable[..., Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import anyio
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -609,6 +610,29 @@ async def test_a_stage_that_returns_a_table_or_text_is_told_what_was_expected(wh
 async def test_an_error_after_the_data_names_the_container_too(where: str, tmp_path: Path) -> None:
     with pytest.raises(PhaseFailed, match="container 'stage_0' failed: ValueError: too late"):
         await Pipeline.from_topology(chain([ticks(1)], Late(where=where)), output=tmp_path).run()
+
+
+class Counts(Stage, frozen=True):
+    what: Any
+
+    def build(self, context: Context) -> Transform:
+        return CountsLogic(self.what)
+
+
+class CountsLogic(ReturnsLogic):
+    def metrics(self) -> dict[str, Any]:
+        return {"figure": self.what}
+
+    def on_batch(self, batch: Batch) -> None:
+        return None
+
+
+async def test_metrics_may_be_numpy_numbers_and_what_else_they_are_is_told(tmp_path: Path) -> None:
+    topology = chain([ticks(1)], Counts(what=np.int64(3)))
+    summary = await Pipeline.from_topology(topology, output=tmp_path).run()
+    assert summary.aggregate_metrics["stage_0"] == {"figure": 3}
+    with pytest.raises(PhaseFailed, match="container 'stage_0' failed: TypeError: expected metrics"):
+        await Pipeline.from_topology(chain([ticks(1)], Counts(what=object())), output=tmp_path).run()
 
 
 class Late(Stage, frozen=True):
