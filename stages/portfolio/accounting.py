@@ -6,7 +6,8 @@ money is float64 in quote currency. One bar goes like this:
 1. `next_open`: an order from the bar before fills at this bar's open.
 2. A target that is not NaN and differs from the position makes an order for the difference. `close`: it fills at this
    bar's close at once.
-3. Equity = cash + position * close; peak, drawdown and all other running totals see every bar.
+3. Equity = cash + position * close; peak, drawdown and all other running totals see every bar. A dip below 1e-12 of the
+   peak is rounding and no drawdown: time under water would otherwise hang on the last bit.
 
 A target of the other sign closes the position and opens the new one: two orders, two fills.
 """
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+ROUNDING = 1e-12
+"""Share of the peak below which a dip is the rounding of float64."""
 _FLOATS = (
     "position",  # units, signed
     "entry",  # average price of the open position, slippage included
@@ -225,8 +228,8 @@ def account(
                     max_leverage = max(max_leverage, abs(net))
             else:
                 own["ruined"] = 1
-            if equity >= peak:
-                peak, peak_at = equity, end
+            if peak - equity <= ROUNDING * peak:
+                peak, peak_at = max(peak, equity), end
             else:
                 if peak - equity > max_drawdown * peak:  # dividing at every bar is slow
                     max_drawdown = (peak - equity) / peak

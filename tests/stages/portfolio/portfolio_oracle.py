@@ -114,8 +114,8 @@ def drawdown(bars: list[OracleBar], equity: list[Fraction], start_equity: float)
     peak, since, before = Fraction(start_equity), bars[0].start, bars[0].start
     deepest, longest, below = Fraction(0), 0, 0
     for bar, value in zip(bars, equity, strict=True):
-        if value >= peak:
-            peak, since = value, bar.end
+        if value >= peak * (1 - Fraction(1, 10**12)):  # less is the rounding of those who calculate in floats
+            peak, since = max(peak, value), bar.end
         else:
             deepest = max(deepest, 1 - value / peak)
             longest = max(longest, bar.end - since)
