@@ -178,7 +178,7 @@ def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
         return values
     ordered = np.sort(returns)
     low, high = _quantile(ordered, 0.05), _quantile(ordered, 0.95)
-    tail = ordered[: int(np.searchsorted(ordered, low, side="right"))]
+    tail = ordered[: int(np.searchsorted(ordered, low + SAME, side="right"))]  # those equal to it up to rounding too
     values |= {"var_95": -low, "cvar_95": _ratio(-_sum(tail), len(tail)), "tail_ratio": _ratio(abs(high), abs(low))}
     mean, year = _sum(returns) / n, math.sqrt(per_year)
     downside = math.sqrt(_sum(np.minimum(returns, 0.0) ** 2) / n)
