@@ -37,9 +37,15 @@ class CrossGroup:
         self._otherwise = np.array([cross.otherwise for cross in crosses], np.float64)
         self._ties = np.array([cross.tie_is_long for cross in crosses], np.bool_)
         self._skips = np.array([cross.skip_single_price for cross in crosses], np.bool_)
+        self.skipped_decisions = 0
         self._block: tuple[Any, ...] = ()
         self._matrix: Floats = np.empty((0, 0))
         self._single = np.empty(0, np.bool_)
+
+    @property
+    def num_skipping(self) -> int:
+        """Members that decide nothing on bars with one price only."""
+        return int(np.count_nonzero(self._skips))
 
     def warm(self) -> None:
         """Compile the kernel."""
@@ -50,6 +56,7 @@ class CrossGroup:
         members, length = targets.shape
         self._look_at(bars, first_bar, length)
         own = slice(first, first + members)
+        self.skipped_decisions += int(np.count_nonzero(self._skips[own]) * np.count_nonzero(self._single))
         cross_kernel()(
             self._matrix,
             self._pairs[own],

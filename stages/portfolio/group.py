@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from pipeline.stage import Transform
 
 from .accounting import FILL, TERMS, account_kernel, opening_state
 from .bars import Bar, Bars, Floats, Times, timestamp
+from .cross import CrossGroup
 from .equity import EquityGrid
 from .records import equity_of, fills_of, portfolios_of
 from .statistics import Value, statistics
@@ -50,7 +52,10 @@ class PortfolioGroup(Transform):
     The failure is raised where there is nobody else to go on: `alone`, or when all have failed.
     """
 
-    def __init__(self, members: Mapping[str, Portfolio], *, alone: bool = False) -> None:
+    def __init__(
+        self, members: Mapping[str, Portfolio], *, alone: bool = False, log: logging.Logger | None = None
+    ) -> None:
+        self._log = log or logging.getLogger("penstock.portfolio")
         self._members = sorted(members.items(), key=lambda item: _class_name(item[1].strategy))
         self._order = {name: place for place, name in enumerate(members)}
         self._alone = alone
@@ -94,6 +99,7 @@ class PortfolioGroup(Transform):
             names = ", ".join(sorted(self._others)[:MOST_NAMES])
             raise InputError(f"no bar was of instrument '{self._instrument}', all were of others: {names}")
         yield from self._emit_fills()
+        self._tell_of_skips()
         found = self._statistics()
         times, equity = self._grid.ends(), self._grid.equity()
         rows: list[dict[str, Any]] = [{}] * len(self._members)
@@ -116,16 +122,33 @@ class PortfolioGroup(Transform):
         yield Batch.from_columns(portfolios_of(rows))
 
     def metrics(self) -> Mapping[str, Any]:
+        """Counts; `skipped_decisions` are those not taken because a bar had one price only, of all portfolios."""
         return {
             "portfolios": len(self._members),
             "failed": len(self._errors),
             "bars": self._bars,
             "fills": int(self._state["fills"].sum()),
+            "skipped_decisions": sum(decider.skipped_decisions for decider in self._crossings()),
         }
 
     def progress(self) -> str:
         """A few words for the live progress line."""
         return f"{len(self._members):,} portfolios, {self._bars:,} bars"
+
+    def _crossings(self) -> Iterator[CrossGroup]:
+        return (decider for _, _, decider in self._compiled if isinstance(decider, CrossGroup))
+
+    def _tell_of_skips(self) -> None:
+        """Nothing traded, and nobody would know why."""
+        for decider in self._crossings():
+            if self._bars and decider.skipped_decisions == self._bars * decider.num_skipping > 0:
+                self._log.warning(
+                    "%s of the portfolios decided nothing: each of %s bars has one price only "
+                    "(open = high = low = close), and `skip_single_price` passes over those; "
+                    "make longer bars, or set `skip_single_price: false`",
+                    f"{decider.num_skipping:,}",
+                    f"{self._bars:,}",
+                )
 
     def _build_deciders(self) -> None:
         """One compiled decider for each class that has one; everybody else is asked alone."""

@@ -55,7 +55,7 @@ class Portfolio(Stage, frozen=True):
     def build(self, context: Context) -> Logic:
         from .group import PortfolioGroup
 
-        return PortfolioGroup({context.name: self}, alone=True)
+        return PortfolioGroup({context.name: self}, alone=True, log=context.log)
 
     @property
     def groups(self) -> bool:
@@ -64,7 +64,7 @@ class Portfolio(Stage, frozen=True):
     def build_group(self, members: Mapping[str, Self], context: Context) -> Logic:
         from .group import PortfolioGroup
 
-        return PortfolioGroup(members)
+        return PortfolioGroup(members, log=context.log)
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
         """This portfolio with other fields of its strategy. Raises `ValueError` for unknown or unfit ones."""

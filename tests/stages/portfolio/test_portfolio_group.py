@@ -243,5 +243,5 @@ def test_a_group_says_what_it_did() -> None:
     logic.warm()
     outputs = [*logic.on_batch(batch), *logic.on_end()]  # type: ignore[attr-defined]
     fills = sum(output.value.num_rows for output in outputs if getattr(output, "key", "") == "fills")
-    assert logic.metrics() == {"portfolios": 2, "failed": 0, "bars": 300, "fills": fills}
+    assert logic.metrics() == {"portfolios": 2, "failed": 0, "bars": 300, "fills": fills, "skipped_decisions": 0}
     assert logic.progress() == "2 portfolios, 300 bars"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from portfolio_bars import columns, random_bars, run_alone, run_group
+from portfolio_bars import columns, random_bars, run, run_alone, run_group
 from portfolio_oracle import OracleBar, ema_targets, keep_books, sma_targets
 
 from pipeline.frames import Batch
@@ -54,6 +54,34 @@ def test_the_first_decision_comes_with_bar_number_slow_and_enters_at_once() -> N
     first = found.rows()[0]
     assert first["ts_event"].value == bars[6].end
     assert first["price"] == bars[6].close
+
+
+@pytest.mark.parametrize("cut", [1, 7, 50])
+def test_decisions_that_are_skipped_are_counted(cut: int, caplog: pytest.LogCaptureFixture) -> None:
+    bars = random_bars(50, single=0.3)
+    single = sum(bar.open == bar.high == bar.low == bar.close for bar in bars)
+    assert 0 < single < 50
+    members: dict[str, Portfolio] = {
+        "a": Portfolio(strategy=EmaCross(fast=2, slow=3)),
+        "b": Portfolio(strategy=EmaCross(fast=2, slow=4)),
+        "c": Portfolio(strategy=EmaCross(fast=2, slow=5, skip_single_price=False)),
+        "d": Portfolio(strategy=SmaCross(fast=2, slow=3)),
+    }
+    needs = [feature for member in members.values() for feature in member.strategy.features()]
+    logic = members["a"].build_group(members, Context(name="portfolio"))
+    with caplog.at_level("WARNING", "penstock.portfolio"):
+        run(logic, [columns(bars[begin : begin + cut], needs) for begin in range(0, 50, cut)])
+    assert logic.metrics()["skipped_decisions"] == 2 * single
+    assert not caplog.messages
+
+
+def test_a_run_in_which_every_decision_is_skipped_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    strategy = EmaCross(fast=2, slow=3)
+    logic = Portfolio(strategy=strategy).build(Context(name="portfolio"))
+    with caplog.at_level("WARNING", "penstock.portfolio"):
+        run(logic, [columns(random_bars(20, single=1), strategy.features())])
+    assert logic.metrics()["skipped_decisions"] == 20
+    assert caplog.messages[0].startswith("1 of the portfolios decided nothing: each of 20 bars has one price only")
 
 
 def test_a_bar_of_one_price_moves_averages_and_decides_nothing() -> None:
