@@ -14,8 +14,8 @@ from pipeline.stage import Transform
 
 from .bar_builder import BarBuilder
 from .bar_input import BarInput, Price
+from .columns import with_features
 from .feature import Feature
-from .features import with_features
 from .instruments import Instruments
 
 if TYPE_CHECKING:

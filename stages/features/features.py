@@ -9,9 +9,9 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.durations import Duration, parse_duration
-from pipeline.errors import SchemaMismatch
 from pipeline.stage import Context, Stage
 
+from .columns import with_features
 from .feature import Feature, union
 
 if TYPE_CHECKING:
@@ -69,17 +69,3 @@ class Features(Stage, frozen=True):
             schemas = list(inputs.values())
             schema = schemas[0] if schemas else None
         return None if schema is None else with_features(schema, self.features, self.bars)
-
-
-def with_features(schema: pa.Schema, features: tuple[Feature, ...], bars: str | None) -> pa.Schema:
-    """`schema` and one column per feature. Raises `SchemaMismatch` where a feature's column is missing or taken."""
-    for feature in features:
-        if feature.column not in schema.names:
-            hint = "; `bars: 1m` would make bars first" if bars is None and feature.column == "close" else ""
-            raise SchemaMismatch(
-                f"'{feature.name}' needs a column '{feature.column}', found {', '.join(schema.names)}{hint}"
-            )
-        if feature.name in schema.names:
-            raise SchemaMismatch(f"there is a column '{feature.name}' already; leave the feature of that name out")
-        schema = schema.append(pa.field(feature.name, pa.float64(), metadata={"unit": "null until formed"}))
-    return schema
