@@ -25,7 +25,7 @@ from stages.schemas import (
 from .columns import BUYER_IS_MAKER, VENUE, ColumnMap
 from .declaration import Declaration
 from .text import Where, converted, decimals, required
-from .times import guess_format, instants, localize, ns_of, utc_array
+from .times import format_to_try, guess_format, instants, localize, ns_of, utc_array
 
 _SIDES = {
     **dict.fromkeys(("buy", "b", "bid", "1", "buyer", "long"), BUY),
@@ -119,7 +119,7 @@ class Converter:
                     0,
                     "a time (epoch s, ms, us, ns or ISO 8601)",
                     repr(texts[0].as_py()),
-                    "declare `time_format`, such as '%d.%m.%Y %H:%M:%S'",
+                    format_to_try(texts.slice(0, 1000).to_pylist()),
                 )
             self._formats[standard] = time_format
         return instants(texts, time_format or "ns", zone, where)
@@ -160,8 +160,16 @@ class Converter:
         if not self._interval:
             steps = np.diff(stamps[:1000])
             steps = steps[steps > 0]
+            if not len(steps) and len(stamps) > 1 and stamps[-1] < stamps[0]:
+                raise InputError(
+                    f"{where.file}: expected bars at rising times, found the newest first; "
+                    "sort its rows by time, the oldest first"
+                )
             if not len(steps):
-                raise InputError(f"{where.file}: expected bars at rising times, found none; declare `interval`")
+                raise InputError(
+                    f"{where.file}: expected bars at rising times, found none; declare `interval`, such as "
+                    "`--set containers.data.interval=1m`"
+                )
             self._interval = int(steps.min())
         return self._interval
 

@@ -12,6 +12,8 @@ class Counts:
     rows: int = 0
     steps_back: int = 0
     """Rows whose time lies before that of the row in front of them in the same file."""
+    first_step_back: str = ""
+    """Where that was first so."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Rows not passed on, by reason."""
     doubtful: dict[str, int] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Reads text tables, plain, .gz or .zip, block by block as exact standard records.
 
-A cell may be quoted but must not hold a line end. Rows are counted from 1 without the header.
+A cell may be quoted but must not hold a line end. Errors name lines of the file, the header being one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
 from .recording import Recording, Standardizer
-from .text import Where, blocks, first_lines, table
+from .text import Lines, Where, blocks, first_lines, table
 from .times import guess_format
 
 _NUMBER = re.compile(r'\s*"?[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"?\s*')
@@ -97,17 +97,20 @@ class _Layout:
         return None if is_count or guess_format(cell) is None else self.names[0]
 
     def rows(self, file: Path) -> Iterator[tuple[pa.RecordBatch, Where]]:
-        row, skip = 1, self._header
+        row, line, skip = 1, 1, self._header
         for block in blocks(file):
+            begins, line = line, line + block.count(b"\n")
             if skip:
+                whole = block.count(b"\n")
                 block = block.lstrip(b"\r\n")
                 end = block.find(b"\n")
                 if end < 0 and not block:
                     continue
                 block, skip = block[end + 1 :] if end >= 0 else b"", False
+                begins += whole - block.count(b"\n")
             if not block.strip():
                 continue
-            where = Where(file, row)
+            where = Where(file, row, lines=Lines(block, begins, self.names, self._delimiter))
             rows = table(block, self.names, where, self._delimiter)
             row += rows.num_rows
             if rows.num_rows:

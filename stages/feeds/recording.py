@@ -16,7 +16,7 @@ from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS, record_k
 from .bar_checks import BarChecks
 from .counts import Counts
 from .text import Where
-from .times import Int64s
+from .times import Int64s, instant_said
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Standardizer:
         recorded = "ts_recv" in given
         if not recorded:
             given["ts_recv"] = given["ts_event"]
-        self._count(given.get("ts_event", given["ts_recv"]), given["ts_recv"])
+        self._count(given.get("ts_event", given["ts_recv"]), given["ts_recv"], where)
         if "flags" not in given:
             given["flags"] = pa.array(np.full(rows, 0 if recorded else FLAG_BAD_TS_RECV, np.uint8))
         for name, code in (("instrument_id", 0), ("source_id", self._source)):
@@ -106,14 +106,17 @@ class Standardizer:
         """Ordinals of the next rows: of those passed on, so that what is left out leaves no gap."""
         return pa.array(np.arange(self.counts.rows, self.counts.rows + rows, dtype=np.uint64))
 
-    def _count(self, ts_event: pa.Array, ts_recv: pa.Array) -> None:
+    def _count(self, ts_event: pa.Array, ts_recv: pa.Array, where: Where) -> None:
         times = pc.coalesce(ts_event, ts_recv) if ts_event.null_count else ts_event
         moments: Int64s = times.cast(pa.int64()).to_numpy()
         if not len(moments):
             return
-        self.counts.steps_back += int(np.count_nonzero(moments[1:] < moments[:-1]))
-        if self._newest is not None and moments[0] < self._newest:
-            self.counts.steps_back += 1
+        before = np.append(moments[0] if self._newest is None else self._newest, moments[:-1])
+        back = np.flatnonzero(moments < before)
+        self.counts.steps_back += len(back)
+        if len(back) and not self.counts.first_step_back:
+            this, last = instant_said(int(moments[back[0]])), instant_said(int(before[back[0]]))
+            self.counts.first_step_back = f"{where.place(int(back[0]))}: time steps back from {last} to {this}"
         self._newest = int(moments[-1])
 
 

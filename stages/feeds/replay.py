@@ -135,6 +135,9 @@ class ReplayFeed(Feed):
             for reason in sorted(self.counts.first.keys() - told):
                 self._log.warning("%s: the first of %s", self.counts.first[reason], self._said(reason))
                 told.add(reason)
+            if self.counts.first_step_back and "steps back" not in told:
+                self._log.warning("%s; sort the rows by time where their order matters", self.counts.first_step_back)
+                told.add("steps back")
             yield batch
         if not self.counts.rows:
             files = [str(file) for file in self._recording.files]

@@ -5,6 +5,7 @@ The first value that does not fit is found and named: file, row, column, what wa
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -29,19 +30,52 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
+class Lines:
+    """The text a block of rows was read from: tells the line of a row in the file, and what stands in a cell."""
+
+    block: bytes
+    first_line: int
+    """The file's line that the block begins with, from 1."""
+    names: Sequence[str]
+    delimiter: str
+
+    def number(self, offset: int) -> int:
+        """The file's line of the row at `offset`; lines that are empty hold no row."""
+        return self.first_line + self._places()[offset]
+
+    def cell(self, offset: int, column: str) -> str:
+        """What is written in a cell, without blanks and quotes."""
+        line = self.block.splitlines()[self._places()[offset]].decode("utf-8", "replace")
+        cells = next(csv.reader([line], delimiter=self.delimiter), [])
+        return cells[self.names.index(column)].strip() if column in self.names[: len(cells)] else ""
+
+    def _places(self) -> list[int]:
+        return [place for place, line in enumerate(self.block.splitlines()) if line]
+
+
+@dataclass(frozen=True)
 class Where:
     """A column of a block of rows: `file:first_row` and on, counting data rows from 1; 0 where they are not known."""
 
     file: Path
     first_row: int
     column: str = ""
+    lines: Lines | None = None
+    """The text they were read from, where there is one with a header: people look for a line, not for a row."""
 
     def at(self, column: str) -> Where:
-        return Where(self.file, self.first_row, column)
+        return Where(self.file, self.first_row, column, self.lines)
 
     def place(self, offset: int) -> str:
         """The row at `offset` within this block, as people are told of it."""
+        if self.lines is not None:
+            return f"{self.file}: line {self.lines.number(offset)}"
         return f"{self.file}: row {self.first_row + offset}" if self.first_row else str(self.file)
+
+    def written(self, offset: int) -> str:
+        """What stands where no value was found: `none`, or the text that means none."""
+        text = self.lines.cell(offset, self.column) if self.lines is not None and self.column else ""
+        return f"{text!r}, which means none" if text else "none"
 
     def error(self, offset: int, expected: str, found: str, suggestion: str = "") -> InputError:
         """The error for the row at `offset` within this block."""
@@ -150,7 +184,7 @@ def required(values: pa.Array, where: Where) -> pa.Array:
     """The values, if none is null."""
     if values.null_count:
         offset = pc.index(pc.is_null(values), True).as_py()
-        raise where.error(offset, "a value", "none")
+        raise where.error(offset, "a value", where.written(offset))
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
@@ -19,6 +20,8 @@ Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 EPOCH_DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
 """Decimal places of one unit of epoch time that are nanoseconds."""
+
+_DATE = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{4}( \d{1,2}:\d{2}(?::\d{2})?)?")
 
 NAIVE = pa.timestamp("ns")
 
@@ -58,6 +61,21 @@ def guess_format(text: str) -> str | None:
     if re.match(r"\d{4}-\d\d-\d\d", text):
         return "iso"
     return None
+
+
+def format_to_try(texts: Sequence[str]) -> str:
+    """How to declare the format of texts that `guess_format` does not know, fit to what they look like."""
+    shape = _DATE.fullmatch(texts[0].strip())
+    if shape is None:
+        return "declare `time_format` (s, ms, us, ns, iso or a strptime format), such as '%d.%m.%Y %H:%M:%S'"
+    dot, clock = shape[1], {0: "", 1: " %H:%M", 2: " %H:%M:%S"}[(shape[2] or "").count(":")]
+    day_first, month_first = f"%d{dot}%m{dot}%Y{clock}", f"%m{dot}%d{dot}%Y{clock}"
+    parts = [text.strip().split(dot) for text in texts]
+    months = any(len(part) > 1 and part[1].isdigit() and int(part[1]) > 12 for part in parts)
+    days = any(part[0].isdigit() and int(part[0]) > 12 for part in parts)
+    chosen = month_first if months else day_first
+    other = "" if months or days else f", or {month_first} where the month comes first"
+    return f"declare `time_format`: `--set 'containers.data.time_format={chosen}'`{other}"
 
 
 def localize(naive: pa.Array, zone: str, *, folded: bool = False) -> pa.Array:

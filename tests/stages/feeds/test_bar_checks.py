@@ -48,7 +48,7 @@ def test_bars_written_twice_come_once_however_the_stream_is_cut(
     assert metrics["rows_read"] == 10
     assert metrics["left_out: duplicate bars"] == 10
     assert metrics["time_steps_back"] == 0
-    assert "twice.csv: row 2: the first of duplicate bars" in caplog.messages[0]
+    assert "twice.csv: line 3: the first of duplicate bars" in caplog.messages[0]
     assert caplog.messages[-1] == "10 in all: duplicate bars, which are left out"
 
 
@@ -80,7 +80,7 @@ def test_another_bar_over_the_same_interval_is_refused(
     monkeypatch.setattr(text.blocks, "__defaults__", (block_bytes,))
     other = GOOD[4].rsplit(",", 1)[0] + ",99"
     message = (
-        r"row 6: expected one bar of A.B at 2024-01-01 00:04:00, found another one with volume 99\S*, "
+        r"line 7: expected one bar of A.B at 2024-01-01 00:04:00, found another one with volume 99\S*, "
         r"where volume 4\S* came before; remove one of the two"
     )
     with pytest.raises(InputError, match=message):
@@ -104,7 +104,7 @@ def test_trades_may_share_their_times(tmp_path: Path) -> None:
     ],
 )
 def test_bars_that_cannot_have_been_are_refused(tmp_path: Path, line: str, message: str) -> None:
-    with pytest.raises(InputError, match=rf"my.csv: row 11: {message}.*; correct or remove it"):
+    with pytest.raises(InputError, match=rf"my.csv: line 12: {message}.*; correct or remove it"):
         read(write(tmp_path / "my.csv", [*GOOD, f"2024-01-01 00:10,{line}"]))
 
 
@@ -123,9 +123,17 @@ def test_odd_bars_are_passed_on_counted_and_told(
         found, metrics = read(write(tmp_path / "my.csv", [*GOOD, f"2024-01-01 00:10,{line}"]))
     assert (found.num_rows, metrics[f"doubtful: {reason}"]) == (11, 1)
     assert caplog.messages == [
-        f"{tmp_path / 'my.csv'}: row 11: the first of {reason}, which are passed on",
+        f"{tmp_path / 'my.csv'}: line 12: the first of {reason}, which are passed on",
         f"1 in all: {reason}, which are passed on",
     ]
+
+
+def test_the_first_step_back_in_time_is_told_with_its_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "penstock.data"):
+        _, metrics = read(write(tmp_path / "my.csv", [*GOOD[:4], GOOD[2], GOOD[4]]), batch_rows=2)
+    assert metrics["time_steps_back"] == 1
+    told = "line 6: time steps back from 2024-01-01 00:04:00 to 2024-01-01 00:03:00; sort the rows by time"
+    assert [message for message in caplog.messages if told in message] == caplog.messages
 
 
 def parquet(file: Path, **changed: float) -> Path:
