@@ -10,6 +10,9 @@ from pipeline.errors import Problem
 from .located import Located, Place
 from .reader import read_yaml
 
+NOT_YAML = ("%", "@", "`")
+"""What begins so is no YAML, but may well be a text: `%d/%m/%Y`. Nobody writes quotes within those of the shell."""
+
 
 def read_override(text: str, problems: list[Problem]) -> tuple[list[str], Located] | None:
     """The keys and the value, read as YAML, of `a.b=c`."""
@@ -19,6 +22,8 @@ def read_override(text: str, problems: list[Problem]) -> tuple[list[str], Locate
     if not equals or not all(keys):
         problems.append(Problem("", "expected --set a.b=c", repr(path), file="--set"))
         return None
+    if value.lstrip().startswith(NOT_YAML):
+        value = f"'{value.strip().replace(chr(39), chr(39) * 2)}'"
     found: list[Problem] = []
     made = read_yaml(value, f"--set {path}", os.environ, found, path)
     # One command line has no lines.

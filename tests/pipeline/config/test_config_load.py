@@ -416,3 +416,10 @@ parameter_space:
 
 def test_no_word_is_doubled_where_the_text_is_no_yaml() -> None:
     assert problem("a: 1\n\tb: 2\n").startswith("2: expected YAML, found a tab character")
+
+
+@pytest.mark.parametrize("text", ["%d/%m/%Y %H:%M", "@x", "it's"])
+def test_what_begins_no_yaml_is_a_text_on_the_command_line(text: str) -> None:
+    source = "containers:\n  data: {type: replay}\n"
+    config = load_config(source, registry=registry(), overrides=[f"containers.data.path={text}"])
+    assert config.stage_of("data").path == text  # type: ignore[attr-defined]
