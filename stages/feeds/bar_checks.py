@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -85,8 +86,8 @@ class BarChecks:
                 self._counts.doubt(reason, int(np.count_nonzero(doubtful)), where.place(first))
 
     def _refuse(self, bars: pa.RecordBatch, where: Where, row: int, expected: str) -> None:
-        found = ", ".join(f"{name} {bars.column(name)[row].as_py()}" for name in _OHLC)
-        raise where.error(row, f"{expected} in the bar of {_name(bars, row)}", found, "correct or remove it")
+        told = _told(bars, row, _OHLC)
+        raise where.error(row, f"{expected} in the bar of {_name(bars, row)}", told, "correct or remove it")
 
     def _repeated(self, bars: pa.RecordBatch, where: Where) -> Flags | None:
         """Which bars repeat one before them; None for none. Raises `InputError` where one contradicts it."""
@@ -139,7 +140,15 @@ def _name(bars: pa.RecordBatch, row: int) -> str:
 
 
 def _told(bars: pa.RecordBatch, row: int, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {bars.column(name)[row].as_py()}" for name in names[:5])
+    return ", ".join(f"{name} {_plain(bars.column(name)[row].as_py())}" for name in names[:5])
+
+
+def _plain(value: object) -> str:
+    """A decimal without the zeros that its scale appends."""
+    if not isinstance(value, Decimal):
+        return str(value)
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _numbers(column: pa.Array) -> Numbers:

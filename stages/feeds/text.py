@@ -217,7 +217,10 @@ def _first_failing(texts: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> 
 
 def _advice(message: str) -> str:
     if "data loss" in message:
-        return "it has more decimal places than the stream's scale: declare `scale` or `size_scale`"
+        return (
+            "it has more decimal places than the stream's scale: declare `scale` or `size_scale`, "
+            "or read floats: `--set containers.data.numbers=float64`"
+        )
     if "does not fit" in message or "precision" in message:
         return "it is too large for the stream's scale: declare a smaller `scale` or `size_scale`"
     return ""
