@@ -4,7 +4,7 @@ from .clock import Clock, SystemClock
 from .compose import compose
 from .config import Config, load_config
 from .data import DataFlow, DataManager, build_manager
-from .durations import Duration, parse_duration
+from .durations import Duration, parse_duration, said_duration
 from .edge import Edge, EdgePolicy
 from .errors import (
     BackpressureTimeout,
@@ -31,7 +31,7 @@ from .errors import (
     UnsupportedType,
     ValueTooLarge,
 )
-from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark
+from .frames import NS_UTC, Barrier, Batch, End, Frame, Result, Row, Watermark
 from .pushing import Push
 from .registry import Registry
 from .results import open_results
@@ -41,6 +41,7 @@ from .summary import PhaseSummary
 from .topology import Input, Topology, TopologyBuilder
 
 __all__ = [
+    "NS_UTC",
     "BackpressureTimeout",
     "Barrier",
     "Batch",
@@ -101,4 +102,5 @@ __all__ = [
     "load_config",
     "open_results",
     "parse_duration",
+    "said_duration",
 ]

@@ -64,3 +64,13 @@ DurationOrZero = Annotated[
     ),
 ]
 """Field type of a duration that may be `0s`."""
+
+
+def said_duration(ns: int) -> str:
+    """Nanoseconds as people write them: `1m`, `1h30m`, `250ms`."""
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms", "us", "ns"):
+        count, ns = divmod(ns, UNITS_NS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

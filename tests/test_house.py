@@ -86,6 +86,16 @@ def test_the_engine_knows_no_market() -> None:
     assert not wrong
 
 
+def test_markets_use_only_public_names_of_the_engine() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("stages")
+        for name in imports(path)
+        if name.startswith("pipeline.")
+    ]
+    assert not wrong
+
+
 def test_no_file_has_grown_into_a_second_house() -> None:
     long = {
         str(path.relative_to(ROOT)): lines

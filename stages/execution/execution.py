@@ -8,9 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipeline.errors import SchemaMismatch
-from pipeline.frames import Batch, Result
-from pipeline.stage import Context, Logic, Stage, Transform
+from pipeline import Batch, Context, Logic, Result, SchemaMismatch, Stage, Transform
 from stages.portfolio.records import PORTFOLIOS
 
 from .deflated import selection

@@ -9,9 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import SchemaMismatch
-from pipeline.frames import NS_UTC, Batch, Watermark
-from pipeline.stage import Transform
+from pipeline import NS_UTC, Batch, SchemaMismatch, Transform, Watermark
 
 from .bar_input import BarInput, Price
 from .exact import Values

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from . import bar_closing as c
 from . import bar_kernels as k

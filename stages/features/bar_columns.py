@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from pipeline.frames import NS_UTC
+from pipeline import NS_UTC
 from stages.schemas import BAR_KINDS, BAR_SOURCES, PRICE_TYPES, SOURCE, name_array
 
 from . import bar_closing as c

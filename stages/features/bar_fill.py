@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from . import bar_kernels as k
 from .exact import Values

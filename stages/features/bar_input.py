@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError, SchemaMismatch
+from pipeline import InputError, SchemaMismatch
 from stages.schemas import bar_schema
 
 from .exact import Numbers, Values

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipeline.durations import Duration, parse_duration
-from pipeline.stage import Context, Stage
+from pipeline import Context, Duration, Stage, parse_duration
 
 if TYPE_CHECKING:
     from .bar_builder import BarBuilder

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import SchemaMismatch
-from pipeline.frames import Batch, Watermark
-from pipeline.stage import Transform
+from pipeline import Batch, SchemaMismatch, Transform, Watermark, said_duration
 
 from .bar_builder import BarBuilder
 from .bar_input import BarInput, Price
@@ -84,7 +82,8 @@ class FeatureBars(Transform):
         intervals = columns.column("interval_ns")
         if not pc.all(pc.equal(intervals, self.every_ns)).as_py():
             raise SchemaMismatch(
-                f"expected bars of {self.every_ns} ns as the first ones were, found {pc.unique(intervals).to_pylist()}"
+                f"expected bars of {said_duration(self.every_ns or 0)} as the first ones were, found "
+                f"{', '.join(said_duration(found) for found in pc.unique(intervals).to_pylist())}"
             )
         return columns.select(self._bar_schema.names).cast(self._bar_schema)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import msgspec
 import pyarrow as pa
 
-from pipeline.durations import Duration, parse_duration
-from pipeline.stage import Context, Stage
+from pipeline import Context, Duration, Stage, parse_duration
 
 from .columns import with_features
 from .feature import Feature, union

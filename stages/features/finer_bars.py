@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError, SchemaMismatch
+from pipeline import InputError, SchemaMismatch, said_duration
 
 from .bar_input import OHLC, BarInput
 from .exact import Floats, Numbers, Values
@@ -55,8 +55,9 @@ class FinerBars:
             for interval in np.unique(intervals):
                 if interval <= 0 or self.every_ns % interval:
                     raise SchemaMismatch(
-                        f"bars of {self.every_ns} ns cannot be made of bars of {interval} ns; "
-                        "the interval wanted must be a multiple"
+                        f"expected bars finer than {said_duration(self.every_ns)} that fit into it, found bars of "
+                        f"{said_duration(int(interval))}; ask for a multiple, such as "
+                        f"`--set containers.features.bars={said_duration(int(interval))}`"
                     )
         starts = _ns(columns.column("bar_start")) if "bar_start" in names else ends - 1
         return starts, ends

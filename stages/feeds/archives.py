@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 TEXT_TABLES = (".csv", ".tsv", ".txt")
 BROKEN = (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError)

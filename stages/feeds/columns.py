@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline import InputError
 from stages.schemas import RECORD_KINDS, RecordKind, schema_of
 
 from .declaration import Declaration

@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.durations import parse_duration
-from pipeline.errors import InputError
+from pipeline import InputError, parse_duration
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from .columns import ColumnMap, map_columns
 from .convert import Converter

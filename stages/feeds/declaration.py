@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.durations import Duration
-from pipeline.stage import Stage
+from pipeline import Duration, Stage
 from stages.schemas import RECORD_KINDS, decimal_type
 
 

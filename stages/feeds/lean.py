@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError
+from pipeline import InputError
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,

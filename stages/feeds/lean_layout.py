@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from .declaration import Declaration
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError
+from pipeline import InputError
 from stages.schemas import SHARD_KEY
 
 from .columns import map_columns

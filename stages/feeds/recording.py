@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError
+from pipeline import InputError
 from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS, record_kind
 
 from .bar_checks import BarChecks

@@ -9,9 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import InputError
-from pipeline.frames import Batch
-from pipeline.stage import Context, Feed, Recipe
+from pipeline import Batch, Context, Feed, InputError, Recipe
 from stages.schemas import schema_of
 
 from .counts import Counts

@@ -14,9 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline.durations import Duration, parse_duration
-from pipeline.frames import Batch
-from pipeline.stage import Context, Feed, Stage
+from pipeline import Batch, Context, Duration, Feed, Stage, parse_duration
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,

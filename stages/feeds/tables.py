@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from .archives import TEXT_TABLES, table_inside
 from .lean_layout import LAYOUT

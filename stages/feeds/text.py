@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from pipeline.errors import InputError
+from pipeline import InputError
 
 from .archives import BROKEN, ByteStream, open_table
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError, SchemaMismatch
+from pipeline import InputError, SchemaMismatch
 from stages.features.exact import floats_of
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -27,8 +27,8 @@ class Bars:
 
     `bars.close`, `bars["sma_10"]` and `bars[Feature.sma(10)]` are float64 arrays of `len(bars)` values, NaN where
     the column is null (a feature not yet formed). `ts_event`, `bar_start`, `bar_end` are int64 nanoseconds UTC.
-    An unknown name raises `AttributeError` or `SchemaMismatch` and lists the columns there are. Do not write to
-    the arrays: others read them too.
+    An unknown name raises `AttributeError` or `SchemaMismatch` and lists the columns there are. What strategies are
+    handed is `guarded`: the arrays are shared with every other portfolio, and writing to them is an error.
     """
 
     def __init__(self, columns: pa.RecordBatch) -> None:
@@ -63,6 +63,11 @@ class Bars:
             found = self._times[name] = _as_times(self._column(name), name)
         return found
 
+    @property
+    def guarded(self) -> Bars:
+        """The same bars, with arrays nobody can write to: `c = bars.close.copy()` to change them."""
+        return _Guarded(self)
+
     def _column(self, name: str) -> pa.Array:
         index = self._columns.schema.get_field_index(name)
         if index < 0 and name == "bar_end":
@@ -93,6 +98,28 @@ class Bars:
         for place in np.flatnonzero(np.isnan(values)).tolist():
             plain[place] = None
         return plain
+
+
+class _Guarded(Bars):
+    """Bars as strangers get them."""
+
+    def __init__(self, bars: Bars) -> None:
+        super().__init__(bars._columns)
+        self._bars = bars
+
+    def __getitem__(self, key: Any) -> Floats:
+        values = self._bars[key].view()
+        values.flags.writeable = False
+        return values
+
+    def times(self, name: str) -> Times:
+        values = self._bars.times(name).view()
+        values.flags.writeable = False
+        return values
+
+    @property
+    def guarded(self) -> Bars:
+        return self
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False):

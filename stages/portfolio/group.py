@@ -12,9 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import InputError
-from pipeline.frames import Batch, Result
-from pipeline.stage import Transform
+from pipeline import Batch, InputError, Result, Transform
 
 from .accounting import FILL, TERMS, account_kernel, opening_state
 from .bars import Bar, Bars, Floats, Times, timestamp

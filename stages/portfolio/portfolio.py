@@ -9,8 +9,7 @@ from typing import Any, ClassVar, Self
 import msgspec
 import pyarrow as pa
 
-from pipeline.errors import SchemaMismatch
-from pipeline.stage import Context, Logic, Stage
+from pipeline import Context, Logic, SchemaMismatch, Stage
 from stages.features.feature import union
 
 from .fills import Fills

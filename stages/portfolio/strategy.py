@@ -9,8 +9,7 @@ from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 import msgspec
 import numpy as np
 
-from pipeline.errors import PenstockError
-from pipeline.stage import Recipe
+from pipeline import PenstockError, Recipe
 from stages.features.feature import Feature
 
 from .bars import Bar, Bars, Floats, timestamp
@@ -155,7 +154,7 @@ class TargetsOf:
         assert isinstance(self.decider, Vectorised)
         start = int(bars.times("bar_end")[0])
         try:
-            found = np.asarray(self.decider.on_bars(bars), dtype=np.float64)
+            found = np.asarray(self.decider.on_bars(bars.guarded), dtype=np.float64)
         except Exception as error:
             raise self._failed(start, _told(error), "in the batch from the bar ending") from error
         if found.shape != (len(bars),):
@@ -186,11 +185,15 @@ class TargetsOf:
 
 
 _KEEP = math.nan
+_LARGEST = 2**53
+"""Whole numbers below this are exact as float64."""
 
 
 def _number(target: Any) -> float:
     """A target as a float; ints and floats, which nearly all of them are, pass without a call."""
-    if type(target) is int or (type(target) is float and -math.inf < target < math.inf):
+    if (type(target) is int and -_LARGEST < target < _LARGEST) or (
+        type(target) is float and -math.inf < target < math.inf
+    ):
         return target
     number = float(target) if isinstance(target, int | float | np.number) else math.nan
     if not math.isfinite(number):

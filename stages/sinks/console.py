@@ -11,8 +11,7 @@ import pyarrow as pa
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from pipeline.frames import Batch
-from pipeline.stage import Context, Sink, Stage
+from pipeline import Batch, Context, Sink, Stage
 
 BOOKKEEPING = (
     *("ts_recv", "ingest_seq", "source_id", "sequence", "flags", "bar_start", "bar_end", "interval_ns"),

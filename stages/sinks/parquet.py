@@ -18,9 +18,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import SchemaMismatch, StorageFailed
-from pipeline.frames import Batch
-from pipeline.stage import Context, Sink, Stage
+from pipeline import Batch, Context, SchemaMismatch, Sink, Stage, StorageFailed
 from stages.schemas import SHARD_KEY
 
 from .encoding import canonical, encoding_options

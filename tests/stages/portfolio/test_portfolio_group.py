@@ -245,3 +245,39 @@ def test_a_group_says_what_it_did() -> None:
     fills = sum(output.value.num_rows for output in outputs if getattr(output, "key", "") == "fills")
     assert logic.metrics() == {"portfolios": 2, "failed": 0, "bars": 300, "fills": fills, "skipped_decisions": 0}
     assert logic.progress() == "2 portfolios, 300 bars"
+
+
+class Meddles(Strategy, frozen=True):
+    """Writes to the prices it is shown."""
+
+    def on_bars(self, bars: Any) -> Any:
+        close = bars.close
+        close *= 2
+        return np.ones(len(bars))
+
+
+class Holds(Strategy, frozen=True):
+    """Buys and holds; or wants more than any number can hold."""
+
+    far: bool = False
+
+    def on_bar(self, bar: Any) -> Any:
+        return 10**400 if self.far else 1
+
+
+def test_no_strategy_can_change_the_market_of_the_others() -> None:
+    bars = columns(random_bars(20))
+    alone = run_group({"good": Portfolio(strategy=Holds())}, [bars])
+    found = run_group({"good": Portfolio(strategy=Holds()), "bad": Portfolio(strategy=Meddles())}, [bars])
+    rows = {row["container"]: row for row in found.batches[0].to_pylist()}
+    assert "read-only" in rows["bad"]["error"]
+    assert rows["good"]["error"] is None
+    assert rows["good"]["end_equity"] == alone.batches[0].to_pylist()[0]["end_equity"]
+
+
+def test_a_target_no_number_can_hold_takes_out_its_own_member_only() -> None:
+    bars = columns(random_bars(20))
+    members = {"good": Portfolio(strategy=Holds()), "far": Portfolio(strategy=Holds(far=True))}
+    rows = {row["container"]: row for row in run_group(members, [bars]).batches[0].to_pylist()}
+    assert "OverflowError" in rows["far"]["error"]
+    assert rows["good"]["error"] is None
