@@ -97,13 +97,14 @@ def _load_file(path: Path) -> Any:
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise UnknownType(f"cannot import {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))  # so that it can import what lies beside it, as a script can
     try:
-        spec.loader.exec_module(module)
+        # Not through the loader: its cache would take a file edited within the same second for the old one.
+        exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         raise UnknownType(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
