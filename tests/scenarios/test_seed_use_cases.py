@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from whole_runs import ROOT, Left, assert_books_balance, finish
+from whole_runs import Left, assert_books_balance, finish
 
 from tests.seed_blocks import CONSTRAINED, HIGH_FREQUENCY, OPTIMIZATION, OVERVIEW
 
-DOCUMENT = ROOT.parent / "shared" / "seed" / "per-container-data-flow.md"
 MIB = 1 << 20
 
 BLOCKS = {
@@ -32,12 +30,6 @@ def with_data(block: str, feed: Mapping[str, Any] = BARS, **more: Any) -> dict[s
 def mode_and_limit(left: Left, name: str) -> tuple[str, int | None]:
     row = left.container(name)
     return row["mode"], row["limit_bytes"]
-
-
-@pytest.mark.skipif(not DOCUMENT.exists(), reason="the document is kept outside of the repository")
-def test_the_blocks_here_are_all_those_of_the_document() -> None:
-    printed = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert [re.sub(r"[ \t]+\n", "\n", block) for block in printed] == list(BLOCKS.values())
 
 
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
