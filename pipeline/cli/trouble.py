@@ -50,6 +50,11 @@ def told(ctx: click.Context) -> Iterator[None]:
         _explain(error)
         click.echo(f"error: {error}", err=True)
         ctx.exit(FAILED)
+    except OSError as error:
+        _explain(error)
+        _print_into_nothing()
+        click.echo(f"error: {error}", err=True)
+        ctx.exit(FAILED)
     except KeyboardInterrupt:
         ctx.exit(INTERRUPTED)
 
@@ -62,9 +67,14 @@ def unless_unread() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _print_into_nothing()
+
+
+def _print_into_nothing() -> None:
+    """What Python still holds for stdout must not fail once more at the very end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _sentences(failure: RunFailed) -> str:

@@ -130,6 +130,18 @@ def test_a_reader_that_leaves_is_no_failure(tmp_path: Path) -> None:
 # -- the terminal --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_results_that_cannot_be_printed_are_an_error_and_no_traceback(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command("demo", "--output", tmp_path, "--limit", "3000"), cwd=tmp_path, env=environment(),
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: [Errno 28] No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def on_terminal(folder: Path, *words: str | Path, **more: str) -> tuple[int, str]:
     """Exit code and everything printed on a terminal of its own."""
     outer, inner = pty.openpty()
