@@ -34,7 +34,7 @@ from .errors import (
 from .frames import NS_UTC, Barrier, Batch, End, Frame, Result, Row, Watermark
 from .pushing import Push
 from .registry import Registry
-from .results import open_results
+from .results import load_summary, open_results
 from .service import Pipeline, Run
 from .stage import Context, Feed, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .summary import PhaseSummary
@@ -100,6 +100,7 @@ __all__ = [
     "build_manager",
     "compose",
     "load_config",
+    "load_summary",
     "open_results",
     "parse_duration",
     "said_duration",

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiofiles
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import InputError
-from .folder import read_record, read_summary
+from .folder import SUMMARY, read_record, read_summary
 from .summary import PhaseSummary
 
 
@@ -105,3 +107,20 @@ def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
             if summary is not None:
                 return PhaseResults(folder, summary)
     raise InputError(f"{root} holds no phase summary; expected a run's folder such as results/<name>/latest")
+
+
+async def load_summary(phase: str | Path) -> PhaseSummary:
+    """The summary in a phase's folder, such as `results/demo/latest/run`, read without blocking the event loop.
+
+    For services that watch what other processes publish. Raises `InputError` where there is none, or none we can read.
+    """
+    path = Path(phase) / SUMMARY
+    try:
+        async with aiofiles.open(path, "rb") as file:
+            return msgspec.json.decode(await file.read(), type=PhaseSummary)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}; a phase that has not completed has no summary"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise InputError(f"{path} is no summary of this version: {error}") from error

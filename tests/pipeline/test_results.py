@@ -19,6 +19,7 @@ from pipeline import (
     Stage,
     TopologyBuilder,
     Transform,
+    load_summary,
     open_results,
 )
 from pipeline.testing import ListFeed
@@ -144,3 +145,15 @@ def test_results_can_be_moved(tmp_path: Path) -> None:
     folder = leave(tmp_path / "here")
     os.rename(folder, tmp_path / "moved")
     assert open_results(tmp_path / "moved")["m_1"]["numbers"].num_rows == 3
+
+
+async def test_a_summary_can_be_read_without_blocking_the_loop(tmp_path: Path) -> None:
+    folder = await asyncio.to_thread(leave, tmp_path)
+    phase = next(folder.rglob("summary.json")).parent
+    summary = await load_summary(phase)
+    assert summary == open_results(phase).summary
+    with pytest.raises(InputError, match="a phase that has not completed has no summary"):
+        await load_summary(tmp_path)
+    (phase / "summary.json").write_text("{}")
+    with pytest.raises(InputError, match="is no summary of this version"):
+        await load_summary(phase)
