@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterator
 from typing import Any, TypeAlias
 
@@ -64,7 +65,7 @@ class Gate:
             await self._open.wait()
 
 
-class _Base:
+class _Base(ABC):
     """What both kinds of container share: sending output, keeping results, and how a task ends."""
 
     kind = "transform"
@@ -98,8 +99,9 @@ class _Base:
         await self.outlet.send(End())
         self.ended = True
 
+    @abstractmethod
     async def _work(self) -> None:
-        raise NotImplementedError
+        """Take what comes until the inputs have ended."""
 
     def _leave(self) -> None:
         pass
