@@ -214,6 +214,8 @@ class Context:
     folder: Path | None = None
     """The phase's folder, where sinks write; None in tests that write nothing."""
     seed: int = 0
+    active_from_ns: int | None = None
+    """Where the phase's window begins, ns UTC; rows before it only warm up. None: there is no warm-up."""
 
     @property
     def log(self) -> logging.Logger:

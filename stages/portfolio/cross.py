@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -38,7 +37,6 @@ class CrossGroup:
         self._ties = np.array([cross.tie_is_long for cross in crosses], np.bool_)
         self._skips = np.array([cross.skip_single_price for cross in crosses], np.bool_)
         self.skipped_decisions = 0
-        self._block: tuple[Any, ...] = ()
         self._matrix: Floats = np.empty((0, 0))
         self._single = np.empty(0, np.bool_)
 
@@ -51,12 +49,21 @@ class CrossGroup:
         """Compile the kernel."""
         cross_kernel()
 
-    def on_bars(self, bars: Bars, first_bar: int, first: int, targets: Floats) -> None:
-        """Fill `targets` (members, bars) for members from `first`, bars from `first_bar`."""
-        members, length = targets.shape
-        self._look_at(bars, first_bar, length)
-        own = slice(first, first + members)
-        self.skipped_decisions += int(np.count_nonzero(self._skips[own]) * np.count_nonzero(self._single))
+    def look(self, bars: Bars, first_bar: int, length: int) -> None:
+        """Gather this block's features, and which of its bars have one price only."""
+        block = slice(first_bar, first_bar + length)
+        self._matrix = np.empty((len(self._features), length))
+        for row, feature in zip(self._matrix, self._features, strict=True):
+            row[:] = bars[feature][block]
+        if self._skips.any():
+            self._single = single_price(bars)[block]
+            self.skipped_decisions += self.num_skipping * int(np.count_nonzero(self._single))
+        else:
+            self._single = np.zeros(length, np.bool_)
+
+    def on_bars(self, first: int, targets: Floats) -> None:
+        """Fill `targets` (members, bars) for members from `first`."""
+        own = slice(first, first + len(targets))
         cross_kernel()(
             self._matrix,
             self._pairs[own],
@@ -66,20 +73,6 @@ class CrossGroup:
             self._single,
             targets,
         )
-
-    def _look_at(self, bars: Bars, first_bar: int, length: int) -> None:
-        """Gather this block's features; blocks of members ask for the same bars one after another."""
-        if self._block and self._block[0]() is bars and self._block[1:] == (first_bar, length):
-            return
-        block = slice(first_bar, first_bar + length)
-        self._matrix = np.empty((len(self._features), length))
-        for row, feature in zip(self._matrix, self._features, strict=True):
-            row[:] = bars[feature][block]
-        if self._skips.any():
-            self._single = single_price(bars)[block]
-        else:
-            self._single = np.zeros(length, np.bool_)
-        self._block = (weakref.ref(bars), first_bar, length)  # nobody keeps a batch alive that has been worked on
 
 
 class OneCross:

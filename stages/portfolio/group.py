@@ -114,6 +114,7 @@ class PortfolioGroup(Transform):
             yield Result("statistics", told | {"parameters": msgspec.to_builtins(parameters)}, member=member)
             rows[self._order[name]] = told | {
                 "container": name,
+                "baseline": False,
                 "parameters": msgspec.json.encode(parameters).decode(),
                 "ts_event": int(times[-1]) if len(times) else None,
             }
@@ -214,9 +215,10 @@ class PortfolioGroup(Transform):
             length = min(BLOCK_BARS, len(bars) - begin)
             step = BLOCK_CELLS // length
             for first, last, decider in self._compiled:
+                decider.look(bars, begin, length)
                 for at in range(first, last, step):
                     targets = np.empty((min(step, last - at), length))
-                    decider.on_bars(bars, begin, at - first, targets)
+                    decider.on_bars(at - first, targets)
                     self._account(at, bars, begin, targets, slots)
                     if self._gathered >= self._enough:
                         yield from self._emit_fills()

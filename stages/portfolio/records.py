@@ -13,6 +13,7 @@ from .bars import Floats, Times
 from .statistics import STATISTICS
 
 NS_UTC = pa.timestamp("ns", tz="UTC")
+_ABSENT = {"baseline": False}
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "text": pa.utf8()}
 
 FILLS = pa.schema(
@@ -38,6 +39,7 @@ EQUITY = pa.schema(
 PORTFOLIOS = pa.schema(
     [
         pa.field("container", pa.utf8(), nullable=False),
+        pa.field("baseline", pa.bool_(), nullable=False),
         pa.field("strategy", pa.utf8(), nullable=False),
         pa.field("parameters", pa.utf8(), nullable=False),
         pa.field("instrument_id", pa.utf8()),
@@ -50,8 +52,8 @@ PORTFOLIOS = pa.schema(
     ],
     metadata={"record": "portfolio"},
 )
-"""One row per portfolio: its name, its strategy's class and fields (JSON), what it traded, why it failed (else null),
-the end of its last bar, and every statistic, null where undefined."""
+"""One row per portfolio: its name, whether it is the baseline others are held against, its strategy's class and fields
+(JSON), what it traded, why it failed (else null), the end of its last bar, every statistic, null where undefined."""
 
 
 def fills_of(fills: np.ndarray[Any, Any]) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -77,6 +79,8 @@ def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:
 
 
 def portfolios_of(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """One row per portfolio out of dicts by column name; what is missing is null."""
-    arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in PORTFOLIOS]
+    """One row per portfolio out of dicts by column name; what is missing is null, and no baseline."""
+    arrays = [
+        pa.array([row.get(field.name, _ABSENT.get(field.name)) for row in rows], field.type) for field in PORTFOLIOS
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=PORTFOLIOS)

@@ -51,10 +51,15 @@ class GroupDecider(Protocol):
         """Compile; called in a thread before data flows."""
         ...
 
-    def on_bars(self, bars: Bars, first_bar: int, first: int, targets: Floats) -> None:
-        """Fill `targets` (float64, members x bars, NaN keeps) for members from `first` and bars from `first_bar`.
+    def look(self, bars: Bars, first_bar: int, length: int) -> None:
+        """Gather what the next calls of `on_bars` need of the bars from `first_bar`; blocks come in order of time."""
+        ...
 
-        Its shape says how many. Writes every value; must not depend on how the block was chosen.
+    def on_bars(self, first: int, targets: Floats) -> None:
+        """Fill `targets` (float64, members x bars, NaN keeps) for members from `first` and the bars looked at.
+
+        Its shape says how many. Writes every value; must not depend on how blocks were chosen. Several threads call
+        it at once, each for members of its own, each member once per block.
         """
         ...
 

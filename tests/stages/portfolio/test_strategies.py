@@ -42,7 +42,8 @@ def test_targets_are_what_the_oracle_wants(strategy: Strategy, seed: int) -> Non
     group = type(strategy).build_group([strategy])
     assert group is not None
     together = np.empty((1, 400))
-    group.on_bars(seen, 0, 0, together)
+    group.look(seen, 0, len(seen))
+    group.on_bars(0, together)
     np.testing.assert_array_equal(together[0], expected)
     np.testing.assert_array_equal(strategy.build().on_bars(seen), expected)  # type: ignore[union-attr]
 
@@ -99,12 +100,15 @@ def test_blocks_of_members_and_bars_see_the_same_targets() -> None:
     features = {feature for member in members for feature in member.features()}
     seen = Bars(columns(bars, features).columns)
     whole = np.empty((6, 100))
-    SmaCross.build_group(members).on_bars(seen, 0, 0, whole)
+    at_once = SmaCross.build_group(members)
+    at_once.look(seen, 0, len(seen))
+    at_once.on_bars(0, whole)
     group, parts = SmaCross.build_group(members), np.empty((6, 100))
     for begin in range(0, 100, 7):
         for first in range(0, 6, 4):
             part = np.empty((min(4, 6 - first), min(7, 100 - begin)))
-            group.on_bars(seen, begin, first, part)
+            group.look(seen, begin, part.shape[1])
+            group.on_bars(first, part)
             parts[first : first + len(part), begin : begin + part.shape[1]] = part
     np.testing.assert_array_equal(whole, parts)
 
