@@ -31,7 +31,7 @@ from .errors import (
     UnsupportedType,
     ValueTooLarge,
 )
-from .frames import NS_UTC, Barrier, Batch, End, Frame, Result, Row, Watermark
+from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
 from .pushing import Push
 from .registry import Registry
 from .results import load_summary, open_results
@@ -70,6 +70,7 @@ __all__ = [
     "InvalidKey",
     "Logic",
     "ManagerClosed",
+    "MemberRows",
     "NotResident",
     "Outputs",
     "PenstockError",

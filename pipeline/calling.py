@@ -9,11 +9,11 @@ from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
 from .errors import PenstockError
-from .frames import Batch, Result
+from .frames import Batch, MemberRows, Result
 from .stage import Logic, Output
 from .threads import Workers
 
-OUTPUTS = (Batch, Result)
+OUTPUTS = (Batch, Result, MemberRows)
 LONG_CALL_NS = 500_000
 """Calls longer than this leave the loop (`runs_in = "auto"`)."""
 BLOCKING_CALL_NS = 100_000_000

@@ -15,7 +15,7 @@ from .calling import Caller
 from .clock import Clock
 from .edge import Joint
 from .errors import ContainerFailed, EdgeClosed
-from .frames import Barrier, Batch, End, Frame, Result, Row, Watermark, as_item
+from .frames import Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark, as_item
 from .inbox import Inbox
 from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
@@ -118,6 +118,8 @@ class _Base(ABC):
                         await edge.send(batch)
         elif isinstance(output, Result):
             await self.keeper.keep(output)
+        elif isinstance(output, MemberRows):
+            await self.keeper.keep_rows(output)
         else:
             raise TypeError(f"expected a Batch or a Result from '{self.name}', found {type(output).__name__}")
 

@@ -217,6 +217,19 @@ class Result(msgspec.Struct, frozen=True):
     member: str = ""
 
 
+class MemberRows(msgspec.Struct, frozen=True):
+    """Rows of one key for many members of a group at once; each member's rows extend its own series.
+
+    `members[i]` gets rows `offsets[i]` to `offsets[i + 1]` of `columns`, in their order; `offsets` is int64, one longer
+    than `members`, from 0 to the number of rows. A thousand members are one value, not a thousand.
+    """
+
+    key: str
+    members: Sequence[str]
+    offsets: Any
+    columns: pa.RecordBatch
+
+
 _FRAMES = (Batch, Watermark)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from .data import DataFlow, DataManager, DataStats, MemberStores, Persisted, persist, persist_members
 from .data.base import Key
 from .errors import BudgetExceeded, SchemaMismatch, ValueTooLarge
-from .frames import Batch, Result
+from .frames import Batch, MemberRows, Result
 from .storage.workspace import Workspace
 
 OUTPUT = "output"
@@ -69,6 +69,12 @@ class Keeper:
             if self._window is None or not await self._window.give_way():
                 raise
             await self.keep(result)
+
+    async def keep_rows(self, rows: MemberRows) -> None:
+        """Extend the series of many members, each on its own account."""
+        if not isinstance(self.store, MemberStores):
+            raise TypeError(f"'{self.name}' is no group; expected a Result, found MemberRows")
+        await self.store.append_rows(rows.key, rows.members, rows.offsets, rows.columns)
 
     async def _store(self, result: Result) -> None:
         if isinstance(self.store, MemberStores):

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .data.base import DataManager
-from .frames import Batch, Result, Row, Watermark
+from .frames import Batch, MemberRows, Result, Row, Watermark
 
-Output: TypeAlias = Batch | Result
+Output: TypeAlias = Batch | Result | MemberRows
 Outputs: TypeAlias = (
     Output | Iterable[Output] | AsyncIterable[Output] | Awaitable[Output | Iterable[Output] | None] | None
 )

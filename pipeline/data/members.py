@@ -50,6 +50,13 @@ class MemberStores:
     async def append(self, member: str, key: Key, rows: Any) -> str:
         return await self.manager(member).append(key, rows)
 
+    async def append_rows(
+        self, key: Key, members: Sequence[str], offsets: Sequence[int], columns: pa.RecordBatch
+    ) -> None:
+        """Extend many members' series at once: `members[i]` gets rows `offsets[i]` to `offsets[i + 1]`."""
+        for member, begin, end in zip(members, offsets[:-1], offsets[1:], strict=True):
+            await self.append(member, key, columns.slice(int(begin), int(end - begin)))
+
     async def retrieve(self, member: str, key: Key) -> Any:
         return await self.manager(member).retrieve(key)
 

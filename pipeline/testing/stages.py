@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from ..calling import Caller
-from ..frames import Batch, Result, Watermark
+from ..frames import Batch, MemberRows, Result, Watermark
 from ..hashing import hash_value
 from ..stage import Context, Stage, Transform
 from ..threads import Workers
@@ -48,7 +48,11 @@ async def run_stage(stage: Stage, batches: Sequence[Batch], context: Context | N
     sent = [output.columns for output in outputs if isinstance(output, Batch) and output.num_rows]
     results: dict[tuple[str, str], Any] = {}
     for output in outputs:
-        if isinstance(output, Result):
+        if isinstance(output, MemberRows):
+            for member, begin, end in zip(output.members, output.offsets[:-1], output.offsets[1:], strict=True):
+                rows, place = output.columns.slice(int(begin), int(end - begin)), (member, output.key)
+                results[place] = pa.concat_tables([_table(results[place]), _table(rows)]) if place in results else rows
+        elif isinstance(output, Result):
             place = (output.member, output.key)
             if output.append and place in results:
                 results[place] = pa.concat_tables([_table(results[place]), _table(output.value)])

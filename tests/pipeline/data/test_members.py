@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import tracemalloc
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from data_support import batch, rows
 
@@ -52,4 +54,13 @@ async def test_a_thousand_idle_members_cost_no_thread_no_folder_and_little_memor
     assert held < 10 << 20
     assert threading.active_count() == threads
     assert not workspace.folder.exists()
+    await stores.close()
+
+
+async def test_rows_of_many_members_extend_each_ones_own_series(workspace: Workspace) -> None:
+    stores = MemberStores("portfolio", lambda member: DataFlow(), workspace)
+    await stores.append_rows("fills", ["a", "b"], np.array([0, 2, 3]), pa.record_batch({"x": [1, 2, 3]}))
+    await stores.append_rows("fills", ["b", "c"], np.array([0, 1, 1]), pa.record_batch({"x": [4]}))
+    held = {member: (await stores.retrieve(member, "fills"))["x"].to_pylist() for member in ("a", "b", "c")}
+    assert held == {"a": [1, 2], "b": [3, 4], "c": []}
     await stores.close()
