@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format bench bench-peers clean
 
 help:
 	@echo "make demo    set up and run a backtest on a generated market"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   lint and strict types only"
 	@echo "make format  rewrite the code in the house's layout"
 	@echo "make bench   measure; the table is printed and written to bench/results.json"
+	@echo "make bench-peers  measure sweeps against vectorbt, NautilusTrader and backtrader, in an environment of its own"
 	@echo "make clean   remove what the above made"
 
 setup: .venv/ready
@@ -45,5 +46,14 @@ format: setup
 bench: .venv/ready-bench
 	$(BIN)/python -m bench
 
+bench-peers: .venv-peers/ready
+	.venv-peers/bin/python -m bench sweep_peers
+
+.venv-peers/ready: pyproject.toml bench/peers-constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	PIP_CONSTRAINT=$(CURDIR)/bench/peers-constraints.txt .venv-peers/bin/python -m pip install --quiet --use-pep517 \
+		--editable . vectorbt backtrader nautilus_trader
+	@touch $@
+
 clean:
-	rm -rf .venv results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
