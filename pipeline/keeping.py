@@ -116,11 +116,9 @@ class Keeper:
         left = await persist_members(stores, self.folder, self.workspace, self.policy)
         self.kept = [self._kept(key, persisted) for key, persisted in left.items()]
         for member in stores.members():
-            store = stores.manager(member)
-            if store.mode == "memory":
-                self.leftovers.update(
-                    {(member, key): store.retrieve_nowait(key) for key in store.keys() if left[key].path is None}
-                )
+            if stores.mode(member) == "memory":
+                unwritten = [key for key in stores.keys(member) if left[key].path is None]
+                self.leftovers.update({(member, key): stores.retrieve_nowait(member, key) for key in unwritten})
 
     def _kept(self, key: Key, left: Persisted) -> KeptKey:
         path = None if left.path is None else left.path.relative_to(self.folder.parent.parent).as_posix()

@@ -74,9 +74,9 @@ async def persist_members(
     for key in keys:
         holders = [member for member in members if key in stores.keys(member)]
         schema = await _common_schema(stores, holders, key)
-        left[key] = await RowGroups(folder, key, schema, workspace, policy).write(
-            _member_batches(stores, holders, key, schema)
-        )
+        together = stores.shared.holders(key).issuperset(holders)
+        batches = _shared_batches if together else _member_batches
+        left[key] = await RowGroups(folder, key, schema, workspace, policy).write(batches(stores, holders, key, schema))
     return left
 
 
@@ -208,6 +208,8 @@ async def _schema(manager: DataManager, key: Key) -> pa.Schema:
 
 async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> pa.Schema:
     common: pa.Schema | None = None
+    if stores.shared.holders(key).issuperset(members):
+        return _named(stores.shared.schema(key).remove_metadata())
     async for names, batch in _runs(stores, members, key, first_only=True):
         schema = batch.schema.remove_metadata()
         try:
@@ -217,12 +219,26 @@ async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> 
             raise SchemaMismatch(
                 f"{stores.name}: the {key!r} of '{names[0]}' does not fit the members before it: {error}"
             ) from error
-    if common is None:  # every member's series is empty
-        common = pa.schema([])
+    return _named(pa.schema([]) if common is None else common)  # None: every member's series is empty
+
+
+def _named(common: pa.Schema) -> pa.Schema:
+    """The columns with the member's name before them."""
     index = common.get_field_index(CONTAINER)
     if index >= 0:
         common = common.remove(index)  # a group's own rows carry the name already
     return common.insert(0, pa.field(CONTAINER, pa.utf8(), nullable=False))
+
+
+async def _shared_batches(
+    stores: MemberStores, members: list[str], key: Key, schema: pa.Schema
+) -> AsyncIterator[pa.RecordBatch]:
+    """Rows that are kept together, brought in order block by block."""
+    others = [name for name in schema.names if name != CONTAINER]
+    async for names, owners, columns in stores.shared.in_order(key, members):
+        container = pa.DictionaryArray.from_arrays(owners, pa.array(names, pa.utf8())).cast(pa.utf8())
+        arrays = [container, *(columns.column(name) for name in others)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 async def _member_batches(
@@ -245,7 +261,7 @@ async def _runs(
     rows: list[Any] = []
     for member in members:
         await asyncio.sleep(0)
-        row = _one_row(stores.manager(member), key)
+        row = _one_row(stores, member, key)
         if row is not None:
             names.append(member)
             rows.append(row)
@@ -255,7 +271,7 @@ async def _runs(
             yield names, _columns_of(rows)
             names, rows = [], []
         if row is None:
-            batches = stores.manager(member).iter_batches(key)
+            batches = stores.iter_batches(member, key)
             try:
                 async for batch in batches:
                     yield [member], batch
@@ -267,10 +283,10 @@ async def _runs(
         yield names, _columns_of(rows)
 
 
-def _one_row(manager: DataManager, key: Key) -> Any:
+def _one_row(stores: MemberStores, member: str, key: Key) -> Any:
     """The value if it is in memory and becomes a single row, else None."""
     try:
-        value = manager.retrieve_nowait(key)
+        value = stores.retrieve_nowait(member, key)
     except KeyError:
         return None
     return value if isinstance(value, dict | msgspec.Struct) and value else None
