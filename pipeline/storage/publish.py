@@ -101,8 +101,9 @@ class TableFile(WholeFile):
         with self.errors("write"):
             if format == "parquet":
                 self._writer = pq.ParquetWriter(
-                    self.path, schema, compression=compression, write_page_checksum=True, version="2.6"
-                )
+                    self.path, schema, compression=compression, write_page_checksum=True, version="2.6",
+                    use_dictionary=[field.name for field in schema if _repeats(field.type)],
+                )  # fmt: skip
             else:
                 options = pa.ipc.IpcWriteOptions(compression=_ARROW_COMPRESSION[compression], use_threads=False)
                 self._sink = pa.OSFile(str(self.path), "wb")
@@ -134,6 +135,11 @@ class TableFile(WholeFile):
                 self._writer.close()
                 if self._format == "arrow":
                     self._sink.close()
+
+
+def _repeats(kind: pa.DataType) -> bool:
+    """Whether values are likely to come again; looking for floats and times that do costs half the write."""
+    return not (pa.types.is_floating(kind) or pa.types.is_temporal(kind) or pa.types.is_nested(kind))
 
 
 def publish_bytes(folder: Path, name: str, pieces: Sequence[bytes], *, replace: bool = False) -> Published:
