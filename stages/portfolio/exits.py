@@ -17,9 +17,10 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     For a long position (a short one is mirrored), with `entry` the average price paid, slippage included:
 
     - the stop is the higher of `entry * (1 - stop_loss)` and `best * (1 - trailing_stop)`, where `best` is the highest
-      of `entry` and of the highs of the bars the position was held in *before* this one (of the bar it was entered in:
-      the high where it entered at the open, the close where it entered within the bar or at the close);
-    - the profit is taken at `entry * (1 + take_profit)`.
+      of `entry` and of the highs of the bars that traded with the position in them *before* this one (of the bar it was
+      entered in: the high where it entered at the open, the close where it entered within the bar or at the close);
+    - the profit is taken at `entry * (1 + take_profit)`; of prices below zero the size is the base, as in
+      `entry + |entry| * take_profit`.
 
     In each bar that trades, after orders that fill at its open:
 
@@ -27,13 +28,15 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
        else where it is at or beyond the profit;
     2. then within the bar: at the stop where the low is at or below it, at the profit where the high is at or above it.
        Nobody knows which came first where both are: `intrabar: worst` takes the stop, `best` the profit.
-    3. A position entered within this bar (limit, stop) can be stopped in it at its stop (`worst`), not with `best`; its
-       profit is not taken before the next bar. Nor is anything of one entered at the close, before the next bar.
+    3. then limit and stop orders fill. A position entered by them from flat can be stopped in this bar at its stop
+       (`worst`), not with `best`; its profit is not taken before the next bar. Nor is anything of one entered at the
+       close, before the next bar.
 
     Exits at the open are stamped `bar_start`, those within the bar `bar_end`. Stops pay slippage, profits do not. It
     withdraws whatever order waits for that instrument. After it the strategy's decisions are passed over for as long as
     they give the very target that was decided last; another target is followed again (`reenter: on_change`), or
-    decisions are followed from the next one on (`reenter: at_once`). An exit is an order and counts as one.
+    decisions are followed from the next one on, that of this bar's close (`reenter: at_once`). An exit is an order and
+    counts as one.
     """
 
     stop_loss: float | None = None

@@ -16,24 +16,28 @@ class Fills(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     **Orders.** A decision is taken on a bar's close. Where the units it wants differ from those held it makes an order,
     two where it changes sides: one that closes, one that opens. An order that is waiting stays as it is while decisions
-    want the same units; one for other units replaces it, one for the units held withdraws it. Closing and reducing is
-    always done at market; opening and adding is done as `order` says:
+    want the same units; one for other units replaces it, one for the units held withdraws it. Units that differ by no
+    more than 1e-12 of the larger are the same. Closing and reducing is always done at market, opening and adding as
+    `order` says:
 
     - `market`: at the next bar's open, stamped `bar_start` (`at: next_open`, default), or at the very close it was
       decided on, stamped `bar_end` (`at: close`; knows the price it trades at; NautilusTrader's bar execution does so).
       A decision on the last bar has no next open: its order is counted and never filled.
-    - `limit`: rests at the deciding close less `offset_bps` (a buy; a sale: plus) from the next bar on. A buy fills at
-      the open where that is at or below the limit, else at the limit where the low is below it (`touch: through`) or at
-      or below it (`touch: fill`). Sales likewise, mirrored.
-    - `stop`: rests at the deciding close plus `offset_bps` (a buy; a sale: less). A buy fills at the open where that is
-      at or above the stop, else at the stop where the high is at or above it. Sales likewise, mirrored.
+    - `limit`: rests `offset_bps` of the size of the deciding close below it (a buy; a sale: above) from the next bar
+      on. A buy fills at the open where that is at or below the limit, else at the limit where the low is below it
+      (`touch: through`) or at or below it (`touch: fill`). Sales likewise, mirrored.
+    - `stop`: rests as far above the deciding close (a buy; a sale: below). A buy fills at the open where that is at or
+      above the stop, else at the stop where the high is at or above it. Sales likewise, mirrored.
 
     Fills at the open are stamped `bar_start`, those within the bar `bar_end`. A limit or stop order that has seen
-    `expires_bars` bars of trading without a fill is withdrawn; the next decision that still wants it makes a new one.
+    `expires_bars` bars of trading without a fill is withdrawn, before the decision on the last one's close; the next
+    decision that still wants it, that one too, makes a new one. In one bar come: orders that fill at the open, exits at
+    the open, exits within the bar (which withdraw what waits), limit and stop orders at their prices, the decision, and
+    what fills at the close. What is added within a bar moves the levels of `exits` from the next bar on.
 
     **Bars without trades** (`is_empty`, or a volume of 0; a null volume is unknown and counts as trading) fill nothing
     and trigger nothing: orders wait for the next bar that trades. Decisions are still taken on them. An order of
-    `at: close` taken on one fills at the close of the next bar that trades, unless replaced before.
+    `at: close` taken on one fills at the close of the next bar that trades, unless a decision until then replaces it.
 
     **Costs.** Slippage is `price * slippage_bps / 10,000`, against the trade: paid is `price + slippage` for a
     buy and `price - slippage` for a sale. Limit orders and taken profits pay none, since they name their price. The fee
