@@ -1,77 +1,103 @@
-"""The ledger of many portfolios: targets in, fills, equity and running totals out, one compiled pass per block.
+"""What the ledger carries from bar to bar: the records of a member, of what it holds, of its terms and of a fill.
 
-Every portfolio (member) trades one instrument with fractional units, cash may go below zero (no margin rules), and all
-money is float64 in quote currency. One bar goes like this:
-
-1. `next_open`: an order from the bar before fills at this bar's open.
-2. A target that is not NaN and differs from the position makes an order for the difference. `close`: it fills at this
-   bar's close at once.
-3. Equity = cash + position * close; peak, drawdown and all other running totals see every bar. A dip below 1e-12 of the
-   peak is rounding and no drawdown: time under water would otherwise hang on the last bit.
-
-A target of the other sign closes the position and opens the new one: two orders, two fills.
+All money is float64 in quote currency, units are float64, times int64 ns UTC. Cash may go below zero: there are no
+margin rules. The rules themselves stand in `fills.py`, `sizing.py` and `exits.py`; `ledger.py` follows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .bars import Floats, Times
+
+if TYPE_CHECKING:
+    from .portfolio import Portfolio
+
 ROUNDING = 1e-12
-"""Share of the peak below which a dip is the rounding of float64."""
-_FLOATS = (
-    "position",  # units, signed
-    "entry",  # average price of the open position, slippage included
-    "cash",
-    "pending",  # position the waiting order leads to; NaN = none
-    "equity",
-    "peak",  # highest equity at any bar's end; begins at the starting equity
-    "max_drawdown",  # share of the peak
-    "equity_sum",
-    "gross_sum",  # of |position value| / equity, per bar
-    "net_sum",
-    "max_leverage",
-    "realised",  # before fees
-    "fees",
-    "slippage",  # quantity * distance between the price and the price paid
-    "traded",  # notional of all fills
-    "trade_result",  # of the open trade so far: realised less fees
-    "won",  # sum of results of winning trades
-    "lost",  # sum of results of losing trades, below 0
-)
-_INTEGERS = (
-    "bars",
-    "orders",
-    "fills",
-    "trades",
-    "wins",
-    "losses",
-    "begun",  # ns, bar_start of the first bar
-    "ended",  # ns, bar_end of the last bar
-    "peak_at",  # ns
-    "under_water",  # ns
-    "longest_under_water",  # ns
-    "exposed",  # ns with a position
-    "ruined",  # 1 once equity has been 0 or below
-)
-STATE = np.dtype([(name, np.float64) for name in _FLOATS] + [(name, np.int64) for name in _INTEGERS], align=True)
-"""What is carried from bar to bar for one member."""
+"""Share of the peak below which a dip is the rounding of float64, and no drawdown; of units, no difference."""
+NEAR = 2.0**-50
+"""Share of a level within which a price is at it."""
+MOST_FILLS_A_BAR = 3
+"""Fills one member can have in one bar of one instrument: a change of side, and an exit from it."""
+ORDERS = ("market", "limit", "stop")
+SIZINGS = ("quantity", "equity", "weight", "volatility")
 
-TERMS = np.dtype(
-    [("quantity", np.float64), ("fee_rate", np.float64), ("slippage_rate", np.float64), ("at_open", np.int64)],
-    align=True,
-)
-"""What one member trades on: units per target of 1, shares of notional and of price, 1 for the next open."""
 
-FILL = np.dtype(
-    [("member", np.int64), ("ts", np.int64), ("side", np.int64)]
-    + [(name, np.float64) for name in ("quantity", "price", "fee", "slippage", "position_after", "cash_after")],
-    align=True,
+def _record(floats: str, integers: str) -> np.dtype[Any]:
+    return np.dtype(
+        [(name, np.float64) for name in floats.split()] + [(name, np.int64) for name in integers.split()], align=True
+    )
+
+
+STATE = _record(
+    "cash equity peak max_drawdown equity_sum gross_sum net_sum max_leverage realised fees slippage traded won lost",
+    "bars flat_bars held orders fills trades wins losses begun ended peak_at under_water longest_under_water exposed"
+    " ruined",
 )
-"""One fill: `side` 1 buy, 2 sell; `ts` ns UTC; money in quote currency."""
+"""One member. `peak` is the highest equity at any bar's end and begins at the starting equity; `max_drawdown` a share
+of it; `equity_sum` goes over bars, without the last `flat_bars` of them, which all had this `equity`; `gross_sum` and
+`net_sum` are those of |position value| / equity and position value / equity; `realised` is before fees; `traded` is
+the notional of all fills; `won` and `lost` sum the results of trades. `held` counts instruments with a position;
+`begun` is the start of the first bar, `ended` the end of the last; `under_water`, `longest_under_water` and `exposed`
+are ns; `ruined` is 1 once equity has been 0 or below."""
+
+HOLDING = _record("position entry pending level decided units best close trade_result", "age passing")
+"""One instrument of a member. `entry` is the average price paid; `pending` the position a waiting order leads to, NaN
+for none, `level` its limit or stop, `age` the bars of trading it has seen; `decided` the target decided last, NaN for
+none, `units` what it was worth; `best` the best price since entry; `close` the last close; `trade_result` of the open
+trade so far, realised less fees; `passing` is 1 while decisions are passed over after an exit."""
+
+TERMS = _record(
+    "quantity share band volatility max_leverage lot fee_rate fee_per_unit fee_minimum slippage_rate offset_rate"
+    " stop_loss take_profit trailing_stop",
+    "at_open order expires touches sizing volatility_row exits best_case at_once plain",
+)
+"""What one member trades on: the fields of `Fills`, `Sizing` and `Exits` with rates as shares and NaN or 0 for None;
+`order` and `sizing` count ORDERS and SIZINGS. `plain` is 1 where nothing can happen between changes of the target."""
+
+FILL = _record(
+    "quantity price fee slippage position_after cash_after",
+    "member instrument ts side",
+)
+"""One fill: `side` 1 buy, 2 sell; `instrument` counts those the members trade."""
+
+
+class Block(NamedTuple):
+    """A block of bars as the ledger reads it; a step is all rows with one `bar_end`."""
+
+    opens: Floats
+    """float64 by row, as the other prices."""
+    highs: Floats
+    lows: Floats
+    closes: Floats
+    starts: Times
+    """int64 ns by row."""
+    ends: Times
+    trades: np.ndarray[Any, np.dtype[np.bool_]]
+    """Whether anything traded, by row."""
+    owners: Times
+    """Which instrument it is, by row."""
+    steps: Times
+    """The first row of each step, and at last the number of rows."""
+    slots: Times
+    """Where the equity of each step is kept, -1 for nowhere."""
+    kept_steps: Times
+    """The steps whose equity is kept."""
+    kept_before: Times
+    """How many of those come before each step, and at last all of them."""
+    volatilities: Floats
+    """(kinds, rows), of a year."""
+
+    def sealed(self) -> Block:
+        """Views nobody can write to, which is what the compiled ledger takes."""
+        views: list[Any] = [values.view() for values in self]
+        for view in views:
+            view.flags.writeable = False
+        return Block(*views)
 
 
 def opening_state(start_equity: Sequence[float]) -> np.ndarray[Any, Any]:
@@ -79,170 +105,42 @@ def opening_state(start_equity: Sequence[float]) -> np.ndarray[Any, Any]:
     state = np.zeros(len(start_equity), STATE)
     for name in ("cash", "equity", "peak"):
         state[name] = start_equity
-    state["pending"] = np.nan
     return state
+
+
+def opening_holdings(members: int, instruments: int) -> np.ndarray[Any, Any]:
+    """Nothing held, nothing decided, by member and instrument."""
+    holdings = np.zeros((members, instruments), HOLDING)
+    holdings["pending"] = holdings["decided"] = np.nan
+    return holdings
+
+
+def terms_of(recipe: Portfolio, volatility_row: int = 0) -> tuple[float | int, ...]:
+    """TERMS of one portfolio; `volatility_row` says which row of the ledger's volatilities is its own."""
+    fills, sizing, exits = recipe.fills, recipe.sizing, recipe.exits
+    levels = (exits.stop_loss, exits.take_profit, exits.trailing_stop)
+    has_exits = any(level is not None for level in levels)
+    plain = fills.order == "market" and sizing.by in ("quantity", "equity") and not has_exits
+    return (
+        recipe.strategy.quantity, sizing.share, sizing.band, sizing.volatility, sizing.max_leverage, sizing.lot,
+        fills.fee_bps / 1e4, fills.fee_per_unit, fills.fee_minimum, fills.slippage_bps / 1e4, fills.offset_bps / 1e4,
+        *(np.nan if level is None else level for level in levels),
+        int(fills.at == "next_open"), ORDERS.index(fills.order), fills.expires_bars or 0, int(fills.touch == "fill"),
+        SIZINGS.index(sizing.by), volatility_row, int(has_exits), int(exits.intrabar == "best"),
+        int(exits.reenter == "at_once"), int(plain),
+    )  # fmt: skip
+
+
+def settle(state: np.ndarray[Any, Any]) -> None:
+    """Bring the sums up to the last bar."""
+    state["equity_sum"] += state["flat_bars"] * state["equity"]
+    state["flat_bars"] = 0
 
 
 @cache
 def account_kernel() -> Callable[..., int]:
-    """`account`, compiled: releases the GIL, cached on disk. The first call imports numba."""
-    import numba
+    """`ledger.account`, compiled: releases the GIL, cached on disk. The first call imports numba."""
+    from .ledger import account
 
-    def records(kind: np.dtype[Any]) -> Any:
-        return numba.types.Array(numba.from_dtype(kind), 1, "C")
-
-    def reads(kind: Any, dimensions: int = 1) -> Any:
-        return numba.types.Array(kind, dimensions, "C", readonly=True)
-
-    signature = numba.int64(
-        records(STATE),
-        records(TERMS),
-        reads(numba.float64, 2),
-        reads(numba.float64),
-        reads(numba.float64),
-        reads(numba.int64),
-        reads(numba.int64),
-        reads(numba.int64),
-        numba.float64[:, ::1],
-        records(FILL),
-    )
-    compiled: Callable[..., int] = numba.njit(signature, nogil=True, cache=True, error_model="numpy")(account)
+    compiled: Callable[..., int] = account
     return compiled
-
-
-def account(
-    state: np.ndarray[Any, Any],
-    terms: np.ndarray[Any, Any],
-    targets: np.ndarray[Any, Any],
-    opens: np.ndarray[Any, Any],
-    closes: np.ndarray[Any, Any],
-    starts: np.ndarray[Any, Any],
-    ends: np.ndarray[Any, Any],
-    slots: np.ndarray[Any, Any],
-    kept: np.ndarray[Any, Any],
-    fills: np.ndarray[Any, Any],
-) -> int:
-    """Walk a block of members through a block of bars; gives the number of fills written.
-
-    `state` (members,) STATE, `terms` (members,) TERMS, `targets` (members, bars), `opens` and `closes`
-    (bars,), `starts` and `ends` (bars,) int64 ns, `slots` (bars,) column of `kept` for this bar's equity or -1,
-    `kept` (members, points), `fills` with room for 2 * members * bars; `member` counts within the block. Members do not
-    touch each other, bars are taken in order: any cut into blocks gives the same bits.
-    """
-    written = 0
-    for m in range(targets.shape[0]):
-        own = state[m]
-        unit, at_open = terms[m]["quantity"], terms[m]["at_open"] == 1
-        fee_rate, slippage_rate = terms[m]["fee_rate"], terms[m]["slippage_rate"]
-        position, entry, cash, pending = own["position"], own["entry"], own["cash"], own["pending"]
-        equity, peak, max_drawdown = own["equity"], own["peak"], own["max_drawdown"]
-        equity_sum, gross_sum, net_sum = own["equity_sum"], own["gross_sum"], own["net_sum"]
-        max_leverage, ended, peak_at = own["max_leverage"], own["ended"], own["peak_at"]
-        under_water, longest, exposed = own["under_water"], own["longest_under_water"], own["exposed"]
-        if own["bars"] == 0:
-            ended = peak_at = starts[0]
-            own["begun"] = ended
-
-        for b in range(targets.shape[1]):
-            close = closes[b]
-            start, end = max(starts[b], ended), ends[b]
-            target = targets[m, b]
-            if at_open:
-                wanted, price, ts = pending, opens[b], starts[b]
-            else:
-                wanted, price, ts = target * unit + 0.0, close, end
-                if wanted != wanted:
-                    wanted = position
-                elif wanted != position:
-                    own["orders"] += 2 if position * wanted < 0.0 else 1
-
-            if position != 0.0:
-                exposed += start - ended
-                if not at_open:
-                    exposed += end - start
-            if wanted == wanted:
-                while position != wanted:
-                    after = 0.0 if position * wanted < 0.0 else wanted
-                    change = after - position
-                    direction = 1.0 if change > 0.0 else -1.0
-                    size = abs(change)
-                    worse = abs(price) * slippage_rate
-                    paid = price + direction * worse
-                    notional = size * paid
-                    fee = abs(notional) * fee_rate
-                    slippage = size * worse
-                    cash = cash - direction * notional - fee
-                    gain = 0.0
-                    if position == 0.0:
-                        entry = paid
-                    elif position * change > 0.0:
-                        entry = (abs(position) * entry + notional) / abs(after)
-                    else:
-                        gain = (paid - entry) * size * -direction
-                    own["realised"] += gain
-                    own["fees"] += fee
-                    own["slippage"] += slippage
-                    own["traded"] += abs(notional)
-                    own["fills"] += 1
-                    result = own["trade_result"] + (gain - fee)
-                    position = after
-                    if after == 0.0:
-                        entry = 0.0
-                        own["trades"] += 1
-                        if result > 0.0:
-                            own["wins"] += 1
-                            own["won"] += result
-                        elif result < 0.0:
-                            own["losses"] += 1
-                            own["lost"] += result
-                        result = 0.0
-                    own["trade_result"] = result
-                    fill = fills[written]
-                    fill["member"] = m
-                    fill["ts"] = ts
-                    fill["side"] = 1 if direction > 0.0 else 2
-                    fill["quantity"] = size
-                    fill["price"] = paid
-                    fill["fee"] = fee
-                    fill["slippage"] = slippage
-                    fill["position_after"] = position
-                    fill["cash_after"] = cash
-                    written += 1
-            if at_open:
-                if position != 0.0:
-                    exposed += end - start
-                wanted = target * unit + 0.0
-                pending = np.nan
-                if wanted == wanted and wanted != position:
-                    pending = wanted
-                    own["orders"] += 2 if position * wanted < 0.0 else 1
-
-            value = position * close
-            equity = cash + value
-            equity_sum += equity
-            if equity > 0.0:
-                if position != 0.0:
-                    net = value / equity
-                    net_sum += net
-                    gross_sum += abs(net)
-                    max_leverage = max(max_leverage, abs(net))
-            else:
-                own["ruined"] = 1
-            if peak - equity <= ROUNDING * peak:
-                peak, peak_at = max(peak, equity), end
-            else:
-                if peak - equity > max_drawdown * peak:  # dividing at every bar is slow
-                    max_drawdown = (peak - equity) / peak
-                under_water += end - ended
-                longest = max(longest, end - peak_at)
-            ended = end
-            if slots[b] >= 0:
-                kept[m, slots[b]] = equity
-
-        own["bars"] += targets.shape[1]
-        own["position"], own["entry"], own["cash"], own["pending"] = position, entry, cash, pending
-        own["equity"], own["peak"], own["max_drawdown"] = equity, peak, max_drawdown
-        own["equity_sum"], own["gross_sum"], own["net_sum"] = equity_sum, gross_sum, net_sum
-        own["max_leverage"], own["ended"], own["peak_at"] = max_leverage, ended, peak_at
-        own["under_water"], own["longest_under_water"], own["exposed"] = under_water, longest, exposed
-    return written

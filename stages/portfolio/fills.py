@@ -29,6 +29,7 @@ class Fills(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     - `stop`: rests as far above the deciding close (a buy; a sale: below). A buy fills at the open where that is at or
       above the stop, else at the stop where the high is at or above it. Sales likewise, mirrored.
 
+    A price within 2^-50 of a level is at it: what decimals make equal, doubles may miss by their last bit.
     Fills at the open are stamped `bar_start`, those within the bar `bar_end`. A limit or stop order that has seen
     `expires_bars` bars of trading without a fill is withdrawn, before the decision on the last one's close; the next
     decision that still wants it, that one too, makes a new one. In one bar come: orders that fill at the open, exits at

@@ -1,19 +1,21 @@
-"""A portfolio: one strategy trading one instrument on bars, or thousands of them at once."""
+"""A portfolio: one strategy trading on bars from one cash account, or thousands of them at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import msgspec
 import pyarrow as pa
 
 from pipeline import Context, Logic, SchemaMismatch, Stage
-from stages.features.feature import union
+from stages.features.feature import Feature, union
 
+from .exits import Exits
 from .fills import Fills
 from .records import PORTFOLIOS
+from .sizing import Sizing
 from .statistics import StatisticsSettings
 from .strategy import Strategy
 
@@ -26,35 +28,69 @@ class Portfolio(Stage, frozen=True):
         portfolio_*:
           type: portfolio
           strategy: {type: sma_cross, fast: 10, slow: 50, quantity: 1}
+          sizing: {by: equity, share: 0.5}
           fills: {at: next_open, fee_bps: 10, slippage_bps: 1}
+          exits: {stop_loss: 0.02}
           start_equity: 100000
           statistics: {every: auto, calendar: crypto}
 
     Input: bars in the order of `bar_end`, of one instrument (or `instrument` says of which), with the strategy's
     features as columns. Results per portfolio: `fills` (a series), `equity` (kept on a grid of at most 2,000 points),
     `statistics` (a dict). Output: one batch at the end, one row per portfolio, the columns of `records.PORTFOLIOS`.
-    The books are kept as `accounting.py` says; open positions are valued at the last close, not closed.
+    Open positions are valued at the last close, not closed. Bars that end before the phase's window begins form the
+    strategies' memory and nothing else: no order, no equity, no statistics.
+
+    With `instruments`, bars with the same `bar_end` are one step. All orders and exits at its opens come first,
+    instrument by instrument, then what happens within the bars, then decisions, which all see the equity at the step's
+    closes, and what fills at these. Each instrument is decided by a strategy of its own that sees its bars alone, and
+    fills say of which instrument they are.
+
+    The baseline buys for all its equity (in equal parts of several instruments) on the first bar of the window and
+    holds, at the first portfolio's `start_equity` and `fills`, orders at market. It is called like its container, with
+    `_baseline`, and keeps what a portfolio keeps; beside a portfolio that is a container by itself, it is only a row.
     """
 
     is_feed: ClassVar[bool | None] = False
+    tuning: ClassVar[frozenset[str]] = frozenset({"threads", "grouped"})
 
     strategy: Strategy
     """What to trade: `type:` names a strategy, the rest are its fields."""
+    sizing: Sizing = Sizing()
     fills: Fills = Fills()
+    exits: Exits = Exits()
     start_equity: float = 100_000.0
     """Cash at the start, quote currency; above 0. Returns, drawdown and leverage are shares of equity: it matters."""
     instrument: str | None = None
     """`SYMBOL.VENUE` to trade where bars of several arrive; None takes the only one there is."""
+    instruments: tuple[str, ...] | Literal["all"] | None = None
+    """Several to trade from one cash account, in this order, or `all` that arrive, in the order of their first bars."""
     statistics: StatisticsSettings = StatisticsSettings()
+    baseline: bool = True
+    """Whether a portfolio that buys and holds is kept beside these."""
+    max_failed_share: float = 0.5
+    """Share of portfolios whose strategies may fail before the phase does, 0 to 1; failed ones are recorded."""
+    threads: int | None = None
+    """Threads that decide and keep the books; None: as many as there are processors for this process."""
+    grouped: bool = True
+    """False asks every portfolio's own decider, one by one, where its strategy has a compiled one for many."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start_equity) and self.start_equity > 0):
             raise ValueError(f"expected a start_equity above 0, found {self.start_equity}")
+        if not 0 <= self.max_failed_share <= 1:
+            raise ValueError(f"expected a max_failed_share from 0 to 1, found {self.max_failed_share}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"expected threads of 1 or more, found {self.threads}")
+        if self.instruments is not None:
+            if self.instrument is not None:
+                raise ValueError("`instrument` is for one and `instruments` for several; leave one of them out")
+            if self.instruments != "all" and not 0 < len(set(self.instruments)) == len(self.instruments):
+                raise ValueError(f"expected instruments, each once, or `all`, found {self.instruments!r}")
 
     def build(self, context: Context) -> Logic:
         from .group import PortfolioGroup
 
-        return PortfolioGroup({context.name: self}, alone=True, log=context.log)
+        return PortfolioGroup({context.name: self}, context, alone=True)
 
     @property
     def groups(self) -> bool:
@@ -63,7 +99,7 @@ class Portfolio(Stage, frozen=True):
     def build_group(self, members: Mapping[str, Self], context: Context) -> Logic:
         from .group import PortfolioGroup
 
-        return PortfolioGroup(members, log=context.log)
+        return PortfolioGroup(members, context)
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
         """This portfolio with other fields of its strategy. Raises `ValueError` for unknown or unfit ones."""
@@ -73,13 +109,10 @@ class Portfolio(Stage, frozen=True):
         return self.strategy.__struct_fields__
 
     def needs(self) -> frozenset[Hashable]:
-        try:
-            return frozenset(union(self.strategy.features()))
-        except Exception as error:
-            raise ValueError(f"features() of strategy {self.strategy!r} failed: {error}") from error
+        return frozenset(self._features())
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
-        wanted = [*NEEDED, *(feature.name for feature in union(self.strategy.features()))]
+        wanted = [*NEEDED, *(feature.name for feature in self._features())]
         for name, schema in inputs.items():
             missing = [column for column in wanted if schema is not None and column not in schema.names]
             if missing and schema is not None:
@@ -88,3 +121,11 @@ class Portfolio(Stage, frozen=True):
                     f"it sends {', '.join(schema.names)}"
                 )
         return PORTFOLIOS
+
+    def _features(self) -> Sequence[Feature]:
+        """What the strategy asks for, and what sizes its positions."""
+        try:
+            wanted = list(union(self.strategy.features()))
+        except Exception as error:
+            raise ValueError(f"features() of strategy {self.strategy!r} failed: {error}") from error
+        return union([*wanted, *([Feature.volatility(self.sizing.n)] if self.sizing.by == "volatility" else [])])

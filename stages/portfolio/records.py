@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .bars import Floats, Times
+from .bars import Floats
 from .statistics import STATISTICS
 
 NS_UTC = pa.timestamp("ns", tz="UTC")
@@ -29,6 +29,9 @@ FILLS = pa.schema(
 )
 """One row per fill: `side` 1 buy, 2 sell; `quantity` in units, above 0; `price` paid, with slippage in it; `fee` and
 `slippage` in quote currency; `position_after` in units, signed; `cash_after` in quote currency."""
+
+FILLS_OF_SEVERAL = FILLS.insert(1, pa.field("instrument_id", pa.utf8(), nullable=False))
+"""The same where a portfolio trades several instruments: which one it was."""
 
 EQUITY = pa.schema(
     [pa.field("ts_event", NS_UTC, nullable=False), pa.field("equity", pa.float64(), nullable=False)],
@@ -56,26 +59,38 @@ PORTFOLIOS = pa.schema(
 (JSON), what it traded, why it failed (else null), the end of its last bar, every statistic, null where undefined."""
 
 
-def fills_of(fills: np.ndarray[Any, Any]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Each member's fills, in their order, out of FILL records of many; every batch owns its memory and no more."""
+def fills_of(
+    fills: np.ndarray[Any, Any], instruments: Sequence[str] | None = None
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Each member's fills, in their order, out of FILL records of many; every batch owns its memory and no more.
+
+    `instruments` names those that `instrument` counts, where there are several.
+    """
     order = np.argsort(fills["member"], kind="stable")
     members = fills["member"][order]
     cuts = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(fills)]
-    columns = [fills["ts"][order], fills["side"][order].astype(np.int8)]
-    columns += [fills[name][order] for name in FILLS.names[2:]]
-    types = FILLS.types
+    schema = FILLS if instruments is None else FILLS_OF_SEVERAL
+    columns = {"ts_event": fills["ts"][order], "side": fills["side"][order].astype(np.int8)}
+    columns |= {name: fills[name][order] for name in FILLS.names[2:]}
+    names = pa.array(instruments or (), pa.utf8())
+    owners = fills["instrument"][order]
     for begin, end in pairwise(cuts):
         arrays = [
-            pa.Array.from_buffers(kind, end - begin, [None, pa.py_buffer(column[begin:end].tobytes())], 0)
-            for kind, column in zip(types, columns, strict=True)
+            names.take(pa.array(owners[begin:end]))
+            if field.name == "instrument_id"
+            else pa.Array.from_buffers(
+                field.type, end - begin, [None, pa.py_buffer(columns[field.name][begin:end].tobytes())], 0
+            )
+            for field in schema
         ]
-        yield int(members[begin]), pa.RecordBatch.from_arrays(arrays, schema=FILLS)
+        yield int(members[begin]), pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:
-    """Kept equity of one member."""
+def equity_of(times: pa.Array, equity: Floats, interval: str) -> pa.RecordBatch:
+    """Kept equity of one member: a view of `equity` (points,), and of times all members share."""
     schema = EQUITY.with_metadata({"record": "equity", "interval": interval})
-    return pa.RecordBatch.from_arrays([pa.array(times).cast(NS_UTC), pa.array(equity.copy())], schema=schema)
+    values = pa.Array.from_buffers(pa.float64(), len(equity), [None, pa.py_buffer(equity)], 0)
+    return pa.RecordBatch.from_arrays([times, values], schema=schema)
 
 
 def portfolios_of(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:

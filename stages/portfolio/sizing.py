@@ -24,15 +24,15 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `quantity`: `t * quantity`. Nothing else is looked at.
     - `equity`: `t * share * equity / price`, computed when `t` differs from the target decided before, or for the first
       decision followed after an exit; while it stays the same, so do the units, whatever equity and price do.
-    - `weight`: `t * share * equity / price` at every decision. While `t` stays the same, units (after the cut to lots)
-      within `band * equity` of those held, in value at `price`, are those held (`band: 0` follows every change).
+    - `weight`: `t * share * equity / price` at every decision. While `t` stays the same, units within `band * equity` of
+      those held, in value at `price`, are those held (`band: 0` follows every change).
     - `volatility`: as `weight`, with a share of `volatility / v`, at most `max_leverage`. `v` is the standard deviation
       of the last `n` simple returns (feature `volatility_n`) times the square root of the periods in a year for this
       bar's length by `calendar`. While `v` is not formed no decision is taken; a `v` of 0 gives `max_leverage`.
 
-    Then units are cut to whole multiples of `lot`, towards zero: `floor(|units| / lot + 1e-9) * lot`. Where `equity` is
-    0 or below, all but `quantity` want 0 units (`equity` until `t` changes); where `price` is 0 or below, they decide
-    nothing.
+    Then units not held already are cut to whole multiples of `lot`, towards zero:
+    `floor(|units| / lot + 1e-9) * lot`. Where `equity` is 0 or below, all but `quantity` want 0 units (`equity` until
+    `t` changes); where `price` is 0 or below, they decide nothing.
     """
 
     by: Literal["quantity", "equity", "weight", "volatility"] = "quantity"

@@ -146,9 +146,12 @@ class Given:
 def run(logic: Logic, batches: Iterable[Batch]) -> Given:
     """Everything a logic gives for these batches."""
     given = Given()
-    for batch in batches:
-        given.add(logic.on_batch(batch))  # type: ignore[attr-defined]
-    given.add(logic.on_end())  # type: ignore[attr-defined]
+    try:
+        for batch in batches:
+            given.add(logic.on_batch(batch))  # type: ignore[attr-defined]
+        given.add(logic.on_end())  # type: ignore[attr-defined]
+    finally:
+        logic.close()
     return given
 
 

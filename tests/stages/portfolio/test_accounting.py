@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 from portfolio_bars import MINUTE, Scripted, ScriptedArrays, columns, random_bars, run_alone
 from portfolio_oracle import OracleBar, drawdown, exposed_ns, keep_books, round_trips
 
-from stages.portfolio.accounting import FILL, TERMS, account, account_kernel, opening_state
+from stages.portfolio.accounting import (
+    FILL,
+    MOST_FILLS_A_BAR,
+    TERMS,
+    Block,
+    account_kernel,
+    opening_holdings,
+    opening_state,
+    terms_of,
+)
+from stages.portfolio.exits import Exits
 from stages.portfolio.fills import Fills
 from stages.portfolio.portfolio import Portfolio
+from stages.portfolio.sizing import Sizing
 
 TARGETS = st.sampled_from([None, None, 0.0, 1.0, 1.0, -1.0, 0.5, -0.25, 2.0])
 
@@ -137,28 +148,56 @@ def test_equity_that_runs_out_leaves_returns_and_exposures_undefined() -> None:
         assert told[name] is None, name
 
 
-@pytest.mark.parametrize("at_open", [0, 1])
-def test_the_compiled_ledger_is_its_python_self(at_open: int) -> None:
+def plain_block(bars: list[OracleBar]) -> Block:
+    """Bars of one instrument that all trade, every one of them kept."""
+    count = len(bars)
+    prices = {f"{name}s": np.array([float(getattr(bar, name)) for bar in bars]) for name in OracleBar._fields[:4]}
+    return Block(
+        **prices,
+        starts=np.array([bar.start for bar in bars]),
+        ends=np.array([bar.end for bar in bars]),
+        trades=np.arange(count) % 7 != 3,
+        owners=np.zeros(count, np.int64),
+        steps=np.arange(count + 1),
+        slots=np.arange(count),
+        kept_steps=np.arange(count),
+        kept_before=np.arange(count + 1),
+        volatilities=np.linspace(0.1, 0.5, count)[None],
+    ).sealed()
+
+
+@pytest.mark.parametrize(
+    ("fills", "sizing", "exits"),
+    [
+        (Fills(fee_bps=10, slippage_bps=2), Sizing(), Exits()),
+        (Fills(at="close"), Sizing(by="equity", share=0.7, lot=0.1), Exits()),
+        (Fills(order="limit", offset_bps=5, expires_bars=3), Sizing(by="weight"), Exits(stop_loss=0.004)),
+        (Fills(order="stop", offset_bps=5, fee_minimum=1), Sizing(by="volatility"), Exits(trailing_stop=0.004)),
+        (Fills(), Sizing(), Exits(take_profit=0.003, stop_loss=0.003, intrabar="best", reenter="at_once")),
+    ],
+)
+def test_the_compiled_ledger_is_its_python_self(
+    monkeypatch: pytest.MonkeyPatch, fills: Fills, sizing: Sizing, exits: Exits
+) -> None:
+    from stages.portfolio import ledger, marking, rules
+
     random = np.random.default_rng(7)
-    members, length = 5, 200
-    bars = random_bars(length, seed=3)
-    targets = random.choice([np.nan, 0.0, 1.0, -1.0, 0.5], size=(members, length))
-    terms = np.array([(1.0 + m, 0.001, 0.0002, at_open) for m in range(members)], TERMS)
-    found = []
-    for call in (account_kernel(), account):
+    members, length = 3, 200
+    block = plain_block(random_bars(length, seed=3))
+    targets = random.choice([np.nan, 0.0, 1.0, 1.0, -1.0, 0.5], size=(members, length))
+    recipe = Portfolio(strategy=Scripted(quantity=1.5), fills=fills, sizing=sizing, exits=exits)
+    terms = np.array([terms_of(recipe)] * members, TERMS)
+
+    def call(kernel: Any) -> tuple[int, bytes, bytes, bytes, bytes]:
         state, kept = opening_state([1_000.0] * members), np.zeros((members, length))
-        fills = np.zeros(2 * members * length, FILL)
-        written = call(
-            state,
-            terms,
-            targets,
-            np.array([bar.open for bar in bars]),
-            np.array([bar.close for bar in bars]),
-            np.array([bar.start for bar in bars]),
-            np.array([bar.end for bar in bars]),
-            np.arange(length),
-            kept,
-            fills,
-        )
-        found.append((written, fills[:written].tobytes(), state.tobytes(), kept.tobytes()))
-    assert found[0] == found[1]
+        holdings, fills = opening_holdings(members, 1), np.zeros(MOST_FILLS_A_BAR * members * length, FILL)
+        written = kernel(state, holdings, terms, targets, block, kept, fills)
+        return written, fills[:written].tobytes(), state.tobytes(), holdings.tobytes(), kept.tobytes()
+
+    compiled = call(account_kernel())
+    assert compiled[0] > 20
+    for module in (ledger, marking, rules):
+        for name, function in vars(module).copy().items():
+            if name != "account" and hasattr(function, "py_func"):
+                monkeypatch.setattr(module, name, function.py_func)
+    assert call(account_kernel().py_func) == compiled  # type: ignore[attr-defined]

@@ -53,7 +53,7 @@ def test_grouped_and_alone_give_the_same_bytes() -> None:
         assert together.bytes_of(name) == alone.bytes_of()
     (rows,) = together.batches
     assert rows.schema == PORTFOLIOS
-    assert rows.column("container").to_pylist() == list(members)
+    assert rows.column("container").to_pylist() == [*members, "portfolio_*_baseline"]
 
 
 @settings(max_examples=15, deadline=None)
@@ -137,7 +137,7 @@ def test_no_bars_at_all_give_a_row_without_figures() -> None:
     assert (told["n_fills"], told["n_periods"], told["end_equity"]) == (0, 0, 100_000.0)
     assert told["total_return"] is None
     assert told["sharpe"] is None
-    assert found.batches[0].num_rows == 1
+    assert found.batches[0].column("baseline").to_pylist() == [False, True]
     assert found.values["", "equity"].num_rows == 0
 
 
@@ -242,7 +242,7 @@ def test_a_group_says_what_it_did() -> None:
     logic = recipe.build_group({"a": recipe, "b": recipe.vary({"slow": 8})}, Context())
     logic.warm()
     outputs = [*logic.on_batch(batch), *logic.on_end()]  # type: ignore[attr-defined]
-    fills = sum(output.value.num_rows for output in outputs if getattr(output, "key", "") == "fills")
+    fills = sum(output.value.num_rows for output in outputs if getattr(output, "key", "") == "fills") - 1
     assert logic.metrics() == {"portfolios": 2, "failed": 0, "bars": 300, "fills": fills, "skipped_decisions": 0}
     assert logic.progress() == "2 portfolios, 300 bars"
 

@@ -82,7 +82,7 @@ class Counting(Strategy, frozen=True):
 
 def test_a_strategy_with_state_is_built_once_per_portfolio() -> None:
     batch = columns(BARS)
-    recipe = Portfolio(strategy=Counting())
+    recipe = Portfolio(strategy=Counting(), baseline=False)
     members = {"a": recipe, "b": recipe.vary({"every": 5})}
     logic = recipe.build_group(members, Context())
     list(logic.on_batch(batch))  # type: ignore[attr-defined]

@@ -1,0 +1,53 @@
+"""The portfolio others are held against: it buys for all its equity on the window's first bar, and holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from .bars import Floats
+from .exits import Exits
+from .sizing import Sizing
+from .strategy import Strategy
+
+if TYPE_CHECKING:
+    from .portfolio import Portfolio
+    from .tape import Tape
+
+
+class BuyAndHold(Strategy, frozen=True):
+    """Wants a target of 1 on every bar."""
+
+    def on_bar(self, bar: Any) -> float:
+        return 1.0
+
+
+class Baseline:
+    """What the baseline of a group trades, and which targets it has; `place` is its place among the members."""
+
+    def __init__(self, first: Portfolio, name: str, place: int) -> None:
+        self.name, self.place = name, place
+        names = first.instruments
+        self.recipe = msgspec.structs.replace(
+            first,
+            strategy=BuyAndHold(),
+            sizing=Sizing(by="equity", share=1.0 if names is None or names == "all" else 1.0 / len(names)),
+            fills=msgspec.structs.replace(first.fills, order="market", offset_bps=0.0, expires_bars=None),
+            exits=Exits(),
+        )
+        self._waits = names == "all"
+        self._chosen: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    def targets(self, tape: Tape, terms: np.ndarray[Any, Any]) -> Floats:
+        """A target per row; of `all` instruments those of the window's first step are held, in equal parts."""
+        if self._waits and tape.warm < len(tape.steps) - 1:
+            self._waits = False
+            first, last = tape.steps[tape.warm], tape.steps[tape.warm + 1]
+            self._chosen = tape.owners[first:last].copy()
+            terms[self.place]["share"] = 1.0 / len(self._chosen)
+        targets = np.ones(len(tape))
+        if self._chosen is not None:
+            targets[~np.isin(tape.owners, self._chosen)] = np.nan
+        return targets

@@ -1,0 +1,91 @@
+"""The books of a group's members: their records, the kept equity, and the call that carries them on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .accounting import (
+    FILL,
+    HOLDING,
+    MOST_FILLS_A_BAR,
+    TERMS,
+    Block,
+    account_kernel,
+    opening_holdings,
+    opening_state,
+    terms_of,
+)
+from .bars import Floats, Times
+from .equity import EquityGrid
+from .tape import Tape, Volatility
+
+if TYPE_CHECKING:
+    from .portfolio import Portfolio
+
+
+class Books:
+    """Struct-of-arrays state of all members, `threads` of which may be worked on at once."""
+
+    def __init__(self, recipes: Sequence[Portfolio], instruments: int, threads: int) -> None:
+        self.state = opening_state([recipe.start_equity for recipe in recipes])
+        self.holdings = opening_holdings(len(recipes), instruments)
+        kinds = {_volatility(recipe): None for recipe in recipes}
+        self._volatilities: list[Volatility] = [kind for kind in kinds if kind is not None]
+        rows = {kind: row for row, kind in enumerate(self._volatilities)}
+        terms = [terms_of(recipe, rows.get(_volatility(recipe) or (0, ""), 0)) for recipe in recipes]
+        self.terms = np.array(terms, TERMS)
+        self.grid = EquityGrid(len(recipes))
+        self.rows = 0
+        """Bars in the window so far."""
+        self._lengths_ns = 0
+        self._scratch = [np.empty(0, FILL) for _ in range(threads)]
+        self._slots: Times = np.empty(0, np.int64)
+
+    @property
+    def mean_length_ns(self) -> float:
+        """Of a bar."""
+        return self._lengths_ns / self.rows if self.rows else 0.0
+
+    def warm(self) -> None:
+        """Load the kernel, and compile it where that was never done."""
+        account_kernel()
+
+    def extend(self, tape: Tape, instruments: int) -> None:
+        """Make room for the steps of this tape and its instruments; then they are accounted."""
+        have = self.holdings.shape[1]
+        if instruments > have:
+            holdings = np.empty((len(self.state), instruments), HOLDING)
+            holdings[:, :have] = self.holdings
+            holdings[:, have:] = opening_holdings(len(self.state), instruments - have)
+            self.holdings = holdings
+        starts, ends = (tape.bars.times(name)[tape.warm_rows :] for name in ("bar_start", "bar_end"))
+        self._lengths_ns += int((ends - starts).sum())
+        self.rows += len(ends)
+        self._slots = self.grid.extend(tape.step_ends) if len(ends) else np.empty(0, np.int64)
+
+    def read(self, tape: Tape, first: int, last: int) -> Block:
+        """Steps of the tape that was made room for last, as `account` takes them."""
+        return tape.read(first, last, self._slots[first - tape.warm : last - tape.warm], self._volatilities)
+
+    def account(self, thread: int, first: int, targets: Floats, block: Block) -> np.ndarray[Any, Any] | None:
+        """Carry members from `first` on with `targets` (members, rows); gives their fills (FILL), None for none."""
+        members, rows = targets.shape
+        own = slice(first, first + members)
+        if len(self._scratch[thread]) < MOST_FILLS_A_BAR * members * rows:
+            self._scratch[thread] = np.empty(MOST_FILLS_A_BAR * members * rows, FILL)
+        fills = self._scratch[thread]
+        written = account_kernel()(
+            self.state[own], self.holdings[own], self.terms[own], targets, block, self.grid.values[own], fills
+        )
+        if not written:
+            return None
+        found = fills[:written].copy()
+        found["member"] += first
+        return found
+
+
+def _volatility(recipe: Portfolio) -> Volatility | None:
+    return (recipe.sizing.n, recipe.sizing.calendar) if recipe.sizing.by == "volatility" else None
