@@ -24,8 +24,8 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     - `quantity`: `t * quantity`. Nothing else is looked at.
     - `equity`: `t * share * equity / price`, computed when `t` differs from the target decided before, or for the first
       decision followed after an exit; while it stays the same, so do the units, whatever equity and price do.
-    - `weight`: `t * share * equity / price` at every decision. While `t` stays the same, units within `band * equity` of
-      those held, in value at `price`, are those held (`band: 0` follows every change).
+    - `weight`: `t * share * equity / price` at every decision. While `t` stays the same, units within `band * equity`
+      of those held, in value at `price`, are those held (`band: 0` follows every change).
     - `volatility`: as `weight`, with a share of `volatility / v`, at most `max_leverage`. `v` is the standard deviation
       of the last `n` simple returns (feature `volatility_n`) times the square root of the periods in a year for this
       bar's length by `calendar`. While `v` is not formed no decision is taken; a `v` of 0 gives `max_leverage`.
