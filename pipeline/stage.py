@@ -216,6 +216,8 @@ class Context:
     seed: int = 0
     active_from_ns: int | None = None
     """Where the phase's window begins, ns UTC; rows before it only warm up. None: there is no warm-up."""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    """Phase -> container -> key -> value of what earlier phases have left, such as `earlier["train"]["execution"]`."""
 
     @property
     def log(self) -> logging.Logger:

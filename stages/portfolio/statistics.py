@@ -17,6 +17,8 @@ MIN_DAYS = 30
 """Daily returns from which `every: auto` takes days."""
 SAME = 4 * np.finfo(np.float64).eps
 """Returns that differ by no more than this are equal up to rounding: their deviation is none."""
+TAIL = 0.05
+"""The share of returns `var_95`, `cvar_95` and `tail_ratio` look at."""
 
 
 class Calendar(NamedTuple):
@@ -91,7 +93,9 @@ STATISTICS: dict[str, Statistic] = {
     "skew": Statistic("float", "higher", "third central moment / second^1.5 (population)"),
     "kurtosis": Statistic("float", "lower", "fourth central moment / second^2 - 3 (population)"),
     "var_95": Statistic("float", "lower", "loss not exceeded by 95 % of returns: -5 % quantile (linear)"),
-    "cvar_95": Statistic("float", "lower", "mean loss of the returns at or below the 5 % quantile"),
+    "cvar_95": Statistic(
+        "float", "lower", "mean loss of the worst 5 % of returns: the first floor(0.05 * (n_periods - 1)) + 1"
+    ),
     "tail_ratio": Statistic("float", "higher", "|95 % quantile| / |5 % quantile| of returns"),
     "n_periods": Statistic("int", "", "returns taken"),
     "periods_per_year": Statistic("float", "", "of the calendar, for returns_every"),
@@ -171,14 +175,18 @@ def _totals(own: Mapping[str, Any] | Any, start_equity: float) -> dict[str, Valu
 
 
 def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
-    """What the shape of the returns says; `sortino` to `kurtosis` as empyrical defines them, losses positive."""
+    """What the shape of the returns says, as empyrical and (skew, kurtosis) scipy define it, but for three things.
+
+    Losses are positive in `var_95` and `cvar_95`; what empyrical calls infinite or NaN is None; and returns that differ
+    by no more than rounding (SAME) are constant, of which empyrical makes a ratio of about 1e15.
+    """
     n = len(returns)
     values: dict[str, Value] = {"n_periods": n, "periods_per_year": per_year}
     if n == 0 or not np.isfinite(returns).all():
         return values
     ordered = np.sort(returns)
-    low, high = _quantile(ordered, 0.05), _quantile(ordered, 0.95)
-    tail = ordered[: int(np.searchsorted(ordered, low + SAME, side="right"))]  # those equal to it up to rounding too
+    low, high = _quantile(ordered, TAIL), _quantile(ordered, 1.0 - TAIL)
+    tail = ordered[: int((n - 1) * TAIL) + 1]
     values |= {"var_95": -low, "cvar_95": _ratio(-_sum(tail), len(tail)), "tail_ratio": _ratio(abs(high), abs(low))}
     mean, year = _sum(returns) / n, math.sqrt(per_year)
     downside = math.sqrt(_sum(np.minimum(returns, 0.0) ** 2) / n)

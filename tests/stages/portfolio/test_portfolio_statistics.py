@@ -163,6 +163,28 @@ def test_returns_do_not_depend_on_neighbours() -> None:
         ]
 
 
+@settings(max_examples=50, deadline=None)
+@given(results=st.lists(st.floats(-500, 500).map(lambda value: round(value, 2)), min_size=1, max_size=50))
+def test_what_trades_brought_is_told_as_nautilus_defines_it(results: list[float]) -> None:
+    """Expectancy is win rate x mean win + loss rate x mean loss; a trade of exactly nothing is neither."""
+    state = opening_state([100.0])
+    won, lost = [x for x in results if x > 0], [x for x in results if x < 0]
+    own = state[0]
+    own["trades"], own["wins"], own["losses"] = len(results), len(won), len(lost)
+    own["won"], own["lost"] = sum(won), sum(lost)
+    (found,) = statistics(state, np.empty(0, np.int64), np.empty((1, 0)), "1d", 0.0, 100.0, StatisticsSettings())
+    win_rate, loss_rate = len(won) / len(results), len(lost) / len(results)
+    average_win, average_loss = (hand.fmean(x) if x else None for x in (won, lost))
+    assert found["win_rate"] == win_rate
+    assert found["avg_win"] == (average_win and pytest.approx(average_win))
+    assert found["avg_loss"] == (average_loss and pytest.approx(average_loss))
+    expectancy = win_rate * (average_win or 0.0) + loss_rate * (average_loss or 0.0)
+    assert found["expectancy"] == pytest.approx(expectancy, abs=1e-9)
+    assert found["profit_factor"] == (pytest.approx(sum(won) / -sum(lost)) if lost else None)
+    both = average_win is not None and average_loss is not None
+    assert found["payoff_ratio"] == (pytest.approx(average_win / -average_loss) if both else None)  # type: ignore[operator]
+
+
 def test_every_statistic_of_the_design_is_there() -> None:
     wanted = """n_orders n_fills n_trades start_equity end_equity total_return cagr volatility_ann sharpe sortino calmar
     max_drawdown max_drawdown_duration time_under_water profit_factor win_rate expectancy avg_win avg_loss payoff_ratio
