@@ -65,13 +65,16 @@ def test_metrics_tell_the_best_and_the_distribution() -> None:
     _, logic, _ = ranked_by("sharpe", [*rows, row("none"), row("lost", error="boom")])
     told = logic.metrics()
     assert told["objective"] == "sharpe"
-    assert told["best"] == {
+    best = {name: value for name, value in told["best"].items() if name != "statistics"}
+    assert best == {
         "portfolio": "xxxxx",
         "strategy": "SmaCross",
         "parameters": {"quantity": 1.0, "fast": 5, "slow": 50},
         "sharpe": 5.0,
     }
-    assert told["distribution"] == {"min": 1.0, "q1": 2.0, "median": 3.0, "q3": 4.0, "max": 5.0, "null": 1}
+    spread = {"min": 1.0, "q1": 2.0, "median": 3.0, "q3": 4.0, "max": 5.0, "null": 1, "null_share": 1 / 6}
+    assert told["distribution"]["sharpe"] == spread
+    assert told["distribution"]["calmar"]["median"] is None and told["distribution"]["calmar"]["null"] == 6
     assert told["portfolios"] == {"planned": 7, "run": 6, "failed": 1}
 
 
@@ -92,7 +95,7 @@ def test_nobody_to_rank_is_no_error() -> None:
     names, logic, _ = ranked_by("sharpe", [])
     assert names == []
     assert logic.metrics()["best"] is None
-    assert logic.metrics()["distribution"]["median"] is None
+    assert logic.metrics()["distribution"]["sharpe"]["median"] is None
     assert logic.report().num_rows == 0
 
 
