@@ -1,5 +1,6 @@
 """Penstock: an asyncio streaming pipeline service for market data. These are its public names."""
 
+from .cli.figures import bytes_said, column_said, rows_said, seconds_said
 from .clock import Clock, SystemClock
 from .compose import compose
 from .config import Config, load_config
@@ -34,7 +35,9 @@ from .errors import (
 from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
 from .pushing import Push
 from .registry import Registry
-from .results import load_summary, open_results
+from .report import Report
+from .results import PhaseResults, load_summary, open_results
+from .runs import open_run
 from .service import Pipeline, Run
 from .stage import Context, Feed, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .summary import PhaseSummary
@@ -75,6 +78,7 @@ __all__ = [
     "Outputs",
     "PenstockError",
     "PhaseFailed",
+    "PhaseResults",
     "PhaseSummary",
     "Pipeline",
     "Problem",
@@ -82,6 +86,7 @@ __all__ = [
     "Recipe",
     "ReentrantDeadlock",
     "Registry",
+    "Report",
     "Result",
     "Row",
     "RowTransform",
@@ -99,10 +104,15 @@ __all__ = [
     "ValueTooLarge",
     "Watermark",
     "build_manager",
+    "bytes_said",
+    "column_said",
     "compose",
     "load_config",
     "load_summary",
     "open_results",
+    "open_run",
     "parse_duration",
+    "rows_said",
     "said_duration",
+    "seconds_said",
 ]

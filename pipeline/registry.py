@@ -1,4 +1,4 @@
-"""Names for recipes: `type: replay` in YAML finds a class here. A registry is a value, not a global."""
+"""Names for recipes, topologies and reports: `type: replay` finds a class here. A registry is a value, not a global."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from .report import Reporter
 from .stage import Recipe
 
 ENTRY_POINT_GROUP = "pipeline.stages"
@@ -27,10 +28,11 @@ class UnknownType(LookupError):
 
 @dataclass
 class Registry:
-    """Recipes and ready-made topologies by name."""
+    """Recipes, ready-made topologies and reports by name."""
 
     recipes: dict[str, type[Recipe]] = field(default_factory=dict)
     topologies: dict[str, Topologist] = field(default_factory=dict)
+    reports: dict[str, Reporter] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -47,6 +49,10 @@ class Registry:
     def add_topology(self, name: str, topologist: Topologist) -> None:
         if self.topologies.setdefault(name, topologist) is not topologist:
             raise ValueError(f"two topologies are called {name!r}")
+
+    def add_report(self, name: str, reporter: Reporter) -> None:
+        if self.reports.setdefault(name, reporter) is not reporter:
+            raise ValueError(f"two reports are called {name!r}")
 
     def names(self, family: type[Recipe] = Recipe) -> list[str]:
         return sorted(name for name, recipe in self.recipes.items() if issubclass(recipe, family))

@@ -30,6 +30,11 @@ class PhaseResults:
     def __iter__(self) -> Iterator[str]:
         return iter(self.summary.container_results)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was measured on the way (`run.json`); empty where it cannot be read."""
+        return read_record(self.folder)
+
     def keys(self) -> list[str]:
         """Names of the containers; members of a group are asked for by their own names."""
         return list(self.summary.container_results)

@@ -13,6 +13,7 @@ from .portfolio.portfolio import Portfolio
 from .portfolio.strategies.ema_cross import EmaCross
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategy import Strategy
+from .report.report import backtest_report
 from .sinks.console import Console
 from .sinks.parquet import ParquetSink
 
@@ -49,3 +50,4 @@ def register(registry: Registry) -> None:
     registry.add("console", Console)
     registry.add("parquet", ParquetSink)
     registry.add_topology("backtest", backtest)
+    registry.add_report("backtest", backtest_report)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations"},
+    {"errors", "clock", "durations", "report"},
     {"frames"},
     {"edge", "threads", "lag", "hashing", "storage"},
     {"inbox", "outlet", "data"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"identity", "summary", "engines"},
     {"folder"},
     {"sequencer", "results", "subscription"},
-    {"service"},
+    {"service", "runs"},
     {"testing", "cli"},
     {"__main__"},
 ]
@@ -34,9 +34,9 @@ STAGE_FLOORS = [
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},
-    {"backtest"},
+    {"backtest", "report"},
 ]
-"""Rooms of `stages/`: strategies name features, execution ranks portfolios."""
+"""Rooms of `stages/`: strategies name features, execution ranks portfolios, the report shows what it ranked."""
 
 
 def modules(package: str) -> Iterator[Path]:

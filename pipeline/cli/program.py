@@ -12,6 +12,7 @@ from .check import check
 from .demo import demo
 from .explain import explain
 from .new import new
+from .report import report
 from .run import run
 from .trouble import told
 
@@ -33,5 +34,5 @@ def penstock() -> None:
     """
 
 
-for command in (run, check, explain, demo, new):
+for command in (run, check, explain, report, demo, new):
     penstock.add_command(command)

@@ -28,7 +28,7 @@ def comparison(earlier: pa.RecordBatch | pa.Table, now: pa.RecordBatch, objectiv
     each with this phase's objective `earlier` and `now`, and its `decay` as DECAY. None where undefined.
     """
     lower = STATISTICS[objective].better == "lower"
-    both = _matched(_rows(earlier, objective), _rows(now, objective))
+    both = pairs(earlier, now, objective)
     defined = [(old, new) for old, new in both if old[objective] is not None and new[objective] is not None]
     before = [float(old[objective]) for old, _ in defined]
     after = [float(new[objective]) for _, new in defined]
@@ -47,6 +47,11 @@ def comparison(earlier: pa.RecordBatch | pa.Table, now: pa.RecordBatch, objectiv
         "median": _change(*medians, lower=lower),
         "decay_is": DECAY,
     }
+
+
+def pairs(earlier: pa.RecordBatch | pa.Table, now: pa.RecordBatch | pa.Table, objective: str) -> list[tuple[Row, Row]]:
+    """Rows of portfolios that are ranked in both, of the earlier phase and of this one: NEEDED and the objective."""
+    return _matched(_rows(earlier, objective), _rows(now, objective))
 
 
 def spearman(left: Sequence[float], right: Sequence[float]) -> float | None:
@@ -101,13 +106,13 @@ def _matched(earlier: Sequence[Row], now: Sequence[Row]) -> list[tuple[Row, Row]
     Names alone would do where they are kept, parameters alone where no two portfolios share them and no setting of the
     later phase changes them.
     """
-    pairs = []
+    found = []
     old, new = list(earlier), list(now)
     for names in (("container", "strategy", "parameters"), ("strategy", "parameters"), ("container", "strategy")):
         theirs, ours = ([tuple(row[name] for name in names) for row in side] for side in (old, new))
         counts, ours_counts = Counter(theirs), Counter(ours)
         single = {key: row for key, row in zip(ours, new, strict=True) if counts[key] == ours_counts[key] == 1}
-        pairs += [(row, single[key]) for key, row in zip(theirs, old, strict=True) if key in single]
+        found += [(row, single[key]) for key, row in zip(theirs, old, strict=True) if key in single]
         old = [row for key, row in zip(theirs, old, strict=True) if key not in single]
         new = [row for key, row in zip(ours, new, strict=True) if key not in single]
-    return pairs
+    return found

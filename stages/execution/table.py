@@ -13,7 +13,7 @@ BASELINE = "baseline"
 """Stands where others have their parameters."""
 
 
-def report_of(ranking: pa.RecordBatch, objective: str, top: int) -> pa.Table:
+def report_of(ranking: pa.RecordBatch | pa.Table, objective: str, top: int) -> pa.Table:
     """The best `top` portfolios: rank, name, parameters, objective and what a person asks next.
 
     Baselines that stand among them or below are shown too, without a rank, marked as such.
@@ -29,7 +29,7 @@ def report_of(ranking: pa.RecordBatch, objective: str, top: int) -> pa.Table:
     return pa.table(columns)
 
 
-def said_parameters(ranking: pa.RecordBatch, shown: pa.RecordBatch) -> list[str]:
+def said_parameters(ranking: pa.RecordBatch | pa.Table, shown: pa.RecordBatch | pa.Table) -> list[str]:
     """Parameters of the rows shown, as far as portfolios of the ranking differ in them.
 
     Where there are several strategies, each row opens with its own.
@@ -48,7 +48,7 @@ def said_parameters(ranking: pa.RecordBatch, shown: pa.RecordBatch) -> list[str]
     return said
 
 
-def differing(ranking: pa.RecordBatch) -> dict[str, set[str]]:
+def differing(ranking: pa.RecordBatch | pa.Table) -> dict[str, set[str]]:
     """Strategy -> names of the parameters in which its portfolios differ; all of them where it has but one."""
     parameters: dict[str, list[Mapping[str, Any]]] = {}
     for row in ranking.select(["strategy", "parameters", "baseline"]).to_pylist():

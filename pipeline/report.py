@@ -1,0 +1,30 @@
+"""What a report is: a page for people, and a few words of it for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one run has to show."""
+
+    html: str
+    """One whole page that needs nothing else."""
+    table: pa.Table
+    """Its most telling rows."""
+    title: str = ""
+    """Stands above the table."""
+    words: Sequence[tuple[str, str]] = ()
+    """Label and words of lines below it."""
+
+
+Reporter: TypeAlias = Callable[[Sequence[Any]], Report | None]
+"""Makes a report of a run's phases (`PhaseResults`, oldest first; the last is what it is about).
+
+None where the run is none of its kind. Blocks. Registered by `Registry.add_report`.
+"""

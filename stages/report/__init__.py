@@ -1,0 +1,1 @@
+"""What a backtest has to show: one page that opens anywhere."""
