@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from .config import Config, InputConfig
@@ -17,13 +17,18 @@ MAX_REFUSED_SHOWN = 5
 MAX_VALUES_SHOWN = 12
 
 
-def compose(config: Config) -> Topology:
-    """The topology a configuration describes; raises `ConfigError` with every problem."""
+def compose(config: Config, *, only: Container[str] | None = None) -> Topology:
+    """The topology a configuration describes; raises `ConfigError` with every problem.
+
+    With `only`, groups have those of their members alone; a group without any is left out. What a phase sets for
+    itself is in `config.for_phase(name)`.
+    """
     builder = TopologyBuilder(config.locate)
     problems: list[Problem] = []
+    left_out: set[str] = set()
     for declared in config.declared:
         stage = config.stage_of(declared)
-        inputs = [_input(entry) for entry in config.inputs_of(declared)]
+        inputs = [_input(entry) for entry in config.inputs_of(declared) if entry.source not in left_out]
         if not _is_pattern(declared):
             flow = config.data_flow_of(declared)
             keep = keeping_of(flow) if config.configures_mode(declared) or flow.keep_output else "none"
@@ -31,6 +36,11 @@ def compose(config: Config) -> Topology:
             continue
         members, wrong = _members(config, declared)
         problems += wrong
+        if only is not None:
+            members = {name: member for name, member in members.items() if name in only}
+            if not members:
+                left_out.add(declared)
+                continue
         if stage.groups:
             builder.add(
                 group_name(declared), stage, inputs, data_flow=config.data_flow_of(declared), keep_output="none",

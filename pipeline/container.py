@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import anyio
 import msgspec
-import numpy as np
 
 from .calling import Caller
 from .clock import Clock
@@ -21,6 +20,7 @@ from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed, Output, Sink, Transform
 from .threads import Workers, settled
+from .windows import Limits, WindowCut
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,12 +242,11 @@ class FeedContainer(_Base):
         gate: Gate,
         workers: Workers,
         clock: Clock,
-        limit_rows: int | None = None,
-        until_ns: int | None = None,
+        limits: Limits = Limits(),
     ) -> None:
         super().__init__(name, caller, outlet, keeper)
         self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
-        self.limit_rows, self.until_ns = limit_rows, until_ns
+        self.cut = WindowCut(limits)
         self._scope = anyio.CancelScope()
         self._stopping = self._waiting = False
         self._newest_ns: int | None = None
@@ -342,34 +341,26 @@ class FeedContainer(_Base):
         return batch is not None and await self._take(batch)
 
     async def _take(self, item: Batch | Watermark) -> bool:
-        """Send one batch and the watermark after it; True when a declared limit has been reached."""
+        """Send what of a batch is wanted, and the watermark after it; True when a declared limit has been reached."""
         if isinstance(item, Watermark):
-            await self.outlet.send_watermark(item)
+            if item.ts is None or not self.cut.holds:
+                await self.outlet.send_watermark(item)
             return False
-        batch, done = self._cut(item)
-        if batch.num_rows:
-            self.received_rows += batch.num_rows
-            self.processed_rows += batch.num_rows
-            await self._emit(batch)
-            newest = batch.max_ts
-            if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
-                self._newest_ns = newest
-                await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
-            await self.outlet.give_way()
+        batches, done = self.cut.take(item, self.logic.lateness_ns)
+        for batch in batches:
+            if batch.num_rows:
+                await self._send(batch)
         return done
 
-    def _cut(self, batch: Batch) -> tuple[Batch, bool]:
-        """The part of the batch before `until` and within `limit`, and whether that was the last of it."""
-        done = False
-        if self.until_ns is not None and batch.max_ts is not None and batch.max_ts >= self.until_ns:
-            times = batch.times()
-            assert times is not None and batch.min_ts is not None
-            done = batch.min_ts - self.logic.lateness_ns >= self.until_ns or self.logic.lateness_ns == 0
-            batch = Batch(batch.columns.take(np.flatnonzero(times < self.until_ns)))
-        if self.limit_rows is not None and batch.num_rows >= self.limit_rows - self.outlet.sent_rows:
-            batch = batch.slice(0, self.limit_rows - self.outlet.sent_rows)
-            done = True
-        return batch, done
+    async def _send(self, batch: Batch) -> None:
+        self.received_rows += batch.num_rows
+        self.processed_rows += batch.num_rows
+        await self._emit(batch)
+        newest = batch.max_ts
+        if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
+            self._newest_ns = newest
+            await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+        await self.outlet.give_way()
 
 
 class _Puller:

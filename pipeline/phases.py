@@ -1,4 +1,4 @@
-"""What the sequencer decides, without awaiting anything: the order of phases, and whether the books balance."""
+"""What the sequencer decides, without awaiting anything: who goes on into a phase, and whether the books balance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pyarrow as pa
 from .container import ContainerStats
 from .data import DataStats
 from .edge import EdgeStats
-from .errors import PhaseFailed
+from .errors import InputError, PhaseFailed
 from .keeping import KeptKey
+from .topology import Node, Topology
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,54 @@ class PhaseOutcome:
     containers: Mapping[str, ContainerOutcome]
     edges: Sequence[EdgeStats]
     interrupted: bool = False
+    warmup_from_ns: int | None = None
+    """Event time of the earliest row sent before the window; None: there is none."""
     measured: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who was chosen from an earlier phase, best first."""
+
+    phase: str
+    by: str
+    top: int
+    names: tuple[str, ...]
+
+
+def ranker_of(topology: Topology) -> Node | None:
+    """The node whose stage ranks; None where none does, or several do."""
+    rankers = [node for node in topology.nodes if node.stage.ranking_key is not None]
+    return rankers[0] if len(rankers) == 1 else None
+
+
+def choose(
+    name: str, source: str, topology: Topology, results: Mapping[str, Mapping[str, Any]], top: int, by: str | None
+) -> Selection:
+    """Who goes on into phase `name`: the best of the ranking that phase `source`, which ran `topology`, published.
+
+    Blocking: reads the ranking. Raises `PhaseFailed` where there is none, or nobody in it qualifies.
+    """
+    ranker = ranker_of(topology)
+    if ranker is None or ranker.stage.ranking_key is None:
+        raise PhaseFailed(name, {}, f"it selects from phase '{source}', in which not exactly one container ranks")
+    key = ranker.stage.ranking_key
+    try:
+        ranking = results[ranker.name][key]
+    except (KeyError, InputError, OSError) as error:
+        raise PhaseFailed(
+            name, {}, f"it selects from phase '{source}', whose '{key}' of '{ranker.name}' cannot be read: {error}; "
+            f"it must be kept: `containers.{ranker.name}.data_flow.persistence.on_completion: true`",
+        ) from error  # fmt: skip
+    objective = ranker.stage.ranks_by(by)
+    names = tuple(ranker.stage.choose(ranking, top, objective))
+    if not names:
+        raise PhaseFailed(
+            name, {}, f"it selects from phase '{source}', where none of the {ranking.num_rows:,} that were ranked has "
+            f"the objective '{objective}' and has not failed; look at '{key}' of '{ranker.name}' there, whether the "
+            "window has data, and whether anything traded in it",
+        )  # fmt: skip
+    return Selection(source, objective, top, names)
 
 
 def check_needs(name: str, needs: Sequence[str], done: Mapping[str, object]) -> None:

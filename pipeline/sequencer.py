@@ -15,26 +15,57 @@ from typing import Any
 import anyio
 
 from .clock import Clock
+from .config import SelectConfig
 from .data import FlushCallback
-from .engines.local import Limits, LocalEngine
+from .earlier import EarlierPhase
+from .engines.local import LocalEngine
 from .errors import ContainerFailed, PenstockError, PhaseFailed
 from .folder import RunFolder
 from .identity import code_version, fingerprint, result_identity
-from .phases import PhaseOutcome, check_ledger, check_needs
+from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
 from .summary import PhaseSummary, containers_table, run_record, summarise
 from .threads import Workers
 from .topology import Topology
+from .windows import Limits, WarmUp, Window
 
 log = logging.getLogger("penstock.sequencer")
 
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """One phase to run: its name, the phases it needs, its graph."""
+    """One phase to run: its name, the phases it needs, its graph, and what of the data and of the members it takes."""
 
     name: str
     topology: Topology
+    """The graph with all members, whoever will be selected."""
     needs: Sequence[str] = ()
+    """Earlier phases, the one it selects from among them."""
+    window: Window = Window()
+    warmup: str = "0s"
+    """As it was declared."""
+    warmup_of: Callable[[Topology], WarmUp] | None = None
+    """What the warm-up comes to for a graph; may block."""
+    select: SelectConfig | None = None
+    narrowed: Callable[[Sequence[str]], Topology] | None = None
+    """The graph with these members alone."""
+
+    def described(self) -> dict[str, Any]:
+        """What beside the graph makes this phase what it is."""
+        select = self.select and [self.select.source, self.select.top, self.select.by]
+        return {
+            "name": self.name, "needs": list(self.needs), "window": [self.window.from_ns, self.window.until_ns],
+            "warmup": self.warmup, "select": select,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A phase as it will run, now that those it needs have completed."""
+
+    topology: Topology
+    limits: Limits
+    selection: Selection | None
+    earlier: Mapping[str, EarlierPhase]
 
 
 @dataclass(frozen=True)
@@ -69,7 +100,12 @@ class Sequencer:
         self.plan, self.clock, self.force = plan, clock, force
         self.summaries: dict[str, PhaseSummary] = {}
         self.folder: RunFolder | None = None
-        self.leftovers: dict[tuple[str, Any], Any] = {}
+        self.leftovers: dict[str, dict[tuple[str, Any], Any]] = {}
+        """By phase, what its containers held that is in no file."""
+        self.topologies: dict[str, Topology] = {}
+        """By phase, the graph it ran."""
+        self.number = 0
+        """Of the phase that runs, from 1."""
         self.engine: LocalEngine | None = None
         self.skipped: list[str] = []
         """Phases found complete and not run again."""
@@ -81,7 +117,7 @@ class Sequencer:
     async def run(self) -> Mapping[str, PhaseSummary]:
         """Every phase's summary by name; raises `PhaseFailed` at the first that does not complete."""
         try:
-            for plan in self.plan.phases:
+            for self.number, plan in enumerate(self.plan.phases, 1):
                 check_needs(plan.name, plan.needs, self.summaries)
                 await self._run_phase(plan)
                 if self.interrupted:
@@ -102,18 +138,25 @@ class Sequencer:
     async def _run_phase(self, plan: PhasePlan) -> None:
         try:
             folder = await self._open_folder()
-            if not self.force and (done := await self._blocking.run(folder.completed, plan.name)) is not None:
+            done = None if self.force else await self._blocking.run(folder.completed, plan.name)
+            if done is not None and set(plan.needs) <= set(self.skipped):
                 self.summaries[plan.name] = done
+                self.topologies[plan.name] = plan.topology
                 self.skipped.append(plan.name)
                 return
+            prepared = await self._blocking.run(self._prepare, plan, folder)
             path = await self._blocking.run(folder.begin_phase, plan.name)
+        except PhaseFailed:
+            raise
         except (PenstockError, OSError) as error:
             raise PhaseFailed(plan.name, {}, str(error)) from error
         wanted = [True]
         # Reading large inputs for their hash takes its time: beside the run, not before it.
-        identity = self._blocking.submit(result_identity, plan.topology, self.plan.settings, lambda: wanted[0])
+        identity = self._blocking.submit(
+            result_identity, prepared.topology, self._settings(plan, prepared), lambda: wanted[0]
+        )
         try:
-            await self._run_engine(plan, folder, path, identity)
+            await self._run_engine(plan, prepared, folder, path, identity)
         except BaseException:
             wanted[0] = False
             with anyio.CancelScope(shield=True):
@@ -124,13 +167,63 @@ class Sequencer:
         finally:
             await self._blocking.run(folder.end_phase, plan.name)
 
+    def _prepare(self, plan: PhasePlan, folder: RunFolder) -> _Prepared:
+        """Choose who runs, and see what the window and its warm-up come to. Blocking."""
+        earlier = {
+            name: EarlierPhase(folder.phase(name), self.summaries[name], self.leftovers.get(name, {}))
+            for name in plan.needs
+        }
+        topology, selection = plan.topology, None
+        if plan.select is not None and plan.narrowed is not None:
+            source = plan.select.source
+            ran = self.topologies[source]
+            selection = choose(plan.name, source, ran, earlier[source], plan.select.top, plan.select.by)
+            unknown = [name for name in selection.names if plan.topology.owner_of(name) is None]
+            if unknown:
+                raise PhaseFailed(plan.name, {}, f"it selects '{unknown[0]}', which is no container of its own")
+            topology = plan.narrowed(selection.names)
+            if len(selection.names) < selection.top:
+                log.warning(
+                    "phase '%s' runs %s of the %s it would take from phase '%s': no more have the objective '%s'",
+                    plan.name, len(selection.names), selection.top, source, selection.by,
+                )  # fmt: skip
+        self.topologies[plan.name] = topology
+        warmup = WarmUp()
+        if plan.window.from_ns is not None and plan.warmup_of is not None:
+            warmup = plan.warmup_of(topology)
+        limits = self.plan.limits
+        ends = [end for end in (limits.until_ns, plan.window.until_ns) if end is not None]
+        return _Prepared(
+            topology,
+            Limits(rows=limits.rows, until_ns=min(ends) if ends else None, from_ns=plan.window.from_ns, warmup=warmup),
+            selection,
+            earlier,
+        )
+
+    def _settings(self, plan: PhasePlan, prepared: _Prepared) -> dict[str, Any]:
+        """What beside the graph changes this phase's result."""
+        if plan.window == Window() and prepared.selection is None and not plan.needs:
+            return self.plan.settings
+        selection = prepared.selection
+        return {
+            **self.plan.settings,
+            "window": [plan.window.from_ns, plan.window.until_ns, prepared.limits.warmup.said()],
+            "needs": list(plan.needs),
+            "selection": selection and [selection.phase, selection.by, selection.top, list(selection.names)],
+        }
+
     async def _run_engine(
-        self, plan: PhasePlan, folder: RunFolder, path: Path, identity: asyncio.Future[dict[str, str]]
+        self,
+        plan: PhasePlan,
+        prepared: _Prepared,
+        folder: RunFolder,
+        path: Path,
+        identity: asyncio.Future[dict[str, str]],
     ) -> None:
         began = _Measure(self.clock)
         engine = LocalEngine(
-            plan.topology, path, clock=self.clock, seed=self.plan.seed, limits=self.plan.limits,
-            flush=self._flush, on_ready=self._on_engine,
+            prepared.topology, path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
+            earlier=prepared.earlier, flush=self._flush, on_ready=self._on_engine,
         )  # fmt: skip
         self.engine = engine
         try:
@@ -141,11 +234,17 @@ class Sequencer:
             raise failure from error
         finally:
             self.engine = None
-            self.leftovers.update(engine.leftovers)
-        await self._publish(plan, folder, outcome, await identity, began)
+            self.leftovers[plan.name] = engine.leftovers
+        await self._publish(plan, prepared, folder, outcome, await identity, began)
 
     async def _publish(
-        self, plan: PhasePlan, folder: RunFolder, outcome: PhaseOutcome, identity: Mapping[str, str], began: _Measure
+        self,
+        plan: PhasePlan,
+        prepared: _Prepared,
+        folder: RunFolder,
+        outcome: PhaseOutcome,
+        identity: Mapping[str, str],
+        began: _Measure,
     ) -> None:
         wrong = check_ledger(outcome)
         measured = {"status": "complete", "version": code_version(), **began.measured()}
@@ -154,7 +253,9 @@ class Sequencer:
                 folder, plan.name, run_record(outcome, {**measured, "status": "failed", "error": "; ".join(wrong)})
             )
             raise PhaseFailed(plan.name, {}, "the ledger does not balance: " + "; ".join(wrong))
-        summary = summarise(self.plan.name, plan.name, outcome, identity)
+        summary = summarise(
+            self.plan.name, plan.name, outcome, identity, window=plan.window, selection=prepared.selection
+        )
         record = run_record(outcome, {**measured, "status": summary.status})
         try:
             await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
@@ -171,13 +272,22 @@ class Sequencer:
 
     async def _open_folder(self) -> RunFolder:
         if self.folder is None:
-            name = await self._blocking.run(
-                fingerprint, self.plan.phases[0].topology, self.plan.configuration, self.plan.settings
-            )
+            name = await self._blocking.run(_fingerprint, self.plan)
             folder = RunFolder(self.plan.output, self.plan.name, name)
             await self._blocking.run(folder.open)
             self.folder = folder
         return self.folder
+
+
+def _fingerprint(plan: RunPlan) -> str:
+    """Of all phases: each one's own settings, and each graph once. Blocking."""
+    graphs: list[Topology] = []
+    for phase in plan.phases:
+        if not any(phase.topology is graph for graph in graphs):
+            graphs.append(phase.topology)
+    others = [fingerprint(graph, None, {}) for graph in graphs[1:]]
+    phases = [phase.described() for phase in plan.phases]
+    return fingerprint(graphs[0], plan.configuration, {**plan.settings, "phases": phases, "graphs": others})
 
 
 class _Measure:

@@ -14,14 +14,14 @@ import msgspec
 import pyarrow as pa
 
 from .clock import Clock, SystemClock
-from .compose import compose
 from .config import Config, load_config
 from .container import ContainerStats
 from .data import DataManager, DataStats, FlushCallback, MemberStores
 from .data.base import Key
 from .edge import Edge, EdgePolicy, EdgeStats
-from .engines.local import Limits, LocalEngine
+from .engines.local import LocalEngine
 from .errors import EdgeClosed, InputError, Interrupted, PenstockError
+from .phasing import plan_phases
 from .pushing import PushFeed
 from .registry import Registry
 from .results import PhaseResults
@@ -29,7 +29,8 @@ from .sequencer import PhasePlan, RunPlan, Sequencer
 from .subscription import Subscription
 from .summary import PhaseSummary
 from .threads import Workers, settled
-from .topology import Topology
+from .topology import Node, Topology
+from .windows import Limits
 
 NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb")
 """Settings that say where a run lives and how much it may take, not what it does."""
@@ -71,18 +72,16 @@ class Pipeline:
 
     @classmethod
     def from_config(cls, config: Config, *, output: str | Path | None = None) -> Self:
-        topology = compose(config)
-        phases = [PhasePlan(phase.name, topology, tuple(phase.needs)) for phase in config.phases]
         return cls(
             RunPlan(
                 name=config.name,
-                phases=phases,
+                phases=plan_phases(config),
                 output=Path(output if output is not None else config.output),
                 configuration={
                     key: value for key, value in config.to_mapping().items() if key not in NOT_IN_THE_FINGERPRINT
                 },
                 seed=config.seed,
-                limits=Limits(config.limit, None if config.until is None else nanoseconds(config.until)),
+                limits=Limits(rows=config.limit, until_ns=None if config.until is None else nanoseconds(config.until)),
             )
         )
 
@@ -99,13 +98,22 @@ class Pipeline:
         clock: Clock | None = None,
     ) -> Self:
         """A pipeline of one phase from a topology built in Python."""
-        limits = Limits(limit, None if until is None else nanoseconds(until))
+        limits = Limits(rows=limit, until_ns=None if until is None else nanoseconds(until))
         plan = RunPlan(name=name, phases=[PhasePlan("run", topology)], output=Path(output), seed=seed, limits=limits)
         return cls(plan, clock)
 
     @property
     def topology(self) -> Topology:
         return self.plan.phases[0].topology
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The containers of all phases by name, as the first phase that has them declares them."""
+        found: dict[str, Node] = {}
+        for graph in {id(phase.topology): phase.topology for phase in self.plan.phases}.values():
+            for node in graph.nodes:
+                found.setdefault(node.name, node)
+        return found
 
     def start(self, *, force: bool = True, flush: Mapping[str, FlushCallback] | None = None) -> Run:
         """A run, to be entered with `async with`. Without `force`, phases found complete are not run again.
@@ -114,7 +122,7 @@ class Pipeline:
         the container keeps, in order, one call at a time; `batch_id` is (container, first row, last row). What it was
         handed is its own from then on, and is not among the run's results.
         """
-        streaming = {node.name for node in self.topology.nodes if node.data_flow.mode == "streaming"}
+        streaming = {name for name, node in self.nodes.items() if node.data_flow.mode == "streaming"}
         for name in flush or ():
             if name not in streaming:
                 raise KeyError(
@@ -134,6 +142,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     phase: str | None
     state: str
     """waiting, running, paused, draining or ended."""
+    phase_number: int = 0
+    """Of the phase that runs, from 1; 0 before the first."""
+    phases: int = 1
+    """How many there are."""
     containers: Sequence[ContainerStats] = ()
     stores: Mapping[str, DataStats] = {}
     edges: Sequence[EdgeStats] = ()
@@ -288,11 +300,14 @@ class Run:
             state = "draining"
         if self._done.is_set():
             state = "ended"
+        number, phases = self._sequencer.number, len(self.pipeline.plan.phases)
         if engine is None:
-            return RunStatus(phase=None, state=state)
+            return RunStatus(phase=None, state=state, phase_number=number, phases=phases)
         return RunStatus(
             phase=engine.folder.name,
             state=state,
+            phase_number=number,
+            phases=phases,
             containers=[container.stats() for container in engine.containers.values()],
             stores={name: container.keeper.store.stats() for name, container in engine.containers.items()},
             edges=[edge.stats() for edge in (*engine.edges, *engine.subscribers)],
@@ -303,10 +318,10 @@ class Run:
 
         A slow reader holds the container up unless `policy` declares a lossy edge. Raises KeyError.
         """
-        node = next((node for node in self.pipeline.topology.nodes if name in (node.name, node.pattern)), None)
+        nodes = self.pipeline.nodes
+        node = next((node for node in nodes.values() if name in (node.name, node.pattern)), None)
         if node is None:
-            names = ", ".join(node.name for node in self.pipeline.topology.nodes)
-            raise KeyError(f"no container is called '{name}'; there are {names}")
+            raise KeyError(f"no container is called '{name}'; there are {', '.join(nodes)}")
         return Subscription(self, node.name, policy or EdgePolicy())
 
     def admit(self, subscription: Subscription) -> None:
@@ -323,27 +338,48 @@ class Run:
                 self._engine.detach(edge)
         self._subscriptions = [other for other in self._subscriptions if other is not subscription]
 
-    async def retrieve(self, container: str, key: Key) -> Any:
-        """A value of a container or member: from its data manager while it runs, from what it left afterwards."""
-        keeper = self._engine.keeper_of(container) if self._engine is not None else None
-        if keeper is not None:
-            if isinstance(keeper.store, MemberStores):
-                return await keeper.store.retrieve(container, key)
-            assert isinstance(keeper.store, DataManager)
-            return await keeper.store.retrieve(key)
-        if (container, key) in self._sequencer.leftovers:
-            left = self._sequencer.leftovers[container, key]
-            return pa.Table.from_batches([left]) if isinstance(left, pa.RecordBatch) else left
+    async def retrieve(self, container: str, key: Key, *, phase: str | None = None) -> Any:
+        """A value of a container or member: from its data manager while it runs, from what it left afterwards.
+
+        Of several phases it is of the one that runs, else of the last that has it, unless `phase` says of which.
+        """
+        engine = self._engine
+        if engine is not None and phase in (None, engine.folder.name):
+            keeper = engine.keeper_of(container)
+            if keeper is not None:
+                if isinstance(keeper.store, MemberStores):
+                    return await keeper.store.retrieve(container, key)
+                assert isinstance(keeper.store, DataManager)
+                return await keeper.store.retrieve(key)
+        left = self._sequencer.leftovers
+        phases = [phase] if phase is not None else [*reversed(left), *reversed(self._sequencer.summaries)]
+        for name in phases:
+            if (container, key) in left.get(name, {}):
+                value = left[name][container, key]
+                return pa.Table.from_batches([value]) if isinstance(value, pa.RecordBatch) else value
         if not self._sequencer.summaries or self.folder is None:
             raise KeyError(f"'{container}' holds no {key!r}: the run left no summary")
-        phase = list(self._sequencer.summaries)[-1]
-        results = PhaseResults(self.folder / phase, self.summary)
-        text = key if isinstance(key, str) else key.hex()
         workers = Workers(1)
         try:
-            return await workers.run(lambda: results[container][text])
+            return await workers.run(self._read, container, key if isinstance(key, str) else key.hex(), phase)
         finally:
             await workers.close()
+
+    def _read(self, container: str, key: str, phase: str | None) -> Any:
+        """A persisted value of the last phase that has it. Blocking."""
+        summaries = self._sequencer.summaries
+        assert self.folder is not None
+        if phase is not None and phase not in summaries:
+            raise KeyError(f"no phase called '{phase}' has completed; there are {', '.join(summaries)}")
+        names = [phase] if phase is not None else list(reversed(summaries))
+        missing: KeyError | None = None
+        for name in names:
+            try:
+                return PhaseResults(self.folder / name, summaries[name])[container][key]
+            except KeyError as error:
+                missing = missing or error
+        assert missing is not None
+        raise missing
 
     # -- the supervisor ----------------------------------------------------------------------------------------
 

@@ -87,6 +87,48 @@ class Stage(Recipe, frozen=True):
         """This recipe, extended to provide what its consumers need."""
         return self
 
+    def span(self, rows: int | None = None) -> tuple[int, int] | None:
+        """First and last event time (ns UTC) of a feed's rows, or of its first `rows`; None where it is unknown.
+
+        Asked only where phases are declared as shares of the data, or walk forward over all of it; it may read the
+        whole input. Raises `InputError`.
+        """
+        return None
+
+    def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
+        """From one row this stage sends to the next of the same series, ns, given the same of its inputs; None: unknown.
+
+        By default a stage keeps the cadence of its inputs. Asked only where a warm-up is counted in bars.
+        """
+        found = {cadence for cadence in inputs.values()}
+        return found.pop() if len(found) == 1 else None
+
+    def warmup_rows(self) -> int:
+        """Rows, at its own cadence, that must come before a window for this stage to be as if it had seen all."""
+        return 0
+
+    ranking_key: ClassVar[str | None] = None
+    """The result in which this stage puts containers in order by an objective, so that phases can select from it."""
+
+    def ranks_by(self, by: str | None = None) -> str:
+        """The objective a phase would select by: `by`, or this stage's own. Raises `ValueError` for what it is not."""
+        raise NotImplementedError(f"{type(self).__name__} does not define ranks_by()")
+
+    def choose(self, ranking: pa.Table, top: int, by: str | None = None) -> Sequence[str]:
+        """The best `top` names of a published ranking, best first, fewer where fewer qualify.
+
+        Never one that failed, that lacks the objective, or that is no candidate but a baseline.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define choose()")
+
+    def joining(self, pairs: Sequence[tuple[str, str]]) -> Sequence[tuple[str, Stage]]:
+        """Names and stages of a chain, a feed first, that joins what walking forward left, as a last phase.
+
+        `pairs` names each phase that was selected from and the one after it, in order of time; the chain finds their
+        results in `Context.earlier`. Nothing (the default): there is no such phase.
+        """
+        return ()
+
     @property
     def groups(self) -> bool:
         """Whether many members of this stage run as one container, built by `build_group`."""
@@ -217,7 +259,10 @@ class Context:
     active_from_ns: int | None = None
     """Where the phase's window begins, ns UTC; rows before it only warm up. None: there is no warm-up."""
     earlier: Mapping[str, Any] = field(default_factory=dict)
-    """Phase -> container -> key -> value of what earlier phases have left, such as `earlier["train"]["execution"]`."""
+    """Phases this one selects from or needs: `earlier["train"]["execution"]["ranking"]` is a table.
+
+    Reading one blocks: do it in `build()`, which is called in a thread.
+    """
 
     @property
     def log(self) -> logging.Logger:

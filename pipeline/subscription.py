@@ -76,7 +76,7 @@ class Subscription:
                 self._edges.popleft()
 
     def attach(self, engine: LocalEngine) -> None:
-        if not self._detached:
+        if not self._detached and self.name in engine.containers:  # a phase may lack a container others have
             self._edges.append(engine.attach(self.name, self.policy))
             self._more.set()
 

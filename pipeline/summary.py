@@ -9,7 +9,8 @@ import msgspec
 import pyarrow as pa
 
 from .hashing import hash_plain
-from .phases import ContainerOutcome, PhaseOutcome
+from .phases import ContainerOutcome, PhaseOutcome, Selection
+from .windows import Window, iso
 
 FORMAT = 1
 """Version of the summary's layout."""
@@ -26,6 +27,11 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     status: str
     """`complete`, or `interrupted` when the feeds were stopped before their end."""
+    window: Mapping[str, str | None] | None = None
+    """`from` and `until` of `[from, until)`, and `warmup_from`, the time of the first row before it that came along:
+    ISO texts, or null; null for a phase over all of the data."""
+    selection: Mapping[str, Any] | None = None
+    """`phase` it selected from, objective `by`, `top`, and the `portfolios` chosen, best first; null: it runs all."""
     container_results: Mapping[str, ContainerResult]
     aggregate_metrics: Mapping[str, Mapping[str, Any]]
     """Container -> the figures its logic reports."""
@@ -82,7 +88,15 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     containers: Mapping[str, ContainerLedger]
 
 
-def summarise(name: str, phase: str, outcome: PhaseOutcome, identity: Mapping[str, str]) -> PhaseSummary:
+def summarise(
+    name: str,
+    phase: str,
+    outcome: PhaseOutcome,
+    identity: Mapping[str, str],
+    *,
+    window: Window = Window(),
+    selection: Selection | None = None,
+) -> PhaseSummary:
     """The summary of an outcome; `identity` holds the hashes of configuration, code and data."""
     results = {container: _result(left) for container, left in outcome.containers.items()}
     outputs = {
@@ -94,11 +108,27 @@ def summarise(name: str, phase: str, outcome: PhaseOutcome, identity: Mapping[st
         name=name,
         phase=phase,
         status="interrupted" if outcome.interrupted else "complete",
+        window=None if window == Window() else _window(window, outcome.warmup_from_ns),
+        selection=None if selection is None else _selection(selection),
         container_results=results,
         aggregate_metrics={container: left.metrics for container, left in outcome.containers.items() if left.metrics},
         ledger=_ledger(outcome),
         hashes={**identity, "output": hash_plain(outputs)},
     )
+
+
+def _window(window: Window, warmup_from_ns: int | None) -> dict[str, str | None]:
+    times = {"from": window.from_ns, "until": window.until_ns, "warmup_from": warmup_from_ns}
+    return {name: None if ns is None else iso(ns) for name, ns in times.items()}
+
+
+def _selection(selection: Selection) -> dict[str, Any]:
+    return {
+        "phase": selection.phase,
+        "by": selection.by,
+        "top": selection.top,
+        "portfolios": list(selection.names),
+    }
 
 
 def _result(left: ContainerOutcome) -> ContainerResult:

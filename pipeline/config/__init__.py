@@ -4,8 +4,9 @@ from .canonical import Setting
 from .explain import Row, explain
 from .load import load_config
 from .patterns import Group
+from .phase import PhaseConfig, SelectConfig, WalkForward, WindowConfig
 from .resolve import Config
-from .schema import Bound, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig, PhaseConfig
+from .schema import Bound, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig
 from .space import ParameterSpace, Range
 
 __all__ = [
@@ -20,7 +21,10 @@ __all__ = [
     "PhaseConfig",
     "Range",
     "Row",
+    "SelectConfig",
     "Setting",
+    "WalkForward",
+    "WindowConfig",
     "explain",
     "load_config",
 ]

@@ -13,10 +13,11 @@ from pipeline.errors import Problem
 
 from .canonical import canonical
 from .convert import Converter, fields_of
-from .layers import Entry
+from .layers import Entry, Layer
 from .leaf import suggestion
 from .located import Located, Place, lift
 from .patterns import Group, covers, is_pattern
+from .phase_checks import check_phases
 from .resolve import Config
 
 MAX_MEMBERS_SEARCHED = 100_000
@@ -30,7 +31,7 @@ def check_config(config: Config, members_known: bool = True) -> list[Problem]:
 
     Where the parameter space has problems of its own, nobody knows which members there will be.
     """
-    problems = [*_phases(config)]
+    problems = [*check_phases(config)]
     for name in config.declared:
         problems += _container(config, name)
     problems += _inputs(config)
@@ -40,7 +41,24 @@ def check_config(config: Config, members_known: bool = True) -> list[Problem]:
         for entry in layer.entries:
             if members_known or not any(covers(group.pattern, entry.pattern) for group in config.groups):
                 problems += _entry(config, entry)
+    for name, own in config.phase_layers.items():
+        problems += _phase_entries(config.for_phase(name), own)
     return problems
+
+
+def _phase_entries(config: Config, own: Layer) -> Iterator[Problem]:
+    """Problems of what one phase says about containers, in the configuration as it applies there."""
+    for entry in own.entries:
+        if entry.type is not None and entry.pattern not in config.declared:
+            hint = "declare it under `containers:` of the file"
+            yield entry.settings.problem("a phase declares no container of its own", suggestion=hint)
+            continue
+        if (inputs := entry.settings.get("inputs")) is not None:
+            yield inputs.problem("phases share one graph", suggestion="set `inputs` under `containers:` of the file")
+        for name in config.declared:
+            if covers(entry.pattern, name):
+                yield from _container(config, name)
+        yield from _entry(config, entry)
 
 
 def _container(config: Config, name: str) -> list[Problem]:
@@ -184,21 +202,6 @@ def _fields_called(name: str, struct: msgspec.Struct) -> Iterator[types.Type]:
         inner = getattr(struct, field.name)
         if isinstance(inner, msgspec.Struct):
             yield from _fields_called(name, inner)
-
-
-def _phases(config: Config) -> Iterator[Problem]:
-    seen: list[str] = []
-    for number, phase in enumerate(config.phases):
-        here = _at(config, f"phases.{number}")
-        if phase.name in seen:
-            yield here.problem("expected phases with different names", found=f"'{phase.name}' twice")
-        for need in phase.needs:
-            if need not in seen:
-                hint = suggestion(need, seen) or "list a phase after those it needs"
-                yield here.problem(f"no earlier phase is called '{need}'", suggestion=hint)
-        seen.append(phase.name)
-    if not config.phases:
-        yield _at(config, "phases").problem("expected at least one phase", found="[]")
 
 
 def _at(config: Config, path: str) -> Located:

@@ -20,6 +20,7 @@ from .leaf import suggestion
 from .located import BROKEN, Located, Place, lift, plain, shown
 from .overrides import put, read_override
 from .patterns import NAME, is_pattern
+from .phase import PhaseConfig
 from .reader import MAX_BYTES, read_yaml
 from .resolve import Config
 from .schema import ConfigFile, GlobalDataFlow
@@ -149,6 +150,16 @@ class _Loading:
                 self.problems.append(item.problem("expected a mapping of settings", found=shown(item.value, name)))
         return made
 
+    def phase_layers(self, written: Located) -> dict[str, Layer]:
+        """By name of the phase, what it says about containers."""
+        phases = written.get("phases")
+        made = {}
+        for item in phases.value if phases is not None and isinstance(phases.value, list) else ():
+            name, containers = item.get("name"), item.get("containers")
+            if name is not None and isinstance(name.value, str) and containers is not None:
+                made[name.value] = Layer(self.entries(containers))
+        return made
+
     def set_entries(self, given: Sequence[tuple[list[str], Located]]) -> list[Entry]:
         found = []
         for keys, value in given:
@@ -204,7 +215,10 @@ class _Loading:
             limit=header.limit,
             until=header.until,
             parameter_space=space,
-            phases=tuple(header.phases),
+            phases=_phases(header),
+            split=header.split,
+            walk_forward=header.walk_forward,
+            phase_layers=self.phase_layers(written),
             declared=tuple(declared),
             file=self.file,
             root=self.root,
@@ -231,6 +245,15 @@ class _Loading:
             self.problems.append(axes.problem(expected, found=str(space.size)))
             return ParameterSpace()
         return space
+
+
+def _phases(header: ConfigFile) -> tuple[PhaseConfig, ...]:
+    """The phases declared, or made of the names of a split, or the one there is where nobody says anything."""
+    if header.phases is not None:
+        return tuple(header.phases)
+    if header.walk_forward is not None:
+        return ()
+    return tuple(PhaseConfig(name=name) for name in header.split or ("run",))
 
 
 def _is_text(source: str) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,8 @@ from .layers import Entry, Layer, final_type, section, stage_fields
 from .leaf import suggestion
 from .located import Located, Place, is_secret, walk
 from .patterns import Group, covers, is_pattern
-from .schema import InputConfig, PhaseConfig
+from .phase import PhaseConfig, WalkForward
+from .schema import InputConfig
 from .space import ParameterSpace
 
 MAX_VALUES_LISTED = 10_000
@@ -43,6 +44,9 @@ class Config:
     until: str | None
     parameter_space: ParameterSpace
     phases: tuple[PhaseConfig, ...]
+    """As declared; none where it walks forward, whose phases may depend on where the data begins and ends."""
+    split: Mapping[str, float | str]
+    walk_forward: WalkForward | None
     declared: tuple[str, ...]
     """Names and patterns of the containers, the topology's first, then in file order."""
     file: str
@@ -56,8 +60,15 @@ class Config:
     layers: tuple[Layer, ...]
     """Container settings, weakest first: the topology's, the file's, `--data`, `--set`."""
     registry: Registry
+    phase_layers: Mapping[str, Layer] = field(default_factory=dict)
+    """What a phase says about containers, over the file and under `--set`."""
     _stages: dict[tuple[Entry, ...], Stage] = field(default_factory=dict, repr=False)
     _data_flows: dict[tuple[Entry, ...], DataFlow] = field(default_factory=dict, repr=False)
+
+    def for_phase(self, name: str) -> Config:
+        """The configuration as it applies in one phase: with what that phase sets for itself."""
+        own = self.phase_layers.get(name)
+        return self if own is None else replace(self, layers=(*self.layers[:-1], own, self.layers[-1]))
 
     def stage_of(self, name: str) -> Stage:
         """The recipe of a declared container, or of a member before its parameters are applied. Raises ConfigError."""
@@ -147,6 +158,8 @@ class Config:
             "until": self.until,
             "parameter_space": {name: self._axis(name) for name in self.parameter_space.names},
             "phases": [canonical(phase, self.registry) for phase in self.phases],
+            "split": canonical(dict(self.split), self.registry),
+            "walk_forward": canonical(self.walk_forward, self.registry),
             "containers": {name: self._container_mapping(name, tuning) for name in self.declared},
         }
         members = {name: self._container_mapping(name, tuning) for name in self._members_apart()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,27 +9,8 @@ import msgspec
 
 from pipeline.data.policy import DataFlow, Mode, Positive, Settings
 
+from .phase import IsoTime, Name, PhaseConfig, WalkForward
 from .space import Range
-
-Name = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$",
-        extra={"expected": "a name of letters, digits, '_', '-' and '.', at most 100, fit to be a folder"},
-    ),
-]
-"""What becomes a folder of the results."""
-
-
-def _iso_time(text: str) -> None:
-    datetime.datetime.fromisoformat(text)
-
-
-IsoTime = Annotated[
-    str,
-    msgspec.Meta(extra={"expected": "a time such as '2024-05-01T12:00:00Z'", "check": _iso_time}),
-]
-
 
 class GlobalDataFlow(DataFlow, frozen=True):
     """`data_flow:` at the top of the file: the default of every container; any of its keys, and two with a prefix."""
@@ -62,14 +42,6 @@ class InputConfig(Settings, frozen=True, rename={"source": "from"}):
     def __post_init__(self) -> None:
         if self.key is not None and self.when_full != "conflate":
             raise ValueError("'key' belongs to 'when_full: conflate'")
-
-
-class PhaseConfig(Settings, frozen=True):
-    """One entry of `phases:`."""
-
-    name: Name
-    needs: tuple[str, ...] = ()
-    """Earlier phases whose results this one uses."""
 
 
 class ContainerConfig(Settings, frozen=True):
@@ -105,7 +77,12 @@ class ConfigFile(Settings, frozen=True):
     """Name or pattern -> `ContainerConfig` and the fields of its stage; `*` and `?` configure many."""
     parameter_space: Mapping[str, list[Any] | Range] = {}
     """Name -> values; one member of each group per combination."""
-    phases: Sequence[PhaseConfig] = (PhaseConfig(name="run"),)
+    phases: Sequence[PhaseConfig] | None = None
+    """What is run, in order; None: the phases that `split` or `walk_forward` make, or one called `run`."""
+    split: Mapping[str, float | str] = {}
+    """Phase -> its share of the data's span, in order, or where it ends (the last: `end`): their windows."""
+    walk_forward: WalkForward | None = None
+    """Phases that train on one window and test on the next, again and again; instead of `phases`."""
 
 
 CONTAINER_KEYS = ("type", "inputs", "data_flow")

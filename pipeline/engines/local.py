@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
@@ -31,18 +30,11 @@ from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
+from ..windows import Limits, WindowCut
 
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
 log = logging.getLogger("penstock.engine")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where feeds stop early."""
-
-    rows: int | None = None
-    until_ns: int | None = None
 
 
 class LocalEngine:
@@ -56,6 +48,7 @@ class LocalEngine:
         clock: Clock | None = None,
         seed: int = 0,
         limits: Limits = Limits(),
+        earlier: Mapping[str, Any] | None = None,
         flush: Mapping[str, FlushCallback] | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
     ) -> None:
@@ -70,6 +63,7 @@ class LocalEngine:
         self.interrupted = False
         self.lag = LagProbe()
         self.leftovers: dict[tuple[str, Any], Any] = {}
+        self._earlier = earlier or {}
         self._on_ready = on_ready
         self._flush = flush or {}
         self._logics: dict[str, Logic] = {}
@@ -163,7 +157,7 @@ class LocalEngine:
                     raise ContainerFailed(node.name, PenstockError("a feed takes no inputs; remove `inputs`"))
                 self.containers[node.name] = FeedContainer(
                     node.name, logic, caller, outlets[node.name], keeper, gate=self.gate, workers=self.workers,
-                    clock=self.clock, limit_rows=self.limits.rows, until_ns=self.limits.until_ns,
+                    clock=self.clock, limits=self.limits,
                 )  # fmt: skip
             else:
                 if not edges:
@@ -209,6 +203,8 @@ class LocalEngine:
             clock=self.clock,
             folder=self.folder,
             seed=self.seed,
+            active_from_ns=self.limits.from_ns,
+            earlier=self._earlier,
         )
 
         def build() -> Feed | Transform:
@@ -266,7 +262,13 @@ class LocalEngine:
             containers=outcomes,
             edges=[edge.stats() for edge in self.edges],
             interrupted=self.interrupted,
+            warmup_from_ns=min(
+                (cut.warmup_from_ns for cut in self._cuts().values() if cut.warmup_from_ns is not None), default=None
+            ),
             measured={
+                "feeds_cut_short": {
+                    name: _plain(self._logics[name].metrics()) for name, cut in self._cuts().items() if cut.shortened
+                },
                 "edges_peak_bytes": self.account.peak_bytes,
                 "dropped_for_subscribers": self._losses_of_subscribers(),
                 "loop_lag_p50_ms": self.lag.percentile_ms(50),
@@ -274,6 +276,10 @@ class LocalEngine:
                 "loop_lag_max_ms": self.lag.max_ns / 1e6,
             },
         )
+
+    def _cuts(self) -> dict[str, WindowCut]:
+        containers = self.containers.items()
+        return {name: container.cut for name, container in containers if isinstance(container, FeedContainer)}
 
     def _losses_of_subscribers(self) -> dict[str, int]:
         """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""
@@ -285,6 +291,8 @@ class LocalEngine:
     def _container_outcome(self, name: str, container: Container) -> ContainerOutcome:
         logic, keeper = container.logic, container.keeper
         sink = logic if isinstance(logic, Sink) else None
+        # A feed that was not read to its end has counted what lies ahead as well, as far as it happened to read.
+        short = isinstance(container, FeedContainer) and container.cut.shortened
         return ContainerOutcome(
             stats=container.stats(),
             mode=keeper.policy.mode,
@@ -292,12 +300,17 @@ class LocalEngine:
             kept=keeper.kept,
             kept_output=keeper.kept_output,
             members=keeper.member_stats(),
-            metrics=msgspec.to_builtins(logic.metrics(), enc_hook=_plain_number, str_keys=True),
+            metrics={} if short else _plain(logic.metrics()),
             report=logic.report(),
             committed_rows=sink.committed_rows if sink else None,
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
         )
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(metrics, enc_hook=_plain_number, str_keys=True)
+    return plain
 
 
 def _plain_number(value: Any) -> Any:
