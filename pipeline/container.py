@@ -20,7 +20,7 @@ from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed, Output, Sink, Transform
 from .threads import Workers, settled
-from .windows import Limits, WindowCut
+from .windows import UNLIMITED, Limits, WindowCut
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,7 +242,7 @@ class FeedContainer(_Base):
         gate: Gate,
         workers: Workers,
         clock: Clock,
-        limits: Limits = Limits(),
+        limits: Limits = UNLIMITED,
     ) -> None:
         super().__init__(name, caller, outlet, keeper)
         self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock

@@ -49,7 +49,9 @@ def plan_phases(config: Config) -> list[PhasePlan]:
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     plans = [_planned(config, phase, composed[phase.name]) for phase in phases]
-    return plans + _report(phases, base) if config.walk_forward is not None else plans
+    if config.walk_forward is not None:
+        plans += _report(phases, base, config.walk_forward.select.by)
+    return plans
 
 
 def expanded(config: Config, span: Span) -> tuple[PhaseConfig, ...]:
@@ -67,7 +69,9 @@ def expanded(config: Config, span: Span) -> tuple[PhaseConfig, ...]:
     problems = [found for name, window in windows.items() for found in check_window(config, f"split.{name}", window)]
     if problems:
         raise ConfigError(problems)
-    return tuple(_with_window(phase, windows[phase.name]) if phase.name in windows else phase for phase in config.phases)
+    return tuple(
+        _with_window(phase, windows[phase.name]) if phase.name in windows else phase for phase in config.phases
+    )
 
 
 def window_of(phase: PhaseConfig) -> Window:
@@ -159,7 +163,7 @@ def _with_window(phase: PhaseConfig, window: WindowConfig) -> PhaseConfig:
 
 
 def _ends(split: Mapping[str, float | str], span: Span) -> dict[str, str | None]:
-    """Where each part of a split ends, None for the last: shares are of the span, cut at whole seconds if it is long."""
+    """Where each part of a split ends, None for the last; shares of a long span are cut at whole seconds."""
     if any(isinstance(end, str) for end in split.values()):
         return {name: None if end == END else str(end) for name, end in split.items()}
     first, last = span()
@@ -216,11 +220,11 @@ def _stretch(walk: WalkForward, span: Span) -> tuple[int, int]:
     return begin, end
 
 
-def _report(phases: Sequence[PhaseConfig], base: Topology) -> list[PhasePlan]:
+def _report(phases: Sequence[PhaseConfig], base: Topology, by: str | None) -> list[PhasePlan]:
     """The phase that joins the tests, where what ranks knows how."""
     pairs = [(phase.select.source, phase.name) for phase in phases if phase.select is not None]
     ranker = ranker_of(base)
-    chain = ranker.stage.joining(pairs) if ranker is not None else ()
+    chain = ranker.stage.joining(ranker.name, pairs, by) if ranker is not None else ()
     builder = TopologyBuilder()
     before: list[str] = []
     for name, stage in chain:

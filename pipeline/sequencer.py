@@ -26,7 +26,7 @@ from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
 from .summary import PhaseSummary, containers_table, run_record, summarise
 from .threads import Workers
 from .topology import Topology
-from .windows import Limits, WarmUp, Window
+from .windows import ALL, Limits, WarmUp, Window
 
 log = logging.getLogger("penstock.sequencer")
 
@@ -40,7 +40,7 @@ class PhasePlan:
     """The graph with all members, whoever will be selected."""
     needs: Sequence[str] = ()
     """Earlier phases, the one it selects from among them."""
-    window: Window = Window()
+    window: Window = ALL
     warmup: str = "0s"
     """As it was declared."""
     warmup_of: Callable[[Topology], WarmUp] | None = None
@@ -117,7 +117,8 @@ class Sequencer:
     async def run(self) -> Mapping[str, PhaseSummary]:
         """Every phase's summary by name; raises `PhaseFailed` at the first that does not complete."""
         try:
-            for self.number, plan in enumerate(self.plan.phases, 1):
+            for number, plan in enumerate(self.plan.phases, 1):
+                self.number = number
                 check_needs(plan.name, plan.needs, self.summaries)
                 await self._run_phase(plan)
                 if self.interrupted:
@@ -202,7 +203,7 @@ class Sequencer:
 
     def _settings(self, plan: PhasePlan, prepared: _Prepared) -> dict[str, Any]:
         """What beside the graph changes this phase's result."""
-        if plan.window == Window() and prepared.selection is None and not plan.needs:
+        if plan.window == ALL and prepared.selection is None and not plan.needs:
             return self.plan.settings
         selection = prepared.selection
         return {

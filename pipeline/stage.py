@@ -96,11 +96,11 @@ class Stage(Recipe, frozen=True):
         return None
 
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
-        """From one row this stage sends to the next of the same series, ns, given the same of its inputs; None: unknown.
+        """From one row this stage sends to the next of the same series, ns, given that of its inputs; None: unknown.
 
         By default a stage keeps the cadence of its inputs. Asked only where a warm-up is counted in bars.
         """
-        found = {cadence for cadence in inputs.values()}
+        found = set(inputs.values())
         return found.pop() if len(found) == 1 else None
 
     def warmup_rows(self) -> int:
@@ -121,11 +121,14 @@ class Stage(Recipe, frozen=True):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define choose()")
 
-    def joining(self, pairs: Sequence[tuple[str, str]]) -> Sequence[tuple[str, Stage]]:
+    def joining(
+        self, name: str, pairs: Sequence[tuple[str, str]], by: str | None = None
+    ) -> Sequence[tuple[str, Stage]]:
         """Names and stages of a chain, a feed first, that joins what walking forward left, as a last phase.
 
-        `pairs` names each phase that was selected from and the one after it, in order of time; the chain finds their
-        results in `Context.earlier`. Nothing (the default): there is no such phase.
+        `name` is this stage's container, `pairs` each phase that was selected from and the one after it, in order of
+        time, `by` the objective it was selected by; the chain finds their results in `Context.earlier`. Nothing (the
+        default): there is no such phase.
         """
         return ()
 

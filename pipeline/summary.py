@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from .hashing import hash_plain
 from .phases import ContainerOutcome, PhaseOutcome, Selection
-from .windows import Window, iso
+from .windows import ALL, Window, iso
 
 FORMAT = 1
 """Version of the summary's layout."""
@@ -94,7 +94,7 @@ def summarise(
     outcome: PhaseOutcome,
     identity: Mapping[str, str],
     *,
-    window: Window = Window(),
+    window: Window = ALL,
     selection: Selection | None = None,
 ) -> PhaseSummary:
     """The summary of an outcome; `identity` holds the hashes of configuration, code and data."""
@@ -108,7 +108,7 @@ def summarise(
         name=name,
         phase=phase,
         status="interrupted" if outcome.interrupted else "complete",
-        window=None if window == Window() else _window(window, outcome.warmup_from_ns),
+        window=None if window == ALL else _window(window, outcome.warmup_from_ns),
         selection=None if selection is None else _selection(selection),
         container_results=results,
         aggregate_metrics={container: left.metrics for container, left in outcome.containers.items() if left.metrics},

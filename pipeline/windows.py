@@ -60,6 +60,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     warmup: WarmUp = WarmUp()
 
 
+ALL = Window()
+"""No window."""
+UNLIMITED = Limits()
+
+
 class WindowCut:
     """Cuts the batches of one feed to `[from - warm-up, until)`, wherever the feed happened to cut them.
 

@@ -66,7 +66,9 @@ def check_order(
         return
     hint = "a selection must not see the data it is tried on"
     if before.until is None:
-        yield _at(config, path).problem(f"expected '{name}', which it selects from, to end: it has no `until`", suggestion=hint)
+        yield _at(config, path).problem(
+            f"expected '{name}', which it selects from, to end: it has no `until`", suggestion=hint
+        )
     elif after.since is None or instant(after.since) < instant(before.until):
         begins = "begins with the data" if after.since is None else f"begins at {after.since}"
         yield _at(config, f"{path}.window").problem(

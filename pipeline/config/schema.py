@@ -12,6 +12,7 @@ from pipeline.data.policy import DataFlow, Mode, Positive, Settings
 from .phase import IsoTime, Name, PhaseConfig, WalkForward
 from .space import Range
 
+
 class GlobalDataFlow(DataFlow, frozen=True):
     """`data_flow:` at the top of the file: the default of every container; any of its keys, and two with a prefix."""
 

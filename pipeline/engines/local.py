@@ -30,7 +30,7 @@ from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
-from ..windows import Limits, WindowCut
+from ..windows import UNLIMITED, Limits, WindowCut
 
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
@@ -47,7 +47,7 @@ class LocalEngine:
         *,
         clock: Clock | None = None,
         seed: int = 0,
-        limits: Limits = Limits(),
+        limits: Limits = UNLIMITED,
         earlier: Mapping[str, Any] | None = None,
         flush: Mapping[str, FlushCallback] | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,

@@ -10,9 +10,11 @@ import pyarrow as pa
 from pipeline import Batch, Context, Logic, Result, SchemaMismatch, Stage, Transform
 from stages.portfolio.records import PORTFOLIOS
 
+from .choosing import chosen
 from .figures import figures
 from .ranking import RANKING, check_objective, ranked
 from .table import report_of
+from .walk import Joined, OutOfSample
 
 
 class Execution(Stage, frozen=True):
@@ -30,6 +32,7 @@ class Execution(Stage, frozen=True):
     """
 
     is_feed: ClassVar[bool | None] = False
+    ranking_key: ClassVar[str | None] = "ranking"
 
     objective: str = "sharpe"
     """The statistic to rank by."""
@@ -43,6 +46,22 @@ class Execution(Stage, frozen=True):
 
     def build(self, context: Context) -> Logic:
         return Ranker(self, rankings_of(context.earlier, context.name))
+
+    def ranks_by(self, by: str | None = None) -> str:
+        check_objective(by or self.objective)
+        return by or self.objective
+
+    def choose(self, ranking: pa.Table, top: int, by: str | None = None) -> Sequence[str]:
+        return chosen(ranking, self.ranks_by(by), top)
+
+    def joining(
+        self, name: str, pairs: Sequence[tuple[str, str]], by: str | None = None
+    ) -> Sequence[tuple[str, Stage]]:
+        steps = tuple(pairs)
+        return [
+            ("out_of_sample", OutOfSample(pairs=steps, ranking=name)),
+            ("joined", Joined(pairs=steps, ranking=name, objective=self.ranks_by(by))),
+        ]
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
         for name, schema in inputs.items():

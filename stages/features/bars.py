@@ -40,6 +40,9 @@ class Bars(Stage, frozen=True):
 
         return BarBuilder(parse_duration(self.every), self.price, self.empty)
 
+    def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
+        return parse_duration(self.every)
+
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The bar schema with the input's number types. Raises `SchemaMismatch` where bars cannot be made of it."""
         from .bar_input import schema_of_bars

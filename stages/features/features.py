@@ -12,6 +12,7 @@ from pipeline import Context, Duration, Stage, parse_duration
 
 from .columns import with_features
 from .feature import Feature, union
+from .warmup import bars_to_form
 
 if TYPE_CHECKING:
     from .feature_bars import FeatureBars
@@ -57,6 +58,13 @@ class Features(Stage, frozen=True):
         from .feature_bars import FeatureBars
 
         return FeatureBars(self.features, None if self.bars is None else parse_duration(self.bars), self.price)
+
+    def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
+        return super().cadence_ns(inputs) if self.bars is None else parse_duration(self.bars)
+
+    def warmup_rows(self) -> int:
+        """Bars until the slowest of the features has formed."""
+        return max(map(bars_to_form, self.features), default=0)
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The bars' columns and the features'. Raises `SchemaMismatch` where a column that is needed is missing."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import InputError
+from pipeline import Batch, InputError
 from stages.schemas import FLAG_BAD_TS_RECV, INSTRUMENT, SOURCE, WORDS, record_kind
 
 from .bar_checks import BarChecks
@@ -167,6 +167,22 @@ def cut(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch
             have += batch.num_rows - taken
     if held:
         yield _joined(held, 0)
+
+
+def span_of(batches: Iterator[pa.RecordBatch], rows: int | None = None) -> tuple[int, int] | None:
+    """Smallest and largest event time (ns) of the first `rows` rows; None without any."""
+    first: int | None = None
+    last: int | None = None
+    for columns in batches:
+        batch = Batch(columns if rows is None else columns.slice(0, rows))
+        if batch.min_ts is not None and batch.max_ts is not None:
+            first = batch.min_ts if first is None else min(first, batch.min_ts)
+            last = batch.max_ts if last is None else max(last, batch.max_ts)
+        if rows is not None:
+            rows -= batch.num_rows
+            if not rows:
+                break
+    return None if first is None or last is None else (first, last)
 
 
 def _joined(pieces: list[pa.RecordBatch], parent_rows: int) -> pa.RecordBatch:

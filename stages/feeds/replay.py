@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from pipeline import Batch, Context, Feed, InputError, Recipe
-from stages.schemas import schema_of
+from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
 from .csv import open_csv
@@ -18,7 +18,7 @@ from .declaration import Declaration
 from .lean import open_lean
 from .lean_layout import is_lean
 from .parquet import open_parquet
-from .recording import Recording, cut
+from .recording import Recording, cut, span_of
 from .tables import find_tables
 
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
@@ -90,6 +90,19 @@ class Replay(Declaration, frozen=True):
 
     def input_files(self) -> Sequence[Path]:
         return self.recording().files
+
+    def span(self, rows: int | None = None) -> tuple[int, int] | None:
+        """Reads the whole recording once, since rows need not be sorted."""
+        return span_of(self.recording().read(Counts()), rows)
+
+    def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
+        """Length of a recording's first bar, None of anything else; reads its first rows."""
+        recording = self.recording()
+        if record_kind(recording.schema) != "bar":
+            return None
+        first = next((batch for batch in recording.read(Counts()) if batch.num_rows), None)
+        found = None if first is None else first.column("interval_ns")[0].as_py()
+        return None if found is None else int(found)
 
     def recording(self) -> Recording:
         """The recording this recipe names, found but not read. Raises `InputError`."""

@@ -27,7 +27,7 @@ from stages.schemas import (
     schema_of,
 )
 
-from .recording import cut
+from .recording import cut, span_of
 from .times import Int64s, parse_instant, utc_array
 
 CHUNK_ROWS = 65_536
@@ -101,6 +101,20 @@ class Synthetic(Stage, frozen=True):
 
     def interval_ns(self) -> int:
         return parse_duration(self.interval)
+
+    def span(self, rows: int | None = None) -> tuple[int, int] | None:
+        """Bars are counted; trades and quotes, whose times are drawn, are made once."""
+        wanted = self.rows if rows is None else min(self.rows, rows)
+        if not wanted:
+            return None
+        if self.schema == "bar":
+            begin, step = parse_instant(self.start), self.interval_ns()
+            return begin + step, begin + -(-wanted // len(self.instruments)) * step
+        made = msgspec.structs.replace(self, rows=wanted, seed=self.seed or 0)
+        return span_of((batch.columns for batch in SyntheticFeed(made).batches()), wanted)
+
+    def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
+        return self.interval_ns() if self.schema == "bar" else None
 
     def build(self, context: Context) -> SyntheticFeed:
         seeded = self if self.seed is not None else msgspec.structs.replace(self, seed=context.seed)

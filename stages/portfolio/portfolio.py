@@ -111,6 +111,10 @@ class Portfolio(Stage, frozen=True):
     def needs(self) -> frozenset[Hashable]:
         return frozenset(self._features())
 
+    def warmup_rows(self) -> int:
+        """Bars the strategy itself wants to have seen, beside those its features need."""
+        return self.strategy.warmup_bars()
+
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
         wanted = [*NEEDED, *(feature.name for feature in self._features())]
         for name, schema in inputs.items():

@@ -95,6 +95,10 @@ class Strategy(Recipe, frozen=True):
         """Features this strategy wants in every bar, as columns called `feature.name`."""
         return ()
 
+    def warmup_bars(self) -> int:
+        """Bars before a phase's window that what `build()` makes wants to have seen; features count their own."""
+        return 0
+
     def build(self) -> Decider:
         """The deciding object, one per portfolio; it may keep state. Default: this recipe, if it has `on_bar(s)`."""
         if isinstance(self, PerBar | Vectorised):
