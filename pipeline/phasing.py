@@ -91,6 +91,7 @@ def data_span(config: Config, topology: Topology) -> tuple[int, int]:
     for node in topology.feeds:
         try:
             span = node.stage.span(config.limit)
+            cadence = node.stage.cadence_ns({})
         except InputError as error:
             raise ConfigError([_problem(config, setting, f"expected data whose span is known: {error}", "")]) from error
         if span is None:
@@ -98,7 +99,8 @@ def data_span(config: Config, topology: Topology) -> tuple[int, int]:
             kind = type(node.stage).__name__
             said = f"expected data whose span is known, and nobody knows where '{node.name}' ({kind}) begins and ends"
             raise ConfigError([_problem(config, setting, said, hint)])
-        found.append(span)
+        # A row of steady pace covers what lies before its time, such as a bar its interval.
+        found.append((span[0] - (cadence or 0), span[1]))
     first, last = min(begin for begin, _ in found), max(end for _, end in found)
     if config.until is not None:
         last = min(last, instant(config.until) - 1)

@@ -26,8 +26,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     def said(self) -> str:
         """`2021-01-01 .. 2022-01-01`, open ends left out."""
-        ends = ("" if ns is None else moment_said(ns) for ns in (self.from_ns, self.until_ns))
-        return " .. ".join(ends).strip()
+        ends = ["" if ns is None else moment_said(ns) for ns in (self.from_ns, self.until_ns)]
+        return " .. ".join(ends).strip() if any(ends) else ""
 
 
 class WarmUp(msgspec.Struct, frozen=True, kw_only=True):

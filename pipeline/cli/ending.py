@@ -17,7 +17,11 @@ from pipeline.summary import PhaseSummary
 
 from .conduct import Conducted
 from .figures import bytes_said, rows_said, seconds_said
+from .phases import phase_rows
 from .tables import report_table
+
+MOST_SHOWN = 4
+"""Phases whose own tables are shown; of more, the last one's only."""
 
 
 def summary_json(conducted: Conducted) -> str:
@@ -34,7 +38,10 @@ def show(conducted: Conducted, *, quiet: bool = False) -> None:
     records = {phase: read_record(folder / phase) for phase in conducted.summaries}
     if conducted.skipped and len(conducted.skipped) == len(conducted.summaries):
         click.echo(f"already complete: {shortened(folder)}; --force runs it again")
-    for phase, record in records.items():
+    if len(records) > 1:
+        rows = phase_rows(folder, conducted.summaries)
+        click.echo(report_table(rows, "phases") + "\n")
+    for phase, record in records.items() if len(records) <= MOST_SHOWN else list(records.items())[-1:]:
         for container, rows in record.get("reports", {}).items():
             if rows:
                 title = f"{phase}: {container}" if len(records) > 1 else container

@@ -10,7 +10,10 @@ import click
 import msgspec
 
 from pipeline.compose import compose
+from pipeline.config import Config
 from pipeline.config import explain as rows_of
+from pipeline.config.leaf import suggestion
+from pipeline.errors import ConfigError, Problem
 
 from .options import CONFIG, ReadingOptions, reading
 from .reading import read
@@ -20,16 +23,30 @@ from .tables import text_table
 @click.command()
 @CONFIG
 @click.argument("name", required=False)
+@click.option("--phase", metavar="PHASE", help="As it applies in this phase.")
 @click.option("--mermaid", is_flag=True, help="Print the graph as Mermaid text instead.")
 @reading
-def explain(config: Path, name: str | None, mermaid: bool, **options: Unpack[ReadingOptions]) -> None:
+def explain(
+    config: Path, name: str | None, phase: str | None, mermaid: bool, **options: Unpack[ReadingOptions]
+) -> None:
     """Show where each setting of a container, a member or everything comes from."""
     loaded = read(config, options)
+    if phase is not None:
+        loaded = in_phase(loaded, phase)
     if mermaid:
         click.echo(compose(loaded).to_mermaid())
         return
     rows = [(row.setting, value_said(row.value), row.where) for row in rows_of(loaded, name)]
     click.echo(text_table(["setting", "value", "set by"], rows))
+
+
+def in_phase(config: Config, phase: str) -> Config:
+    """The configuration as it applies in a phase; raises `ConfigError` where there is none of this name."""
+    names = [declared.name for declared in config.phases]
+    if config.walk_forward is None and phase not in names:
+        hint = suggestion(phase, names) or f"there are {', '.join(names)}"
+        raise ConfigError([Problem("phases", "no phase has this name", f"'{phase}'", hint, config.file)])
+    return config.for_phase(phase)
 
 
 def value_said(value: Any) -> str:

@@ -45,7 +45,7 @@ async def _to_its_end(drawing: Coroutine[Any, Any, None]) -> None:
 
 def drawn(figures: Figures, spinner: Spinner) -> Group:
     """The two lines: how far it is, and what it takes. They fit a terminal of 80 columns."""
-    spinner.update(text=f"[bold]{figures.phase}[/] {figures.state} {seconds_said(figures.seconds)}")
+    spinner.update(text=f"[bold]{figures.phase_said}[/] {figures.state} {seconds_said(figures.seconds)}")
     above, below = Table.grid(padding=(0, 3)), Table.grid(padding=(0, 1))
     for line in (above, below):
         for _ in range(5):

@@ -32,6 +32,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a run."""
 
     phase: str
+    phase_number: int
+    phases: int
+    """Phase `phase_number` of `phases`, from 1."""
     state: str
     seconds: float
     rows: int
@@ -45,9 +48,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     event_time: str | None
     """How far event time has come in the feed that is least far."""
 
+    @property
+    def phase_said(self) -> str:
+        """The phase, and which of how many it is where there are several."""
+        return f"{self.phase} ({self.phase_number} of {self.phases})" if self.phases > 1 else self.phase
+
     def said(self) -> str:
         words = [
-            f"{self.phase} {self.state}",
+            f"{self.phase_said} {self.state}",
             f"{rows_said(self.rows)} rows",
             f"{rows_said(self.rows_per_second)} rows/s",
             f"memory {bytes_said(self.memory_bytes)} of {bytes_said(self.budget_bytes)}",
@@ -78,6 +86,8 @@ class Gauge:
         stores = status.stores.values()
         return Figures(
             phase=status.phase or "-",
+            phase_number=status.phase_number,
+            phases=status.phases,
             state=_state(status, feeds),
             seconds=now - self._began,
             rows=rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .canonical import Setting as Row
-from .canonical import canonical
+from .canonical import canonical, settings_in
 from .located import Located, is_secret
 from .resolve import Config
 from .schema import ConfigFile
@@ -26,9 +26,24 @@ def explain(config: Config, name: str | None = None) -> list[Row]:
         rows.append(Row(f"parameter_space.{parameter}", values, _where(config, "parameter_space", parameter)))
     phases = [phase.name for phase in config.phases]
     rows.append(Row("phases", phases, _where(config, "phases")))
+    rows += _phases(config)
     for container in config.declared:
         prefix = f"containers.{container}"
         rows += [Row(f"{prefix}.{row.setting}", row.value, row.where) for row in config.settings_of(container)]
+    return rows
+
+
+def _phases(config: Config) -> list[Row]:
+    """What was written about phases beyond their names."""
+    listed = config.source.get("phases")
+    places = listed.value if listed is not None and isinstance(listed.value, list) else []
+    rows = []
+    for number, (phase, place) in enumerate(zip(config.phases, places, strict=False)):
+        settings = settings_in(phase, place, config.registry, f"phases.{number}")
+        rows += [row for row in settings if row.where != "built-in default" and row.setting != f"phases.{number}.name"]
+    rows += [Row(f"split.{name}", end, _where(config, "split", name)) for name, end in config.split.items()]
+    if config.walk_forward is not None:
+        rows += settings_in(config.walk_forward, config.source.get("walk_forward"), config.registry, "walk_forward")
     return rows
 
 
