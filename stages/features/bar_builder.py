@@ -43,6 +43,7 @@ class BarBuilder(Transform):
         self.empty = empty
         self._schema: pa.Schema | None = None
         self._unpriced = 0
+        self._instruments = Instruments()
 
     def warm(self) -> None:
         from . import bar_columns, bar_fill  # noqa: F401
@@ -100,6 +101,11 @@ class BarBuilder(Transform):
         """Owners of closed bars are numbered below this."""
         return len(self._instruments)
 
+    @property
+    def instruments(self) -> Instruments:
+        """Those that have appeared, by number."""
+        return self._instruments
+
     def _batch(self, closed: ClosedBars) -> Batch:
         return Batch(pa.RecordBatch.from_arrays(closed.columns, schema=self.bar_schema))
 
@@ -121,7 +127,6 @@ class BarBuilder(Transform):
         self.bar_schema = self._input.schema
         self._columns: BarColumns = BarColumns(self._input, self.every_ns)
         self._finer = FinerBars(self._input, self.every_ns) if self._input.kind == "bars" else None
-        self._instruments = Instruments()
         self._cells: Cells = Cells(self._input, self.every_ns)
         self._filler: Filler | None = Filler(self.every_ns) if self.empty == "fill" else None
         self._schema = schema

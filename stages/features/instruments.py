@@ -70,6 +70,10 @@ class Instruments:
             numbers = self.known[codes]
         return numbers
 
+    def find(self, name: str) -> int:
+        """The number of an instrument, -1 where it has not appeared."""
+        return self._numbers.get(name, -1)
+
     def learn(self, count: int) -> None:
         """Take down the names of instruments a kernel has numbered up to `count`."""
         for number in range(len(self.names), count):

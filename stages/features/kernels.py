@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numba import float64, int64, njit, types
 
-EMA, RSI, SMA, UPPER, LOWER, DEVIATION = range(6)
-"""What a feature is made by. SMA is also the middle Bollinger band, DEVIATION the volatility of returns."""
+EMA, RSI, SMA, UPPER, LOWER, DEVIATION, SCORE = range(7)
+"""What a feature is made by. SMA is also the middle Bollinger band; DEVIATION of returns is their volatility."""
 SPLITTER = 134217729.0
 """2^27 + 1: splits a double into two halves whose products are exact (Veltkamp)."""
 
 
-def _in(kind: Any, dimensions: int) -> Any:
+def readable(kind: Any, dimensions: int) -> Any:
     """A contiguous array that is only read."""
     return types.Array(kind, dimensions, "C", readonly=True)
 
@@ -127,7 +127,7 @@ def follow_rsi(values: Any, rows: Any, count: int, seen: int, n: int, state: Any
     state[0], state[1], state[2] = last, gain, loss
 
 
-@njit([int64[::1](_in(int64, 1), int64)], nogil=True, cache=True)
+@njit([int64[::1](readable(int64, 1), int64)], nogil=True, cache=True)
 def grouped(owners: Any, instruments: int) -> Any:
     """Places of rows grouped by owner, in order within each: a counting sort."""
     places = np.zeros(instruments + 1, np.int64)
@@ -145,14 +145,15 @@ def grouped(owners: Any, instruments: int) -> Any:
 @njit(
     [
         int64(
-            _in(float64, 2), _in(int64, 1),
-            _in(int64, 2), _in(int64, 2), _in(float64, 1), _in(int64, 2),
+            readable(float64, 2), readable(int64, 1),
+            readable(int64, 2), readable(int64, 2), readable(float64, 1), readable(int64, 2),
             float64[:, :, ::1], float64[:, :, ::1], float64[:, :, ::1], int64[:, :, ::1], float64[:, ::1],
             float64[:, :, ::1], float64[:, ::1],
         )
     ],
     nogil=True,
     cache=True,
+    error_model="numpy",
 )  # fmt: skip
 def compute(
     columns: Any, owners: Any,
@@ -258,9 +259,13 @@ def compute(
                     elif features[f, 0] == LOWER:
                         for i in range(formed):
                             target[rows[skip + i]] = means[i] - widths[f] * deviations[i]
-                    else:
+                    elif features[f, 0] == DEVIATION:
                         for i in range(formed):
                             target[rows[skip + i]] = deviations[i]
+                    else:
+                        for i in range(formed):
+                            if deviations[i] > 0.0:
+                                target[rows[skip + i]] = (h[end - formed + i] - means[i]) / deviations[i]
                 done += piece
         start = stop
     unformed = 0
