@@ -85,12 +85,13 @@ def follow_pair(x: float, y: float, made_by: int, n: int, ring: Any, before: Any
 
 @njit([types.void(float64[::1])], nogil=True, cache=True, error_model="numpy")
 def rank_in_place(returns: Any) -> None:
-    """Each finite number becomes the share of the other finite ones below it, equal ones counted half; NaN alone."""
+    """Each finite number becomes the share of the other finite ones below it, equal ones counted half; the rest NaN."""
     ordered = np.sort(returns[np.isfinite(returns)])
     most = len(ordered) - 1
     for i in range(len(returns)):
         x = returns[i]
         if not np.isfinite(x):
+            returns[i] = np.nan
             continue
         below = np.searchsorted(ordered, x)
         equal = np.searchsorted(ordered, x, side="right") - below - 1
