@@ -47,6 +47,12 @@ class Node:
     live: bool = False
     """Whether a live feed is upstream."""
 
+    def flow_of(self, member: str) -> DataFlow:
+        """The policy of a member; of what a group keeps beside its members, such as a baseline, the group's own."""
+        if self.member_flow is None or member not in self.members:
+            return self.data_flow
+        return self.member_flow(member)
+
     def matches(self, wanted: str) -> bool:
         """Whether an input called `wanted` means this node: its name, its wildcard, or a pattern over either."""
         return wanted in (self.name, self.pattern) or (

@@ -187,8 +187,7 @@ class LocalEngine:
     def _keeper(self, node: Node) -> Keeper:
         store: DataManager | MemberStores
         if node.members:
-            flow_of = node.member_flow or (lambda member: node.data_flow)
-            store = MemberStores(node.name, flow_of, self.workspace, clock=self.clock)
+            store = MemberStores(node.name, node.flow_of, self.workspace, clock=self.clock)
         else:
             flush = self._flush.get(node.name)
             store = build_manager(node.name, node.data_flow, self.workspace, flush=flush, clock=self.clock)

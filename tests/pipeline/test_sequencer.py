@@ -44,7 +44,7 @@ async def test_phases_run_in_order_and_each_leaves_its_three_files(tmp_path: Pat
         assert json.loads((folder / "summary.json").read_text())["phase"] == phase
         assert json.loads((folder / "run.json").read_text())["status"] == "complete"
         names = pq.read_table(folder / "containers.parquet").column("name").to_pylist()
-        assert names == ["data", "features", "portfolio", "portfolio_0000", "execution"]
+        assert names == ["data", "features", "portfolio", "portfolio_0000", "portfolio_baseline", "execution"]
     assert not list(run.folder.rglob("*.tmp"))
 
 
