@@ -10,8 +10,15 @@ from .features.features import Features
 from .feeds.replay import Replay
 from .feeds.synthetic import Synthetic
 from .portfolio.portfolio import Portfolio
+from .portfolio.strategies.bollinger_reversion import BollingerReversion
+from .portfolio.strategies.breakout import Breakout
+from .portfolio.strategies.buy_and_hold import BuyAndHold
 from .portfolio.strategies.ema_cross import EmaCross
+from .portfolio.strategies.momentum import Momentum
+from .portfolio.strategies.pair_reversion import PairReversion
+from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.sma_cross import SmaCross
+from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy
 from .report.report import backtest_report
 from .sinks.console import Console
@@ -19,17 +26,24 @@ from .sinks.parquet import ParquetSink
 
 __all__ = [
     "Bars",
+    "BollingerReversion",
+    "Breakout",
+    "BuyAndHold",
     "Console",
     "EmaCross",
     "Execution",
     "Feature",
     "Features",
+    "Momentum",
+    "PairReversion",
     "ParquetSink",
     "Portfolio",
     "Replay",
+    "Rsi",
     "SmaCross",
     "Strategy",
     "Synthetic",
+    "ZscoreReversion",
     "backtest",
     "create_backtest_topology",
     "register",
@@ -46,6 +60,13 @@ def register(registry: Registry) -> None:
     registry.add("portfolio", Portfolio)
     registry.add("sma_cross", SmaCross)
     registry.add("ema_cross", EmaCross)
+    registry.add("breakout", Breakout)
+    registry.add("momentum", Momentum)
+    registry.add("rsi", Rsi)
+    registry.add("zscore_reversion", ZscoreReversion)
+    registry.add("bollinger_reversion", BollingerReversion)
+    registry.add("pair_reversion", PairReversion)
+    registry.add("buy_and_hold", BuyAndHold)
     registry.add("execution", Execution)
     registry.add("console", Console)
     registry.add("parquet", ParquetSink)

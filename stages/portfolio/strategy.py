@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias, Union, get_args, get_origin, runtime_checkable
 
 import msgspec
 import numpy as np
 
-from pipeline import PenstockError, Recipe
+from pipeline import Recipe
 from stages.features.feature import Feature
 
 from .bars import Bar, Bars, Floats, timestamp
+from .failures import StrategyFailed as StrategyFailed
+from .kernel import KernelGroup, OneKernel
 
 
 @runtime_checkable
@@ -82,7 +85,12 @@ class Strategy(Recipe, frozen=True):
 
     is complete, and `strategy: {type: ./breakout.py:Breakout, n: 50}` runs it. A strategy that remembers things from
     bar to bar defines `build()`, which makes a fresh object with `on_bar` or `on_bars`; the recipe itself stays frozen.
+
+    Instead of `on_bar`, a strategy may have a `kernel`: then thousands of them are asked in one compiled call.
     """
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Columns of the bars that `kernel` is given before the features, such as `("close",)`."""
 
     quantity: float = 1.0
     """Units of the instrument that a target of 1 stands for; above 0."""
@@ -99,18 +107,53 @@ class Strategy(Recipe, frozen=True):
         """Bars before a phase's window that what `build()` makes wants to have seen; features count their own."""
         return 0
 
+    @staticmethod
+    def kernel(inputs: Floats, parameters: Floats, targets: Floats) -> None:
+        """The rule for one strategy and a block of bars, to be compiled by numba; define it as a static method.
+
+            @staticmethod
+            def kernel(inputs, parameters, targets):
+                close, mean = inputs                      # `columns`, then `features()`, in their order
+                (margin,) = parameters                    # what `parameters()` gives
+                for bar in range(len(targets)):
+                    if mean[bar] == mean[bar]:            # NaN until formed
+                        targets[bar] = 1.0 if close[bar] > mean[bar] * (1 + margin) else 0.0
+
+        `inputs` float64 (columns, bars) and `parameters` float64 (numbers,) are read only; `targets` float64 (bars,) is
+        NaN beforehand, which keeps the target before. A block is any number of bars: nothing may be remembered from one
+        bar to the next, or the result depends on how the stream was cut.
+        """
+        raise NotImplementedError
+
+    def parameters(self) -> Sequence[float]:
+        """Numbers that `kernel` is given: by default fields of type int, float and bool in their order, but `quantity`.
+
+        A field that may also be None is NaN then.
+        """
+        fields = msgspec.structs.fields(self)
+        return [
+            math.nan if (value := getattr(self, field.name)) is None else float(value)
+            for field in fields
+            if field.name not in Strategy.__struct_fields__ and _is_numeric(field.type)
+        ]
+
     def build(self) -> Decider:
         """The deciding object, one per portfolio; it may keep state. Default: this recipe, if it has `on_bar(s)`."""
+        if _has_kernel(type(self)):
+            return OneKernel(self)
         if isinstance(self, PerBar | Vectorised):
             return self
         raise NotImplementedError(
-            f"strategy {type(self).__name__} defines neither build() nor on_bar(bar) nor on_bars(bars)"
+            f"strategy {type(self).__name__} defines neither build() nor on_bar(bar) nor on_bars(bars) nor a kernel"
         )
 
     @classmethod
     def build_group(cls, members: Sequence[Self]) -> GroupDecider | None:
-        """One compiled decider for many strategies of this class; None (default) asks each member by itself."""
-        return None
+        """One compiled decider for many strategies of this class; None asks each member by itself.
+
+        Default: by the `kernel`, if the class has one. Raises `ValueError` where members do not fit together.
+        """
+        return KernelGroup(members) if _has_kernel(cls) else None
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
         """This strategy with other parameters. Raises `ValueError` for unknown names and values that do not fit."""
@@ -121,17 +164,6 @@ class Strategy(Recipe, frozen=True):
                     f"strategy {type(self).__name__} has no parameter '{name}'; its fields are {', '.join(known)}"
                 )
         return msgspec.convert(msgspec.structs.asdict(self) | dict(parameters), type(self), from_attributes=True)
-
-
-class StrategyFailed(PenstockError):
-    """A strategy's own code failed, or returned what is no target; names the strategy and the bar's time.
-
-    `targets` are those it gave in this batch before it failed.
-    """
-
-    def __init__(self, message: str, targets: Floats | None = None) -> None:
-        super().__init__(message)
-        self.targets: Floats = np.empty(0) if targets is None else targets
 
 
 class TargetsOf:
@@ -191,6 +223,24 @@ class TargetsOf:
     def _failed(self, ts: int | None, said: str, where: str = "at the bar ending") -> StrategyFailed:
         when = "" if ts is None else f" {where} {timestamp(ts)}"
         return StrategyFailed(f"strategy {self.strategy!r} failed{when}: {said}")
+
+
+def _has_kernel(kind: type[Strategy]) -> bool:
+    """Whether the rule is a kernel: a subclass of it that decides in another way has none."""
+    for each in kind.__mro__:
+        if each is Strategy or "kernel" in vars(each):
+            return each is not Strategy
+        if {"build", "on_bar", "on_bars"} & vars(each).keys():
+            break
+    return False
+
+
+def _is_numeric(kind: Any) -> bool:
+    """Whether a field's declared type is int, float or bool, or one of them or None."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    kinds = set(get_args(kind)) - {type(None)} if isinstance(kind, UnionType) or get_origin(kind) is Union else {kind}
+    return bool(kinds) and all(each in (int, float, bool) for each in kinds)
 
 
 _KEEP = math.nan

@@ -15,8 +15,7 @@ from stages.execution.execution import Execution
 from stages.portfolio.fills import Fills
 from stages.portfolio.portfolio import Portfolio
 from stages.portfolio.statistics import StatisticsSettings
-from stages.portfolio.strategies.ema_cross import EmaCross
-from stages.portfolio.strategies.sma_cross import SmaCross
+from stages.portfolio.strategy import Strategy
 
 
 def example(documented: type) -> dict[str, Any]:
@@ -32,7 +31,10 @@ def example(documented: type) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("documented", [Portfolio, Execution, SmaCross, EmaCross, Fills, StatisticsSettings])
+STRATEGIES = [recipe for recipe in Registry.installed().recipes.values() if issubclass(recipe, Strategy)]
+
+
+@pytest.mark.parametrize("documented", [Portfolio, Execution, *STRATEGIES, Fills, StatisticsSettings])
 def test_documented_yaml_loads(documented: type) -> None:
     found = example(documented)
     containers = found if set(found) <= {"portfolio_*", "execution"} else {"portfolio_*": found}

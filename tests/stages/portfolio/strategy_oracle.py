@@ -1,0 +1,136 @@
+"""Strategies as people tell them: plain Python over raw bars, with the position held in hand."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from portfolio_oracle import OracleBar
+
+from stages.portfolio.strategies.bollinger_reversion import BollingerReversion
+from stages.portfolio.strategies.breakout import Breakout
+from stages.portfolio.strategies.buy_and_hold import BuyAndHold
+from stages.portfolio.strategies.momentum import Momentum
+from stages.portfolio.strategies.rsi import Rsi
+from stages.portfolio.strategies.zscore_reversion import ZscoreReversion
+
+
+def positions(strategy: Any, bars: Sequence[OracleBar]) -> list[float]:
+    """The position wanted after each bar, flat at first."""
+    return _TOLD[type(strategy)](strategy, bars)
+
+
+def _breakout(strategy: Breakout, bars: Sequence[OracleBar]) -> list[float]:
+    out = strategy.exit_n or strategy.n
+    held, found = 0.0, []
+    for place, bar in enumerate(bars):
+        before = bars[:place]
+        if place >= max(strategy.n, out):
+            above = [
+                float(bar.close) > max(float(one.high) for one in before[-length:]) for length in (strategy.n, out)
+            ]
+            below = [float(bar.close) < min(float(one.low) for one in before[-length:]) for length in (strategy.n, out)]
+            if strategy.side != "short":
+                if above[0]:
+                    held = 1.0
+                elif held > 0 and below[1]:
+                    held = -1.0 if strategy.side == "both" else 0.0
+            if strategy.side != "long":
+                if below[0]:
+                    held = -1.0
+                elif held < 0 and above[1]:
+                    held = 1.0 if strategy.side == "both" else 0.0
+        found.append(held)
+    return found
+
+
+def _rsi(strategy: Rsi, bars: Sequence[OracleBar]) -> list[float]:
+    held, found, gain, loss, n = 0.0, [], 0.0, 0.0, strategy.n
+    for place, bar in enumerate(bars):
+        change = float(bar.close) - float(bars[place - 1].close) if place else 0.0
+        share = 1 / max(1, min(place, n)) if place <= n else 1 / n
+        gain += (max(change, 0.0) - gain) * share if place else 0.0
+        loss += (max(-change, 0.0) - loss) * share if place else 0.0
+        if place >= n and gain + loss > 0:
+            index = 100 - 100 / (1 + gain / loss) if loss else 100.0
+            if index < strategy.low:
+                held = 0.0 if strategy.side == "short" else 1.0
+            elif index > strategy.high:
+                held = 0.0 if strategy.side == "long" else -1.0
+        found.append(held)
+    return found
+
+
+def _momentum(strategy: Momentum, bars: Sequence[OracleBar]) -> list[float]:
+    found = []
+    for place, bar in enumerate(bars):
+        held = 0.0
+        if place >= strategy.n:
+            change = float(bar.close) / float(bars[place - strategy.n].close) - 1
+            if change > strategy.threshold and strategy.side != "short":
+                held = 1.0
+            if change < -strategy.threshold and strategy.side != "long":
+                held = -1.0
+        found.append(held)
+    return found
+
+
+def _reversion(closes: Sequence[float], n: int, side: str, entry: float, leave: float) -> list[float]:
+    """Positions entered beyond `entry` deviations, and left on the way back at `leave` (-entry: at the other side)."""
+    held, found = 0.0, []
+    for place in range(len(closes)):
+        window = closes[max(0, place + 1 - n) : place + 1]
+        deviation = statistics.pstdev(window) if len(window) == n else 0.0
+        if deviation:
+            score = (window[-1] - statistics.fmean(window)) / deviation
+            if (held > 0 and score >= -leave) or (held < 0 and score <= leave):
+                held = 0.0
+            if score < -entry and side != "short":
+                held = 1.0
+            if score > entry and side != "long":
+                held = -1.0
+        found.append(held)
+    return found
+
+
+def _zscore(strategy: ZscoreReversion, bars: Sequence[OracleBar]) -> list[float]:
+    closes = [float(bar.close) for bar in bars]
+    return _reversion(closes, strategy.n, strategy.side, strategy.entry, strategy.exit)
+
+
+def _bollinger(strategy: BollingerReversion, bars: Sequence[OracleBar]) -> list[float]:
+    closes = [float(bar.close) for bar in bars]
+    leave = 0.0 if strategy.exit == "middle" else -math.nextafter(strategy.k, math.inf)
+    return _reversion(closes, strategy.n, strategy.side, strategy.k, leave)
+
+
+def spread_positions(
+    rows: Sequence[tuple[str, float]], first: str, second: str, n: int, entry: float, leave: float
+) -> list[float]:
+    """The position wanted in the instrument of each row (instrument, close), two instruments by turns."""
+    latest: dict[str, float] = {}
+    logs: dict[str, list[float]] = {first: [], second: []}
+    places: dict[str, list[int]] = {first: [], second: []}
+    for place, (name, close) in enumerate(rows):
+        latest[name] = close
+        other = second if name == first else first
+        if other in latest:
+            logs[name].append(math.log(close / latest[other]))
+            places[name].append(place)
+    found = [0.0] * len(rows)
+    for name in logs:
+        for place, held in zip(places[name], _reversion(logs[name], n, "both", entry, leave), strict=True):
+            found[place] = held
+    return found
+
+
+_TOLD: dict[type, Any] = {
+    Breakout: _breakout,
+    Rsi: _rsi,
+    Momentum: _momentum,
+    ZscoreReversion: _zscore,
+    BollingerReversion: _bollinger,
+    BuyAndHold: lambda strategy, bars: [1.0] * len(bars),
+}
