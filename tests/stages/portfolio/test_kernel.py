@@ -138,7 +138,7 @@ def test_an_infinite_target_is_refused_with_the_bars_time() -> None:
         group.on_bars(4, np.empty((5, 200)))
     one = Portfolio(strategy=Above(n=14))
     with pytest.raises(StrategyFailed, match="infinite"):
-        run_alone(one, [columns(BARS, *one.strategy.features()[:1], Feature.sma(20))])
+        run_alone(one, [columns(BARS, [Feature.sma(14), Feature.sma(20)])])
 
 
 class Uncompilable(Strategy, frozen=True):
