@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup demo test check format bench bench-peers clean
+.PHONY: help setup browser demo test check format bench bench-peers clean
 
 help:
 	@echo "make demo    set up and run a backtest on a generated market"
@@ -28,6 +28,13 @@ setup: .venv/ready
 	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev,bench]'
 	@touch $@
 
+# The report is tested in a real browser. Nothing is skipped for want of one: it is installed, or named.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || \
+		{ echo "The report is tested in a browser; install Debian's package chromium: sudo apt-get install chromium"; exit 1; }
+
 demo: setup
 	$(BIN)/penstock demo
 
@@ -36,7 +43,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check
+test: check browser
 	$(BIN)/python -m pytest -n 2
 
 format: setup

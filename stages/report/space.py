@@ -15,6 +15,8 @@ MOST_VALUES = 40
 MOST_CLASSES = 8
 """Into so many a parameter's values are put together before it is asked how much it explains."""
 
+NOTHING = -1.0
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -53,9 +55,9 @@ def landscape(
 ) -> Landscape | None:
     """Of the best's strategy, over the two parameters that explain most of the objective, None where none differ.
 
-    Explained is the share of its variance between classes of a parameter's values (eta squared), ties to the one
-    declared first. The others are held at the best's values where that leaves at least half of the cells that there are
-    (a full grid leaves all), else the best over them is shown.
+    `explained` says how much that is; ties go to the parameter declared first. The others are held at the best's values
+    where that leaves at least half of the cells that there are (a full grid leaves all), else the best over them is
+    shown.
     """
     sign = 1.0 if lower else -1.0
     own = [row for row in rows if row["strategy"] == best["strategy"] and row[objective] is not None]
@@ -76,9 +78,10 @@ def landscape(
     everywhere: dict[tuple[int, int], tuple[float, str]] = {}
     here: dict[tuple[int, int], tuple[float, str]] = {}
     for row, each, value in zip(own, given, values, strict=True):
+        place = cell(each)
         for cells, belongs in ((everywhere, True), (here, all(each.get(name) == others[name] for name in others))):
-            if belongs and (cell(each) not in cells or sign * value < sign * cells[cell(each)][0]):
-                cells[cell(each)] = value, row["container"]
+            if belongs and (place not in cells or sign * value < sign * cells[place][0]):
+                cells[place] = value, row["container"]
     sliced = 2 * len(here) >= len(everywhere)
     return Landscape(
         x=axes[0],
@@ -102,15 +105,22 @@ def at_the_edge(found: Landscape) -> list[str]:
 
 
 def explained(given: Sequence[Any], values: Sequence[float]) -> float:
-    """Share of the variance of `values` that lies between classes of what was given; 0 where there is none."""
+    """Share of the variance of `values` that lies between classes of what was given, at most 1.
+
+    Adjusted for the number of classes, of which many explain something by chance: 1 - (1 - eta squared) * (n - 1) /
+    (n - classes), below 0 where they explain less than chance would. NOTHING without variance or a class of two.
+    """
     axis = axis_of("", given, MOST_CLASSES)
     classes: dict[int, list[float]] = defaultdict(list)
     for each, value in zip(given, values, strict=True):
         classes[axis.place[_key(each)]].append(value)
-    mean = fmean(values)
+    mean, n = fmean(values), len(values)
     whole = sum((value - mean) ** 2 for value in values)
-    between = sum(len(part) * (fmean(part) - mean) ** 2 for part in classes.values())
-    return between / whole if whole else 0.0
+    middles = ((fmean(part), part) for part in classes.values())
+    within = sum((value - middle) ** 2 for middle, part in middles for value in part)
+    if not whole or n == len(classes):
+        return NOTHING
+    return 1.0 - within / whole * (n - 1) / (n - len(classes))
 
 
 def axis_of(name: str, given: Sequence[Any], most: int = MOST_VALUES) -> Axis:

@@ -76,6 +76,10 @@ def test_a_name_is_given_once(registry: Registry) -> None:
     registry.add_topology("graph", dict)
     with pytest.raises(ValueError, match="two topologies are called 'graph'"):
         registry.add_topology("graph", list)
+    registry.add_report("page", print)
+    registry.add_report("page", print)
+    with pytest.raises(ValueError, match="two reports are called 'page'"):
+        registry.add_report("page", len)
 
 
 def test_a_registry_is_a_value(registry: Registry) -> None:
@@ -148,3 +152,4 @@ def test_installed_packages_offer_the_markets_stages() -> None:
     registry = Registry.installed()
     assert {"replay", "synthetic", "bars", "features", "portfolio", "execution", "parquet"} <= set(registry)
     assert "backtest" in registry.topologies
+    assert "backtest" in registry.reports
