@@ -1,74 +1,80 @@
-"""What is left of a group's members at the end: kept equity, statistics, and a row for each."""
+"""What is left of a group's members at the end: a row for each, with its statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from .accounting import settle
 from .books import Books
-from .records import NS_UTC, equity_of
-from .statistics import Value, statistics
+from .records import portfolios_of
+from .statistics import STATISTICS, Column, figures
 
 if TYPE_CHECKING:
     from .portfolio import Portfolio
 
-TOGETHER = 64
-"""Members whose statistics are made in one call: enough to share its work, few enough to weigh little."""
 
-
-class Closed(NamedTuple):
-    """One member at the end."""
-
-    place: int
-    equity: pa.RecordBatch | None
-    """None for one that failed."""
-    statistics: dict[str, Any]
-    row: dict[str, Any]
-    """Columns of `records.PORTFOLIOS`, without those that name the member."""
-
-
-def close_books(
-    books: Books, recipes: Sequence[Portfolio], errors: Mapping[int, Exception], traded: str | None
-) -> Iterator[Closed]:
-    """One member after the other; nothing is made before it is asked for. `traded` says in words what was."""
+def rows_of(
+    books: Books,
+    recipes: Mapping[str, Portfolio],
+    baseline: str | None,
+    errors: Mapping[str, Exception],
+    traded: str | None,
+) -> pa.RecordBatch:
+    """A row of `records.PORTFOLIOS` per member, in the order of the books; `traded` says in words what was."""
     settle(books.state)
-    times, equity = pa.array(books.grid.ends()).cast(NS_UTC), books.grid.equity()
-    ended = int(books.grid.ends()[-1]) if len(times) else None
-    for begin in range(0, len(recipes), TOGETHER):
-        places = range(begin, min(begin + TOGETHER, len(recipes)))
-        found = _statistics(books, recipes, [place for place in places if place not in errors])
-        for place in places:
-            strategy = recipes[place].strategy
-            parameters = msgspec.structs.asdict(strategy)
-            told: dict[str, Any] = {
-                "strategy": type(strategy).__name__,
-                "instrument_id": traded,
-                "error": str(errors[place]) if place in errors else None,
-            } | found.get(place, {})
-            kept = None if place in errors else equity_of(times, equity[place], books.grid.interval)
-            row = told | {"parameters": msgspec.json.encode(parameters).decode(), "ts_event": ended}
-            yield Closed(place, kept, told | {"parameters": msgspec.to_builtins(parameters)}, row)
+    ends = books.grid.ends()
+    columns: dict[str, Any] = {
+        "container": list(recipes),
+        "baseline": [name == baseline for name in recipes],
+        "strategy": [type(recipe.strategy).__name__ for recipe in recipes.values()],
+        "parameters": [parameters_of(recipe) for recipe in recipes.values()],
+        "instrument_id": traded,
+        "error": [str(errors[name]) if name in errors else None for name in recipes],
+        "ts_event": [int(ends[-1]) if len(ends) else None] * len(recipes),
+    }
+    columns |= _figures(books, list(recipes.values()))
+    return portfolios_of(columns, np.array([name in errors for name in recipes], np.bool_))
 
 
-def _statistics(books: Books, recipes: Sequence[Portfolio], places: Sequence[int]) -> dict[int, dict[str, Value]]:
+def parameters_of(recipe: Portfolio) -> str:
+    """What tells a portfolio from others, as JSON."""
+    return msgspec.json.encode(msgspec.structs.asdict(recipe.strategy)).decode()
+
+
+def _figures(books: Books, recipes: Sequence[Portfolio]) -> dict[str, Any]:
+    """Statistics of all members; those that want them alike are made together."""
     alike: dict[Any, list[int]] = {}
-    for place in places:
-        recipe = recipes[place]
-        alike.setdefault((recipe.start_equity, recipe.statistics), []).append(place)
-    found: dict[int, dict[str, Value]] = {}
-    for (start_equity, settings), own in alike.items():
-        figures = statistics(
-            books.state[own],
-            books.grid.ends(),
-            books.grid.equity()[own],
-            books.grid.interval,
-            books.mean_length_ns,
-            start_equity,
-            settings,
+    for place, recipe in enumerate(recipes):
+        alike.setdefault(recipe.statistics, []).append(place)
+    start_equity = np.array([recipe.start_equity for recipe in recipes])
+    made = []
+    for settings, places in alike.items():
+        own = slice(None) if len(alike) == 1 else places
+        made.append(
+            figures(
+                books.state[own],
+                books.grid.ends(),
+                books.grid.equity()[own],
+                books.grid.interval,
+                books.mean_length_ns,
+                start_equity[own],
+                settings,
+            )
         )
-        found.update(zip(own, figures, strict=True))
-    return found
+    if len(made) == 1:
+        return dict(made[0])
+    order = np.argsort(np.concatenate([np.array(places) for places in alike.values()]))
+    return {name: _joined([columns[name] for columns in made], list(alike.values()), order) for name in STATISTICS}
+
+
+def _joined(parts: Sequence[Column], places: Sequence[Sequence[int]], order: np.ndarray[Any, Any]) -> Any:
+    """Columns of several parts in the order of members."""
+    if isinstance(parts[0], str):
+        texts = [part for part, own in zip(parts, places, strict=True) for _ in own]
+        return [texts[place] for place in order.tolist()]
+    return np.concatenate(parts)[order]

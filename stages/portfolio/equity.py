@@ -22,6 +22,9 @@ LADDER: dict[str, int] = {
 MAX_POINTS = 2_000
 """Points kept. Only a grid of days may grow past it, by one point a day."""
 
+FOLDED = 64
+"""Members whose points are moved at a time."""
+
 
 class EquityGrid:
     """The last equity of each bucket, for all members alike.
@@ -35,8 +38,8 @@ class EquityGrid:
         self._steps = list(LADDER.values())
         self._level = 0
         self.points = 0
-        self.times: Times = np.empty(256, np.int64)
-        self.values: Floats = np.empty((members, 256), np.float64)
+        self.times: Times = np.empty(MAX_POINTS, np.int64)
+        self.values: Floats = np.empty((members, MAX_POINTS), np.float64)  # memory comes with what is written
 
     @property
     def interval(self) -> str:
@@ -50,6 +53,14 @@ class EquityGrid:
     def equity(self) -> Floats:
         """Equity by member and point."""
         return self.values[:, : self.points]
+
+    def close(self) -> Floats:
+        """All members' points one after another, (members * points,), in the memory they are in; the grid is done."""
+        flat = self.values.reshape(-1)
+        for member in range(len(self.values)):
+            flat[member * self.points : (member + 1) * self.points] = self.values[member, : self.points]
+        self.values = flat[: len(self.values) * self.points].reshape(len(self.values), self.points)
+        return self.values.reshape(-1)
 
     def extend(self, ends: Times) -> Times:
         """Make room for bars with these ends (ascending); gives each bar its column of `values`.
@@ -73,13 +84,16 @@ class EquityGrid:
     def _fold(self, columns: Times, last: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
         """Move each member's kept points to their new columns; the last one of a bucket stays."""
         if len(columns) and columns[-1] + 1 != len(columns):
-            self.values[:, columns[last]] = self.values[:, np.flatnonzero(last)]
+            places, kept = columns[last], np.flatnonzero(last)
+            for begin in range(0, len(self.values), FOLDED):
+                own = self.values[begin : begin + FOLDED]
+                own[:, places] = own[:, kept]
 
     def _reserve(self, points: int) -> None:
         have = self.values.shape[1]
         if points <= have:
             return
-        room = max(points, min(2 * have, max(points, MAX_POINTS)))
+        room = points + MAX_POINTS // 8
         values = np.empty((len(self.values), room), np.float64)
         values[:, :have] = self.values
         self.values = values

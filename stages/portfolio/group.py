@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 
-from pipeline import Batch, Context, PenstockError, Result, Transform
+from pipeline import Batch, Context, MemberRows, PenstockError, Result, Transform
 
 from .accounting import Block
 from .arrivals import Arrivals, OneInstrument, SeveralInstruments
 from .baseline import Baseline
 from .books import Books
-from .closing import close_books
+from .closing import rows_of
 from .crew import Crew, processors
 from .deciders import Deciders
-from .records import fills_of, portfolios_of
+from .records import PORTFOLIOS, equity_of, fills_of
 from .strategy import Strategy, StrategyFailed
 from .tape import Tape
 
@@ -33,6 +35,10 @@ EMIT_FILLS_EACH = 256
 """More are gathered where members are many: as many times this."""
 MOST_FILLS = 262_144
 """But never more than this."""
+TOGETHER = 128
+"""Members whose results are handed over as one value."""
+OF_ROWS_ALONE = ("container", "baseline", "ts_event")
+"""Columns of the output that a portfolio's own `statistics` have no need of."""
 FEW_MEMBERS = 16
 """Up to so many, short calls may stay on the loop; the last call of more is long, however short the others were."""
 
@@ -50,7 +56,9 @@ class PortfolioGroup(Transform):
         self._log = context.log
         self._alone = alone
         self._members = sorted(members.items(), key=lambda item: _class_name(item[1].strategy))
-        self._order = {name: place for place, name in enumerate(members)}
+        self._names = [name for name, _ in self._members]
+        places = {name: place for place, name in enumerate(self._names)}
+        self._order = [places[name] for name in members]
         first = next(iter(members.values()))
         self._recipes = [recipe for _, recipe in self._members]
         self._arrivals = _arrivals(self._recipes, context.active_from_ns)
@@ -60,6 +68,7 @@ class PortfolioGroup(Transform):
         if first.baseline:
             self._baseline = Baseline(first, f"{context.name}_baseline", len(members))
             self._recipes.append(self._baseline.recipe)
+            self._names.append(self._baseline.name)
         self._max_failed_share, self._grouped = first.max_failed_share, first.grouped
         threads = first.threads or (1 if len(members) <= FEW_MEMBERS else processors())
         self.runs_in = "auto" if len(members) <= FEW_MEMBERS and threads == 1 else "thread"
@@ -79,29 +88,28 @@ class PortfolioGroup(Transform):
         self._books.warm()
         self._deciders[0].warm()
 
-    def on_batch(self, batch: Batch) -> Iterator[Result]:
+    def on_batch(self, batch: Batch) -> Iterator[Result | MemberRows]:
         tape = self._arrivals.take(batch.columns)
         if tape is not None:
             yield from self._work(tape)
 
-    def on_end(self) -> Iterator[Result | Batch]:
+    def on_end(self) -> Iterator[Result | MemberRows | Batch]:
         tape = self._arrivals.rest()
         if tape is not None:
             yield from self._work(tape)
         yield from self._emit_fills()
         self._tell_of_skips()
-        rows: list[dict[str, Any]] = [{}] * len(self._recipes)
-        for place, equity, told, row in close_books(self._books, self._recipes, self._errors, self._arrivals.traded):
-            is_baseline = place == len(self._members)
-            name = self._name(place)
-            rows[place if is_baseline else self._order[name]] = {"container": name, "baseline": is_baseline} | row
-            if is_baseline and self._alone:
-                continue
-            member = "" if self._alone else name
-            if equity is not None:
-                yield Result("equity", equity, member=member)
-            yield Result("statistics", told, member=member)
-        yield Batch.from_columns(portfolios_of(rows))
+        errors = {self._names[place]: error for place, error in self._errors.items()}
+        baseline = None if self._baseline is None else self._baseline.name
+        recipes = dict(zip(self._names, self._recipes, strict=True))
+        rows = rows_of(self._books, recipes, baseline, errors, self._arrivals.traded)
+        if self._alone:
+            yield from self._results(rows)
+        else:
+            yield from self._emit_equity()
+            told = rows.select([name for name in PORTFOLIOS.names if name not in OF_ROWS_ALONE])
+            yield MemberRows("statistics", self._names, np.arange(len(self._names) + 1), told)
+        yield Batch.from_columns(rows.take(pa.array([*self._order, *range(len(self._order), len(rows))])))
 
     def metrics(self) -> Mapping[str, Any]:
         """Counts, without the baseline's.
@@ -123,7 +131,7 @@ class PortfolioGroup(Transform):
     def close(self) -> None:
         self._crew.close()
 
-    def _work(self, tape: Tape) -> Iterator[Result]:
+    def _work(self, tape: Tape) -> Iterator[Result | MemberRows]:
         for instrument in tape.parts:
             if instrument not in self._deciders:
                 self._deciders[instrument] = Deciders(self._strategies, self._grouped)
@@ -139,7 +147,7 @@ class PortfolioGroup(Transform):
             place, error = next(iter(self._errors.items()))
             raise PenstockError(
                 f"{failed:,} of {planned:,} portfolios failed, and max_failed_share is {self._max_failed_share:g}; "
-                f"the first, '{self._name(place)}': {error}"
+                f"the first, '{self._names[place]}': {error}"
             ) from error
 
     def _keep_books(self, tape: Tape) -> Iterator[np.ndarray[Any, Any] | None]:
@@ -235,20 +243,48 @@ class PortfolioGroup(Transform):
             self._desks[thread] = np.empty(max(members * rows, BLOCK_CELLS))
         return self._desks[thread][: members * rows].reshape(members, rows)
 
-    def _emit_fills(self) -> Iterator[Result]:
-        """Hand over what was gathered, one result per member, in the order of time."""
+    def _emit_fills(self) -> Iterator[Result | MemberRows]:
+        """Hand over what was gathered, each member's in the order of time."""
         if not self._gathered:
             return
-        fills = np.concatenate(self._fills)
-        self._fills, self._gathered = [], 0
-        for place, part in fills_of(fills, self._arrivals.names if self._several else None):
-            yield Result("fills", part, append=True, member="" if self._alone else self._name(place))
+        gathered, self._fills, self._gathered = self._fills, [], 0
+        offsets, columns = fills_of(gathered, len(self._names), self._arrivals.names if self._several else None)
+        if self._alone:
+            yield Result("fills", columns, append=True)
+            return
+        for first in range(0, len(self._names), TOGETHER):
+            cuts = offsets[first : first + TOGETHER + 1]
+            with_fills = np.flatnonzero(np.diff(cuts))
+            if len(with_fills):
+                names = [self._names[first + place] for place in with_fills.tolist()]
+                part = columns.slice(int(cuts[0]), int(cuts[-1] - cuts[0]))
+                yield MemberRows("fills", names, np.append(cuts[with_fills], cuts[-1]) - cuts[0], part)
 
-    def _name(self, place: int) -> str:
-        if place < len(self._members):
-            return self._members[place][0]
-        assert self._baseline is not None
-        return self._baseline.name
+    def _emit_equity(self) -> Iterator[MemberRows]:
+        """Kept equity of those that have not failed, where it lies; all see the same times."""
+        grid = self._books.grid
+        points, interval = grid.points, grid.interval
+        times, equity = np.tile(grid.ends(), min(TOGETHER, len(self._names))), grid.close()
+        for first in range(0, len(self._names) if points else 0, TOGETHER):
+            places = range(first, min(first + TOGETHER, len(self._names)))
+            own = [place for place in places if place not in self._errors]
+            values = equity[first * points : places[-1] * points + points]
+            if len(own) < len(places):
+                values = np.concatenate([equity[place * points : (place + 1) * points] for place in own or [0]])
+            if own:
+                columns = equity_of(times[: len(own) * points], values[: len(own) * points], interval)
+                yield MemberRows(
+                    "equity", [self._names[place] for place in own], np.arange(len(own) + 1) * points, columns
+                )
+
+    def _results(self, rows: pa.RecordBatch) -> Iterator[Result]:
+        """What the only portfolio keeps."""
+        told = rows.slice(0, 1).to_pylist()[0]
+        if not self._errors:
+            grid = self._books.grid
+            yield Result("equity", equity_of(grid.ends(), grid.equity()[0], grid.interval))
+        parameters = {"parameters": msgspec.json.decode(told["parameters"])}
+        yield Result("statistics", {key: value for key, value in told.items() if key not in OF_ROWS_ALONE} | parameters)
 
     def _take_out(self, place: int, error: StrategyFailed) -> None:
         self._errors[place] = error

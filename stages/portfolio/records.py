@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from .bars import Floats
+from .bars import Floats, Times
 from .statistics import STATISTICS
 
 NS_UTC = pa.timestamp("ns", tz="UTC")
-_ABSENT = {"baseline": False}
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "text": pa.utf8()}
 
 FILLS = pa.schema(
@@ -60,42 +59,48 @@ PORTFOLIOS = pa.schema(
 
 
 def fills_of(
-    fills: np.ndarray[Any, Any], instruments: Sequence[str] | None = None
-) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Each member's fills, in their order, out of FILL records of many; every batch owns its memory and no more.
+    gathered: list[np.ndarray[Any, Any]], members: int, instruments: Sequence[str] | None = None
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]:
+    """FILL records of many members as columns, member by member, and where each member's begin (members + 1,).
 
-    `instruments` names those that `instrument` counts, where there are several.
+    `instruments` names those that `instrument` counts, where there are several. The first call imports numba.
     """
-    order = np.argsort(fills["member"], kind="stable")
-    members = fills["member"][order]
-    cuts = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(fills)]
-    schema = FILLS if instruments is None else FILLS_OF_SEVERAL
-    columns = {"ts_event": fills["ts"][order], "side": fills["side"][order].astype(np.int8)}
-    columns |= {name: fills[name][order] for name in FILLS.names[2:]}
-    names = pa.array(instruments or (), pa.utf8())
-    owners = fills["instrument"][order]
-    for begin, end in pairwise(cuts):
-        arrays = [
-            names.take(pa.array(owners[begin:end]))
-            if field.name == "instrument_id"
-            else pa.Array.from_buffers(
-                field.type, end - begin, [None, pa.py_buffer(columns[field.name][begin:end].tobytes())], 0
-            )
-            for field in schema
-        ]
-        yield int(members[begin]), pa.RecordBatch.from_arrays(arrays, schema=schema)
+    from .sorting import sorted_columns
+
+    offsets, times, sides, owners, figures = sorted_columns(gathered, members)
+    arrays = [_flat(NS_UTC, times), _flat(pa.int8(), sides), *(_flat(pa.float64(), line) for line in figures)]
+    if instruments is None:
+        return offsets, pa.RecordBatch.from_arrays(arrays, schema=FILLS)
+    arrays.insert(1, pa.array(instruments, pa.utf8()).take(pa.array(owners)))
+    return offsets, pa.RecordBatch.from_arrays(arrays, schema=FILLS_OF_SEVERAL)
 
 
-def equity_of(times: pa.Array, equity: Floats, interval: str) -> pa.RecordBatch:
-    """Kept equity of one member: a view of `equity` (points,), and of times all members share."""
+def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:
+    """Kept equity, one point after another: views of `times` and `equity`, which both have one dimension."""
     schema = EQUITY.with_metadata({"record": "equity", "interval": interval})
-    values = pa.Array.from_buffers(pa.float64(), len(equity), [None, pa.py_buffer(equity)], 0)
-    return pa.RecordBatch.from_arrays([times, values], schema=schema)
+    return pa.RecordBatch.from_arrays([_flat(NS_UTC, times), _flat(pa.float64(), equity)], schema=schema)
 
 
-def portfolios_of(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """One row per portfolio out of dicts by column name; what is missing is null, and no baseline."""
-    arrays = [
-        pa.array([row.get(field.name, _ABSENT.get(field.name)) for row in rows], field.type) for field in PORTFOLIOS
-    ]
+def portfolios_of(columns: Mapping[str, Any], failed: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.RecordBatch:
+    """One row per portfolio out of columns by name: arrays, lists, or one value for all.
+
+    Statistics of those that `failed`, and what is not finite, are null.
+    """
+    arrays = []
+    for field in PORTFOLIOS:
+        values = columns[field.name]
+        if values is None or isinstance(values, str):
+            array = pa.repeat(pa.scalar(values, field.type), len(failed))
+        elif isinstance(values, np.ndarray):
+            array = pa.array(values, field.type, mask=~np.isfinite(values))
+        else:
+            array = pa.array(values, field.type)
+        if field.name in STATISTICS and failed.any():
+            array = pc.if_else(pa.array(failed), pa.scalar(None, field.type), array)
+        arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=PORTFOLIOS)
+
+
+def _flat(kind: pa.DataType, values: np.ndarray[Any, Any]) -> pa.Array:
+    """The array itself as an Arrow column, without a copy."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)], 0)

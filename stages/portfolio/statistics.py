@@ -13,6 +13,9 @@ from .bars import Floats, Times
 from .equity import DAY, HOUR, LADDER
 
 Value: TypeAlias = float | int | str | None
+Column: TypeAlias = np.ndarray[Any, Any] | str
+TOGETHER = 128
+"""Members whose returns are looked at in one call: enough to share its work, few enough to weigh little."""
 MIN_DAYS = 30
 """Daily returns from which `every: auto` takes days."""
 SAME = 4 * np.finfo(np.float64).eps
@@ -115,113 +118,142 @@ def statistics(
     start_equity: float,
     settings: StatisticsSettings,
 ) -> list[dict[str, Value]]:
-    """One dict per member, keys and order of STATISTICS; undefined is None, never 0, NaN or infinite.
+    """`figures` as one dict per member, keys and order of STATISTICS; undefined is None, never 0, NaN or infinite."""
+    columns = figures(state, times, equity, grid, bar_ns, np.full(len(state), start_equity), settings)
+    lists = {name: column if isinstance(column, str) else column.tolist() for name, column in columns.items()}
+    return [
+        {name: _defined(column if isinstance(column, str) else column[place]) for name, column in lists.items()}
+        for place in range(len(state))
+    ]
 
-    `state` as left by the ledger, `times` (points,) int64 ns and `equity` (members, points) of the kept grid called
-    `grid`, `bar_ns` the mean length of a bar. Without any bar everything but counts and equity is None. A member
-    whose equity was ever 0 or below has no returns, and exposures of None.
 
-    Rows are summed one by one in one order, so a member's figures do not depend on its neighbours.
+def figures(
+    state: np.ndarray[Any, Any],
+    times: Times,
+    equity: Floats,
+    grid: str,
+    bar_ns: float,
+    start_equity: Floats,
+    settings: StatisticsSettings,
+) -> dict[str, Column]:
+    """Every statistic of many members: in the order of STATISTICS int64 or float64 (members,), or one text for all.
+
+    What is not finite is undefined. `state` as left by the ledger, `times` (points,) int64 ns and `equity` (members,
+    points) of the kept grid called `grid`, `bar_ns` the mean length of a bar, `start_equity` (members,). Without any
+    bar everything but counts and equity is undefined. A member whose equity was ever 0 or below has no returns, and
+    no exposures. Rows are summed one by one in one order, so a member's figures do not depend on its neighbours.
     """
     every = _returns_every(times, grid, settings.every)
     chosen = _last_of(times, every, grid)
-    levels = np.empty((len(equity), len(chosen) + 1))
-    levels[:, 0] = start_equity
-    levels[:, 1:] = equity[:, chosen]
     interval = LADDER[every] or bar_ns
     per_year = CALENDARS[settings.calendar].periods(interval) if interval else math.nan
-    words: dict[str, Value] = {"returns_every": every, "equity_every": grid, "calendar": settings.calendar}
-    found = []
-    for own, row in zip(state, levels, strict=True):
-        values = _totals(own, start_equity)
-        with np.errstate(all="ignore"):  # what overflows is undefined
-            returns = np.empty(0) if own["ruined"] else row[1:] / row[:-1] - 1.0
-            values |= _of_returns(returns, per_year)
-        values |= _together(values, per_year)
-        found.append({name: _defined((values | words).get(name)) for name in STATISTICS})
-    return found
+    with np.errstate(all="ignore"):  # what overflows is undefined
+        columns: dict[str, Any] = _totals(state, start_equity)
+        parts = []
+        for begin in range(0, len(state), TOGETHER):
+            own = slice(begin, begin + TOGETHER)
+            levels = np.empty((len(state[own]), len(chosen) + 1))
+            levels[:, 0] = start_equity[own]
+            levels[:, 1:] = equity[own][:, chosen]
+            parts.append(_of_returns(levels[:, 1:] / levels[:, :-1] - 1.0, state["ruined"][own] != 0, per_year))
+        for name in parts[0] if parts else ():
+            columns[name] = np.concatenate([part[name] for part in parts])
+        columns |= _together(columns, per_year)
+    columns |= {"returns_every": every, "equity_every": grid, "calendar": settings.calendar}
+    columns["periods_per_year"] = np.full(len(state), per_year)
+    undefined = np.full(len(state), math.nan)
+    return {name: columns.get(name, undefined) for name in STATISTICS}
 
 
-def _totals(own: Mapping[str, Any] | Any, start_equity: float) -> dict[str, Value]:
+def _totals(own: np.ndarray[Any, Any], start_equity: Floats) -> dict[str, Any]:
     """What the ledger counted bar by bar."""
     span, bars, trades = own["ended"] - own["begun"], own["bars"], own["trades"]
-    mean_equity = _ratio(own["equity_sum"], bars)
+    some, sound = bars > 0, (bars > 0) & (own["ruined"] == 0)
     avg_win, avg_loss = _ratio(own["won"], own["wins"]), _ratio(own["lost"], own["losses"])
-    sound = bars > 0 and not own["ruined"]
     return {
         "n_orders": own["orders"],
         "n_fills": own["fills"],
         "n_trades": trades,
         "start_equity": start_equity,
         "end_equity": own["equity"],
-        "total_return": own["equity"] / start_equity - 1.0 if bars else None,
-        "max_drawdown": own["max_drawdown"] if bars else None,
-        "max_drawdown_duration": own["longest_under_water"] / 1e9 if bars else None,
+        "total_return": np.where(some, own["equity"] / start_equity - 1.0, math.nan),
+        "max_drawdown": np.where(some, own["max_drawdown"], math.nan),
+        "max_drawdown_duration": np.where(some, own["longest_under_water"] / 1e9, math.nan),
         "time_under_water": _ratio(own["under_water"], span),
         "profit_factor": _ratio(own["won"], -own["lost"]),
         "win_rate": _ratio(own["wins"], trades),
         "expectancy": _ratio(own["won"] + own["lost"], trades),
         "avg_win": avg_win,
         "avg_loss": avg_loss,
-        "payoff_ratio": None if avg_win is None or avg_loss is None else _ratio(avg_win, -avg_loss),
-        "turnover": _ratio(own["traded"], mean_equity) if sound else None,
+        "payoff_ratio": _ratio(avg_win, -avg_loss),
+        "turnover": np.where(sound, _ratio(own["traded"], _ratio(own["equity_sum"], bars)), math.nan),
         "exposure_time": _ratio(own["exposed"], span),
-        "gross_exposure_mean": _ratio(own["gross_sum"], bars) if sound else None,
-        "net_exposure_mean": _ratio(own["net_sum"], bars) if sound else None,
-        "max_leverage": own["max_leverage"] if sound else None,
+        "gross_exposure_mean": np.where(sound, _ratio(own["gross_sum"], bars), math.nan),
+        "net_exposure_mean": np.where(sound, _ratio(own["net_sum"], bars), math.nan),
+        "max_leverage": np.where(sound, own["max_leverage"], math.nan),
         "fees": own["fees"],
         "slippage": own["slippage"],
     }
 
 
-def _of_returns(returns: Floats, per_year: float) -> dict[str, Value]:
+def _of_returns(returns: Floats, ruined: np.ndarray[Any, Any], per_year: float) -> dict[str, Any]:
     """What the shape of the returns says, as empyrical and (skew, kurtosis) scipy define it, but for three things.
 
-    Losses are positive in `var_95` and `cvar_95`; what empyrical calls infinite or NaN is None; and returns that differ
-    by no more than rounding (SAME) are constant, of which empyrical makes a ratio of about 1e15.
+    Losses are positive in `var_95` and `cvar_95`; what empyrical calls infinite or NaN is undefined; and returns that
+    differ by no more than rounding (SAME) are constant, of which empyrical makes a ratio of about 1e15.
     """
-    n = len(returns)
-    values: dict[str, Value] = {"n_periods": n, "periods_per_year": per_year}
-    if n == 0 or not np.isfinite(returns).all():
+    n = returns.shape[1]
+    values: dict[str, Any] = {"n_periods": np.where(ruined, 0, n)}
+    if n == 0:
         return values
-    ordered = np.sort(returns)
+    good = ~ruined & np.isfinite(returns).all(axis=1)
+    ordered = np.sort(returns, axis=1)
     low, high = _quantile(ordered, TAIL), _quantile(ordered, 1.0 - TAIL)
-    tail = ordered[: int((n - 1) * TAIL) + 1]
-    values |= {"var_95": -low, "cvar_95": _ratio(-_sum(tail), len(tail)), "tail_ratio": _ratio(abs(high), abs(low))}
+    tail = int((n - 1) * TAIL) + 1
     mean, year = _sum(returns) / n, math.sqrt(per_year)
-    downside = math.sqrt(_sum(np.minimum(returns, 0.0) ** 2) / n)
-    values["sortino"] = _ratio(mean * year, downside)
-    if n < 2:
-        return values
-    away = returns - mean
-    if ordered[-1] - ordered[0] <= SAME:
-        return values | {"volatility_ann": 0.0}
-    second = _sum(away * away)
-    deviation = math.sqrt(second / (n - 1))
-    variance = second / n
-    return values | {
-        "volatility_ann": deviation * year,
-        "sharpe": _ratio(mean * year, deviation),
-        "skew": _ratio(_sum(away * away * away) / n, variance * math.sqrt(variance)),
-        "kurtosis": _ratio(_sum((away * away) ** 2) / n, variance * variance, -3.0),
+    downside = np.sqrt(_sum(np.minimum(returns, 0.0) ** 2) / n)
+    values |= {
+        "var_95": -low,
+        "cvar_95": -_sum(ordered[:, :tail]) / tail,
+        "tail_ratio": _ratio(abs(high), abs(low)),
+        "sortino": _ratio(mean * year, downside),
     }
+    if n > 1:
+        away = returns - mean[:, None]
+        constant = ordered[:, -1] - ordered[:, 0] <= SAME
+        second = _sum(away * away)
+        deviation = np.where(constant, 0.0, np.sqrt(second / (n - 1)))
+        variance = np.where(constant, 0.0, second / n)
+        values |= {
+            "volatility_ann": deviation * year,
+            "sharpe": _ratio(mean * year, deviation),
+            "skew": _ratio(_sum(away * away * away) / n, variance * np.sqrt(variance)),
+            "kurtosis": _ratio(_sum((away * away) ** 2) / n, variance * variance, -3.0),
+        }
+    return {name: value if name == "n_periods" else np.where(good, value, math.nan) for name, value in values.items()}
 
 
-def _together(values: Mapping[str, Any], per_year: float) -> dict[str, Value]:
+def _together(values: Mapping[str, Any], per_year: float) -> dict[str, Any]:
     """What needs both the totals and the number of returns."""
-    n, total = values["n_periods"], values["total_return"]
-    if not n or total is None or total <= -1.0:
-        return {}
-    try:
-        cagr = math.pow(1.0 + total, per_year / n) - 1.0
-    except OverflowError:
-        cagr = math.nan
-    turnover = values["turnover"]
+    total = values["total_return"]
+    n = np.where(total > -1.0, values.get("n_periods", np.zeros(len(total))), 0)
+    periods = np.where(n > 0, n, math.nan)
+    cagr = np.array([_grown(1.0 + share, count) for share, count in zip(total, per_year / periods, strict=True)])
     return {
         "cagr": cagr,
         "calmar": _ratio(cagr, values["max_drawdown"]),
-        "turnover_ann": None if turnover is None else turnover * per_year / n,
+        "turnover_ann": values["turnover"] * per_year / periods,
     }
+
+
+def _grown(factor: float, times: float) -> float:
+    """One power after the other: numpy's of many at once may depend in its last bit on where in the array it is."""
+    if not (times == times and factor > 0):
+        return math.nan
+    try:
+        return math.pow(factor, times) - 1.0
+    except OverflowError:
+        return math.nan
 
 
 def _returns_every(times: Times, grid: str, wanted: str) -> str:
@@ -238,30 +270,23 @@ def _last_of(times: Times, every: str, grid: str) -> Times:
     return np.flatnonzero(np.append(np.diff(buckets) != 0, True))
 
 
-def _sum(values: Floats) -> float:
-    """Sum in an order that depends on the length alone."""
-    return float(np.add.reduce(values))
+def _sum(values: Floats) -> Floats:
+    """The sum of each row, in an order that depends on its length alone."""
+    return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=1))
 
 
-def _quantile(ordered: Floats, share: float) -> float:
-    """Linear interpolation between the two nearest of the ascending values (Hyndman and Fan's type 7)."""
-    place = (len(ordered) - 1) * share
+def _quantile(ordered: Floats, share: float) -> Floats:
+    """Linear interpolation between the two nearest of each row's ascending values (Hyndman and Fan's type 7)."""
+    place = (ordered.shape[1] - 1) * share
     below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
+    above = min(below + 1, ordered.shape[1] - 1)
+    return np.asarray(ordered[:, below] + (ordered[:, above] - ordered[:, below]) * (place - below))
 
 
-def _ratio(above: Any, below: Any, plus: float = 0.0) -> float | None:
-    """`above / below + plus`, None where that is not a number."""
-    if below is None or above is None or below == 0:
-        return None
-    return float(above) / float(below) + plus
+def _ratio(above: Any, below: Any, plus: float = 0.0) -> Any:
+    """`above / below + plus`, NaN where that is not a number."""
+    return np.where(below == 0, math.nan, above / below + plus)
 
 
 def _defined(value: Any) -> Value:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    number = float(value)
-    return number if math.isfinite(number) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value

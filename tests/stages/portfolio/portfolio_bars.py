@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from portfolio_oracle import OracleBar
 
-from pipeline.frames import Batch, Result
+from pipeline.frames import Batch, MemberRows, Result
 from pipeline.stage import Context, Logic
 from stages.features.feature import Feature
 from stages.portfolio.portfolio import Portfolio
@@ -120,11 +121,25 @@ class Given:
         for output in outputs or ():
             if isinstance(output, Batch):
                 self.batches.append(output.columns)
+            elif isinstance(output, MemberRows):
+                for place, member in enumerate(output.members):
+                    begin, end = (int(output.offsets[place + more]) for more in (0, 1))
+                    self.keep(output.key, member, output.columns.slice(begin, end - begin))
             elif output.append:
                 self.fills.setdefault(output.member, []).append(output.value)
             else:
                 assert isinstance(output, Result)
                 self.values[output.member, output.key] = output.value
+
+    def keep(self, key: str, member: str, rows: pa.RecordBatch) -> None:
+        """Rows of one member, as a portfolio alone would have given them."""
+        if key == "fills":
+            self.fills.setdefault(member, []).append(rows)
+        elif key == "statistics":
+            (told,) = rows.to_pylist()
+            self.values[member, key] = told | {"parameters": json.loads(told["parameters"])}
+        else:
+            self.values[member, key] = rows
 
     def rows(self, member: str = "") -> list[dict[str, Any]]:
         return [row for batch in self.fills.get(member, []) for row in batch.to_pylist()]
@@ -138,7 +153,11 @@ class Given:
         fills = pa.Table.from_batches(self.fills.get(member, []) or [], _fills_schema()).combine_chunks()
         return {
             "fills": [column.to_pylist() for column in fills.columns],
-            "equity": self.values[member, "equity"].serialize().to_pybytes(),
+            "equity": pa.RecordBatch.from_pydict(
+                self.values[member, "equity"].to_pydict(), schema=self.values[member, "equity"].schema
+            )
+            .serialize()
+            .to_pybytes(),
             "statistics": repr(self.statistics(member)),
         }
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from portfolio_bars import columns, random_bars, run_alone
+from portfolio_bars import columns, random_bars, run, run_alone
 
 from pipeline.registry import Registry
 from pipeline.stage import Context
@@ -85,8 +85,7 @@ def test_a_strategy_with_state_is_built_once_per_portfolio() -> None:
     recipe = Portfolio(strategy=Counting(), baseline=False)
     members = {"a": recipe, "b": recipe.vary({"every": 5})}
     logic = recipe.build_group(members, Context())
-    list(logic.on_batch(batch))  # type: ignore[attr-defined]
-    rows = next(output for output in logic.on_end() if hasattr(output, "columns")).columns.to_pylist()  # type: ignore[attr-defined]
+    rows = run(logic, [batch]).batches[0].to_pylist()
     assert [row["n_orders"] for row in rows] == [2 * (200 // 3), 2 * (200 // 5) - 1]
 
 
