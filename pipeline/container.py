@@ -20,7 +20,7 @@ from .keeping import Keeper
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed, Output, Sink, Transform
 from .threads import Workers, settled
-from .windows import UNLIMITED, Limits, WindowCut
+from .windows import UNLIMITED, Limits, RowsHash, WindowCut
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +247,7 @@ class FeedContainer(_Base):
         super().__init__(name, caller, outlet, keeper)
         self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
         self.cut = WindowCut(limits)
+        self.given = RowsHash() if limits.windowed else None
         self._scope = anyio.CancelScope()
         self._stopping = self._waiting = False
         self._newest_ns: int | None = None
@@ -355,6 +356,8 @@ class FeedContainer(_Base):
     async def _send(self, batch: Batch) -> None:
         self.received_rows += batch.num_rows
         self.processed_rows += batch.num_rows
+        if self.given is not None:
+            await self.workers.run(self.given.update, batch)
         await self._emit(batch)
         newest = batch.max_ts
         if newest is not None and (self._newest_ns is None or newest > self._newest_ns):

@@ -27,12 +27,17 @@ def code_version() -> str:
 
 
 def result_identity(
-    topology: Topology, extra: Mapping[str, Any], is_wanted: Callable[[], bool] = lambda: True
+    topology: Topology,
+    extra: Mapping[str, Any],
+    is_wanted: Callable[[], bool] = lambda: True,
+    *,
+    with_data: bool = True,
 ) -> dict[str, str]:
     """Hashes that belong in a summary: of configuration, code and data. Blocking: reads every input file.
 
     The configuration hash covers what can change the result: the graph, the stages' fields without their `tuning`
-    ones, the members' parameters, and `extra` (seed, limits). Data-flow policies and paths do not count.
+    ones, the members' parameters, and `extra` (seed, limits). Data-flow policies and paths do not count. `with_data`
+    hashes the content of the input files.
     """
     graph = [
         {
@@ -43,11 +48,11 @@ def result_identity(
         }
         for node in topology.nodes
     ]
-    return {
-        "configuration": hash_plain({"graph": graph, **extra}),
-        "code": hash_code(topology),
-        "data": hash_files([path for node in topology.feeds for path in node.stage.input_files()], is_wanted),
-    }
+    hashes = {"configuration": hash_plain({"graph": graph, **extra}), "code": hash_code(topology)}
+    if with_data:
+        files = [path for node in topology.feeds for path in node.stage.input_files()]
+        hashes["data"] = hash_files(files, is_wanted)
+    return hashes
 
 
 def fingerprint(topology: Topology, configuration: Any, extra: Mapping[str, Any]) -> str:

@@ -43,6 +43,8 @@ class PhaseOutcome:
     interrupted: bool = False
     warmup_from_ns: int | None = None
     """Event time of the earliest row sent before the window; None: there is none."""
+    data_hash: str | None = None
+    """Of the rows the feeds gave, in a phase with a window."""
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +154,11 @@ class Sequencer:
             raise PhaseFailed(plan.name, {}, str(error)) from error
         wanted = [True]
         # Reading large inputs for their hash takes its time: beside the run, not before it.
-        identity = self._blocking.submit(
-            result_identity, prepared.topology, self._settings(plan, prepared), lambda: wanted[0]
-        )
+        hashes = partial(
+            result_identity, prepared.topology, self._settings(plan, prepared), lambda: wanted[0],
+            with_data=not prepared.limits.windowed,
+        )  # fmt: skip
+        identity = self._blocking.submit(hashes)
         try:
             await self._run_engine(plan, prepared, folder, path, identity)
         except BaseException:
@@ -196,7 +199,13 @@ class Sequencer:
         ends = [end for end in (limits.until_ns, plan.window.until_ns) if end is not None]
         return _Prepared(
             topology,
-            Limits(rows=limits.rows, until_ns=min(ends) if ends else None, from_ns=plan.window.from_ns, warmup=warmup),
+            Limits(
+                rows=limits.rows,
+                until_ns=min(ends) if ends else None,
+                from_ns=plan.window.from_ns,
+                warmup=warmup,
+                windowed=plan.window != ALL,
+            ),
             selection,
             earlier,
         )

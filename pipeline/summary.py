@@ -37,7 +37,7 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Container -> the figures its logic reports."""
     ledger: Ledger
     hashes: Mapping[str, str]
-    """Of configuration, code, data and output."""
+    """Of configuration, code, data (the input files; in a phase with a window the rows it was given) and output."""
 
 
 class ContainerResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,11 @@ def summarise(
         container_results=results,
         aggregate_metrics={container: left.metrics for container, left in outcome.containers.items() if left.metrics},
         ledger=_ledger(outcome),
-        hashes={**identity, "output": hash_plain(outputs)},
+        hashes={
+            **identity,
+            **({} if outcome.data_hash is None else {"data": outcome.data_hash}),
+            "output": hash_plain(outputs),
+        },
     )
 
 

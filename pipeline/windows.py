@@ -11,6 +11,7 @@ import numpy as np
 from .durations import said_duration
 from .errors import InputError
 from .frames import Batch
+from .hashing import TableHash, hash_plain
 
 MAX_HELD_BYTES = 256 << 20
 """Rows a feed's container holds back while it counts a warm-up in bars; more is an error that says what to try."""
@@ -58,6 +59,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     until_ns: int | None = None
     from_ns: int | None = None
     warmup: WarmUp = WarmUp()
+    windowed: bool = False
+    """Whether this is of a phase with a window, whose data are the rows it was given rather than whole files."""
 
 
 ALL = Window()
@@ -170,6 +173,20 @@ class WindowCut:
         if earliest is not None and earliest < self.limits.from_ns:
             self.warmup_from_ns = earliest if self.warmup_from_ns is None else min(self.warmup_from_ns, earliest)
         return batch
+
+
+class RowsHash:
+    """Hash of the rows a feed gives, however they are cut into batches."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[str, ...], TableHash] = {}
+
+    def update(self, batch: Batch) -> None:
+        columns = batch.columns
+        self._tables.setdefault(tuple(columns.schema.names), TableHash()).update(columns)
+
+    def hexdigest(self) -> str:
+        return hash_plain([table.hexdigest() for table in self._tables.values()])
 
 
 def _times(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "clock", "durations", "report"},
     {"frames"},
-    {"edge", "threads", "lag", "hashing", "storage", "windows"},
-    {"inbox", "outlet", "data"},
+    {"edge", "threads", "lag", "hashing", "storage"},
+    {"inbox", "outlet", "data", "windows"},
     {"stage"},
     {"registry", "calling", "pushing", "sources"},
     {"config", "topology", "keeping"},

@@ -20,6 +20,7 @@ from ..container import Container, FeedContainer, Gate, TransformContainer
 from ..data import DataManager, FlushCallback, MemberStores, build_manager
 from ..edge import Edge, EdgePolicy, EdgesAccount, Joint
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
+from ..hashing import hash_plain
 from ..inbox import Inbox
 from ..keeping import Keeper
 from ..lag import LagProbe
@@ -30,7 +31,7 @@ from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
-from ..windows import UNLIMITED, Limits, WindowCut
+from ..windows import UNLIMITED, Limits
 
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
@@ -262,11 +263,13 @@ class LocalEngine:
             edges=[edge.stats() for edge in self.edges],
             interrupted=self.interrupted,
             warmup_from_ns=min(
-                (cut.warmup_from_ns for cut in self._cuts().values() if cut.warmup_from_ns is not None), default=None
+                (feed.cut.warmup_from_ns for feed in self._feeds().values() if feed.cut.warmup_from_ns is not None),
+                default=None,
             ),
+            data_hash=self._data_hash(),
             measured={
                 "feeds_cut_short": {
-                    name: _plain(self._logics[name].metrics()) for name, cut in self._cuts().items() if cut.shortened
+                    name: _plain(feed.logic.metrics()) for name, feed in self._feeds().items() if feed.cut.shortened
                 },
                 "edges_peak_bytes": self.account.peak_bytes,
                 "dropped_for_subscribers": self._losses_of_subscribers(),
@@ -276,9 +279,14 @@ class LocalEngine:
             },
         )
 
-    def _cuts(self) -> dict[str, WindowCut]:
+    def _feeds(self) -> dict[str, FeedContainer]:
         containers = self.containers.items()
-        return {name: container.cut for name, container in containers if isinstance(container, FeedContainer)}
+        return {name: container for name, container in containers if isinstance(container, FeedContainer)}
+
+    def _data_hash(self) -> str | None:
+        """Of the rows the feeds gave, in a phase with a window."""
+        given = {name: feed.given.hexdigest() for name, feed in self._feeds().items() if feed.given is not None}
+        return hash_plain(given) if given else None
 
     def _losses_of_subscribers(self) -> dict[str, int]:
         """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""
