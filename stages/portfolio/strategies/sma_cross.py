@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from stages.features.feature import Feature
-from stages.portfolio.cross import Cross, CrossGroup, OneCross
+from stages.portfolio.cross import ROUNDING, Cross, CrossGroup, OneCross
 from stages.portfolio.strategy import GroupDecider, Strategy, Vectorised
 
 from ._periods import check_periods
@@ -18,7 +18,8 @@ class SmaCross(Strategy, frozen=True):
         strategy: {type: sma_cross, fast: 10, slow: 50}
 
     Averages are of the close. No target before both are formed, which is on bar number `slow`. Equal averages count as
-    not above. Raises `ValueError` unless 1 <= fast < slow.
+    not above, and they are equal where those of the decimal prices are: a last bit that doubles get wrong is no
+    crossing. Raises `ValueError` unless 1 <= fast < slow.
     """
 
     fast: int = 10
@@ -41,4 +42,4 @@ class SmaCross(Strategy, frozen=True):
         return CrossGroup([member._cross() for member in members])
 
     def _cross(self) -> Cross:
-        return Cross(Feature.sma(self.fast), Feature.sma(self.slow), -1.0 if self.short else 0.0)
+        return Cross(Feature.sma(self.fast), Feature.sma(self.slow), -1.0 if self.short else 0.0, same=ROUNDING)

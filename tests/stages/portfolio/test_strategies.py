@@ -1,19 +1,14 @@
-"""Crossing strategies against an oracle, on random bars and on real ones."""
+"""Crossing strategies against an oracle on random bars; on real ones see `test_real_crossings.py`."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
-from portfolio_bars import columns, random_bars, run, run_alone, run_group
-from portfolio_oracle import OracleBar, ema_targets, keep_books, sma_targets
+from portfolio_bars import columns, random_bars, run, run_alone
+from portfolio_oracle import OracleBar, ema_targets, sma_targets
 
-from pipeline.frames import Batch
 from pipeline.stage import Context
-from stages.features.features import Features
+from stages.features.feature import Feature
 from stages.portfolio.bars import Bars
 from stages.portfolio.cross import CrossGroup, cross_kernel, cross_targets
 from stages.portfolio.fills import Fills
@@ -94,6 +89,16 @@ def test_a_bar_of_one_price_moves_averages_and_decides_nothing() -> None:
     assert [row["side"] for row in told.rows()] == [1]
 
 
+def test_averages_that_are_equal_in_decimals_are_equal() -> None:
+    closes = (116.6, 128.2, 122.4)  # (116.6 + 128.2 + 122.4) / 3 is 122.4
+    bars = [OracleBar(price, price, price, price, n, n + 1) for n, price in enumerate(closes)]
+    seen = Bars(columns(bars, [Feature.sma(1), Feature.sma(3)]).columns)
+    assert seen["sma_1"][2] > seen["sma_3"][2], "as doubles they differ in the last bit"
+    strategy = SmaCross(fast=1, slow=3)
+    assert strategy.build().on_bars(seen)[2] == 0.0  # type: ignore[union-attr]
+    assert run_alone(Portfolio(strategy=strategy), [columns(bars, strategy.features())]).rows() == []
+
+
 def test_blocks_of_members_and_bars_see_the_same_targets() -> None:
     bars = random_bars(100, 9)
     members = [SmaCross(fast=fast, slow=slow) for fast in (2, 3, 5) for slow in (8, 13)]
@@ -125,11 +130,12 @@ def test_the_compiled_kernel_is_its_python_self() -> None:
     pairs = np.array([[0, 1], [2, 3], [1, 2], [3, 3]])
     otherwise = np.array([0.0, -1.0, 0.0, -1.0])
     ties, skips = np.array([False, True, False, True]), np.array([True, False, False, True])
+    same = np.array([0.0, 0.0, 0.5, 0.1])
     single = random.random(300) < 0.2
     found = []
     for call in (cross_kernel(), cross_targets):
         targets = np.zeros((4, 300))
-        call(matrix, pairs, otherwise, ties, skips, single, targets)
+        call(matrix, pairs, otherwise, ties, skips, same, single, targets)
         found.append(targets.tobytes())
     assert found[0] == found[1]
 
@@ -142,68 +148,3 @@ def test_periods_that_cannot_cross_are_refused(kind: type[SmaCross | EmaCross]) 
         kind(fast=0, slow=5)
     with pytest.raises(ValueError, match="quantity above 0, found 0"):
         kind(quantity=0)
-
-
-@pytest.mark.parametrize("at", ["next_open", "close"])
-@pytest.mark.parametrize(
-    "path", ["crypto/coinbase/minute/btcusd", "equity/usa/daily/spy.zip", "equity/usa/minute/spy"], ids=str
-)
-def test_real_bars_fill_as_the_oracle_fills(recordings: Path, path: str, at: str) -> None:
-    bars, batches = real_bars(recordings / "lean" / "Data" / path)
-    members = {
-        f"portfolio_{number}": Portfolio(strategy=strategy, fills=Fills(at=at, fee_bps=10, slippage_bps=1))  # type: ignore[arg-type]
-        for number, strategy in enumerate([SmaCross(fast=10, slow=50), SmaCross(fast=5, slow=30, short=True), *EMA])
-    }
-    needs = {feature for recipe in members.values() for feature in recipe.needs()}
-    known = columns(bars, needs).columns
-    complete = [with_features(batch, begin, known, needs) for begin, batch in batches]
-    found = run_group(members, complete)
-    for name, recipe in members.items():
-        strategy = recipe.strategy
-        books = keep_books(
-            bars, wanted(strategy, bars), at=at, quantity=strategy.quantity, fee_bps=10.0, slippage_bps=1.0
-        )
-        rows = found.rows(name)
-        assert len(rows) == len(books.fills) > 10
-        for row, fill in zip(rows, books.fills, strict=True):
-            assert (row["ts_event"].value, row["side"]) == (fill.ts, fill.side)
-            assert row["quantity"] == float(fill.quantity)
-            assert row["price"] == pytest.approx(float(fill.price), rel=1e-14)
-            assert row["cash_after"] == pytest.approx(float(fill.cash_after), rel=1e-11)
-        assert found.statistics(name)["end_equity"] == pytest.approx(float(books.equity[-1]), rel=1e-11)
-
-
-def real_bars(path: Path) -> tuple[list[OracleBar], list[tuple[int, Batch]]]:
-    """A recording as the oracle's bars and as batches, each with the number of its first bar."""
-    from stages.feeds.declaration import Declaration
-    from stages.feeds.lean import open_lean
-    from stages.feeds.recording import Counts
-
-    bars: list[OracleBar] = []
-    batches = []
-    names = ("open", "high", "low", "close", "bar_start", "bar_end")
-    for columns_read in open_lean(path, Declaration(schema="bar", price="last")).read(Counts()):
-        batches.append((len(bars), Batch(columns_read)))
-        lists = [columns_read.column(name).to_pylist() for name in names]
-        bars += [OracleBar(*map(Fraction, row[:4]), row[4].value, row[5].value) for row in zip(*lists, strict=True)]
-    return bars, batches
-
-
-def with_features(batch: Batch, begin: int, known: Any, needs: set[Any]) -> Batch:
-    """A batch of real bars with the averages over all bars before it."""
-    return batch.with_columns(**{need.name: known.column(need.name).slice(begin, batch.num_rows) for need in needs})
-
-
-@pytest.mark.parametrize("path", ["crypto/coinbase/minute/btcusd", "equity/usa/daily/spy.zip"], ids=str)
-def test_the_features_stage_makes_what_strategies_ask_for(recordings: Path, path: str) -> None:
-    bars, batches = real_bars(recordings / "lean" / "Data" / path)
-    members = {str(number): Portfolio(strategy=strategy) for number, strategy in enumerate([*SMA, *EMA])}
-    needs = frozenset().union(*(recipe.needs() for recipe in members.values()))
-    features = Features().providing(needs).build(Context())
-    complete = [output for _, batch in batches if (output := features.on_batch(batch)) is not None]
-    found = run_group(members, complete)
-    for name, recipe in members.items():
-        books = keep_books(bars, wanted(recipe.strategy, bars), at="next_open", quantity=recipe.strategy.quantity)
-        assert [(row["ts_event"].value, row["side"]) for row in found.rows(name)] == [
-            (fill.ts, fill.side) for fill in books.fills
-        ]
