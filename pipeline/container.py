@@ -106,6 +106,12 @@ class _Base(ABC):
     def _leave(self) -> None:
         pass
 
+    async def _emit_all(self, outputs: list[Output]) -> None:
+        """Emit in order, letting go of each: what is kept on disk must not stay in memory for the others' sake."""
+        outputs.reverse()
+        while outputs:
+            await self._emit(outputs.pop())
+
     async def _emit(self, output: Output) -> None:
         if isinstance(output, Batch):
             if output.num_rows:
@@ -186,19 +192,16 @@ class TransformContainer(_Base):
             outputs = self.caller.now(self.logic.on_batch, frame)
             if outputs is None:
                 outputs = await self.caller(self.logic.on_batch, frame)
-            for output in outputs:
-                await self._emit(output)
+            await self._emit_all(outputs)
             self.processed_rows += frame.num_rows
         elif isinstance(frame, Watermark):
             if self._hears_watermarks:
-                for output in await self.caller(self.logic.on_watermark, frame):
-                    await self._emit(output)
+                await self._emit_all(await self.caller(self.logic.on_watermark, frame))
             await self.outlet.send_watermark(frame)
         elif isinstance(frame, Barrier):
             await self.outlet.send(frame)
         else:
-            for output in await self.caller(self.logic.on_end):
-                await self._emit(output)
+            await self._emit_all(await self.caller(self.logic.on_end))
             self._at_end = True
 
     def join(self, edge: Joint) -> None:

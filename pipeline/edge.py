@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-from .errors import EdgeClosed
+from .errors import BudgetExceeded, EdgeClosed
 from .frames import Barrier, Batch, End, Frame, Watermark
+from .in_flight import EdgesAccount
+from .pool import Pool
 
 MIB = 1 << 20
 WhenFull = Literal["block", "conflate", "drop_oldest", "drop_newest"]
+POOL_SECONDS = 30.0
+"""How long an edge that holds nothing waits for the pool of the process before its producer fails."""
 MAX_BARRIERS = 2
 """Barriers one edge may hold; a sender of a third waits."""
 
@@ -55,31 +58,6 @@ class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the producer's task does the consumer's work, without a queue between them."""
     waits: int
     """Times the producer waited for room."""
-
-
-@dataclass(slots=True)
-class EdgesAccount:
-    """Bytes in flight on all edges of a run, each batch charged once however many edges share it."""
-
-    bytes: int = 0
-    peak_bytes: int = 0
-    _holders: dict[int, int] = field(default_factory=dict)
-
-    def charge(self, batch: Batch) -> None:
-        holders = self._holders.get(id(batch), 0)
-        self._holders[id(batch)] = holders + 1
-        if not holders:
-            self.bytes += batch.num_bytes
-            if self.bytes > self.peak_bytes:
-                self.peak_bytes = self.bytes
-
-    def release(self, batch: Batch) -> None:
-        holders = self._holders[id(batch)] - 1
-        if holders:
-            self._holders[id(batch)] = holders
-        else:
-            del self._holders[id(batch)]
-            self.bytes -= batch.num_bytes
 
 
 class Bell:
@@ -122,7 +100,7 @@ class Edge:
     __slots__ = (
         "_barriers", "_credit", "_dropped_rows", "_finished_rows", "_frames", "_held_bytes",
         "_held_rows", "_peak_bytes", "_peak_rows", "_sent_batches", "_sent_rows", "_waits", "account", "arrived",
-        "detached", "failure", "policy", "producer_done", "source", "target",
+        "detached", "failure", "policy", "pool_need", "producer_done", "source", "target",
     )  # fmt: skip
 
     def __init__(
@@ -145,6 +123,8 @@ class Edge:
         self.producer_done = False
         self.detached = False
         self.failure: BaseException | None = None
+        self.pool_need = 0
+        """Bytes its producer waits for in the line of the pool."""
 
     # -- the producer's end ------------------------------------------------------------------------------------
 
@@ -178,10 +158,43 @@ class Edge:
         if self.send_nowait(frame):
             return
         self._waits += isinstance(frame, Batch)
-        while True:
-            await self._credit.wait()
-            if self.send_nowait(frame):
-                return
+        pool = self.account.pool
+        try:
+            while True:
+                if pool is not None and self.is_idle and isinstance(frame, Batch):
+                    await self._wait_for_pool(pool, frame)
+                else:
+                    await self._credit.wait()
+                if self.send_nowait(frame):
+                    return
+        finally:
+            if pool is not None:
+                self.pool_need = 0
+                pool.leave(self)
+
+    async def _wait_for_pool(self, pool: Pool, batch: Batch) -> None:
+        """Until it is our turn in the pool; raises `BudgetExceeded` when nobody makes room."""
+        batch_bytes = batch.num_bytes
+        what = f"{self.source} -> {self.target}: no room for a batch of {batch_bytes} bytes"
+        if batch_bytes > pool.limit:
+            raise BudgetExceeded(f"{what}: {pool.shortage()}; or make the batches smaller")
+        clock = self.account.clock
+        deadline = clock.monotonic_ns() + int(POOL_SECONDS * 1e9)
+        self.pool_need = batch_bytes
+        pool.line_up(self)
+        ringing = asyncio.ensure_future(self._credit.wait())
+        timer = asyncio.ensure_future(clock.sleep_until(deadline))
+        try:
+            await asyncio.wait((ringing, timer), return_when=asyncio.FIRST_COMPLETED)
+            if not ringing.done():
+                raise BudgetExceeded(f"{what} within {POOL_SECONDS:g} s: {pool.shortage()}")
+        finally:
+            timer.cancel()
+            ringing.cancel()
+
+    def serve(self) -> None:
+        """The pool has room for what our producer wants to send."""
+        self._credit.ring()
 
     def fail(self, error: BaseException) -> None:
         """The producer failed: the consumer learns it after what is queued."""
@@ -237,6 +250,11 @@ class Edge:
     def is_empty(self) -> bool:
         return not self._frames
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds no rows, those its consumer works on included."""
+        return not self._held_rows
+
     def stats(self) -> EdgeStats:
         return EdgeStats(
             source=self.source,
@@ -264,7 +282,7 @@ class Edge:
         )
 
     def _put(self, batch: Batch) -> bool:
-        if not self.has_room(batch):
+        if not self.has_room(batch) or not self.account.admits(self, batch):
             return False
         num_bytes = batch.num_bytes
         self._held_rows += batch.num_rows
@@ -313,12 +331,10 @@ class Edge:
             queued = self._frames[i]
             if isinstance(queued, Batch):
                 kept, lost = _latest_rows(queued, key, seen)
-                if lost:
-                    self._release(queued)
+                if lost and self.account.replace(self, queued, kept):
                     self._dropped_rows += lost
-                    self._held_rows += kept.num_rows
-                    self._held_bytes += kept.num_bytes
-                    self.account.charge(kept)
+                    self._held_rows -= lost
+                    self._held_bytes += kept.num_bytes - queued.num_bytes
                     self._frames[i] = kept
         kept_frames = [frame for frame in self._frames if not isinstance(frame, Batch) or frame.num_rows]
         for frame in self._frames:

@@ -79,6 +79,8 @@ class RunPlan:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
+    memory_bytes: int | None = None
+    """What all containers of a phase may hold in memory together."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -233,7 +235,7 @@ class Sequencer:
         began = _Measure(self.clock)
         engine = LocalEngine(
             prepared.topology, path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
-            earlier=prepared.earlier, flush=self._flush, on_ready=self._on_engine,
+            earlier=prepared.earlier, flush=self._flush, memory_bytes=self.plan.memory_bytes, on_ready=self._on_engine,
         )  # fmt: skip
         self.engine = engine
         try:

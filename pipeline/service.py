@@ -18,6 +18,7 @@ from .config import Config, load_config
 from .container import ContainerStats
 from .data import DataManager, DataStats, FlushCallback, MemberStores
 from .data.base import Key
+from .data.policy import MB
 from .edge import Edge, EdgePolicy, EdgeStats
 from .engines.local import LocalEngine
 from .errors import EdgeClosed, InputError, Interrupted, PenstockError
@@ -82,6 +83,7 @@ class Pipeline:
                 },
                 seed=config.seed,
                 limits=Limits(rows=config.limit, until_ns=None if config.until is None else nanoseconds(config.until)),
+                memory_bytes=_bytes(config.process_memory_mb),
             )
         )
 
@@ -95,11 +97,15 @@ class Pipeline:
         seed: int = 0,
         limit: int | None = None,
         until: str | None = None,
+        process_memory_mb: float | None = None,
         clock: Clock | None = None,
     ) -> Self:
         """A pipeline of one phase from a topology built in Python."""
         limits = Limits(rows=limit, until_ns=None if until is None else nanoseconds(until))
-        plan = RunPlan(name=name, phases=[PhasePlan("run", topology)], output=Path(output), seed=seed, limits=limits)
+        plan = RunPlan(
+            name=name, phases=[PhasePlan("run", topology)], output=Path(output), seed=seed, limits=limits,
+            memory_bytes=_bytes(process_memory_mb),
+        )  # fmt: skip
         return cls(plan, clock)
 
     @property
@@ -429,3 +435,7 @@ def nanoseconds(text: str) -> int:
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     seconds = int(moment.replace(microsecond=0).timestamp())
     return seconds * 1_000_000_000 + moment.microsecond * 1000
+
+
+def _bytes(megabytes: float | None) -> int | None:
+    return None if megabytes is None else int(megabytes * MB)

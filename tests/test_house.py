@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations", "report"},
+    {"errors", "clock", "durations", "report", "pool"},
     {"frames"},
+    {"in_flight"},
     {"edge", "threads", "lag", "hashing", "storage"},
     {"inbox", "outlet", "data", "windows"},
     {"stage"},

@@ -1,4 +1,4 @@
-"""A budget in bytes, and the queue of those who wait for room in it."""
+"""A budget in bytes within the pool of the process, and the queue of those who wait for room in it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections import deque
 from collections.abc import Callable
 
 from ..clock import Clock
+from ..pool import Pool
 
 
 class Account:
     """Bytes charged against a limit. Lives on one loop; first come, first served.
 
     A waiter's `admit` runs in the very step that makes room for it, so nobody can slip in between, and a caller
-    cancelled while it waits leaves nothing behind.
+    cancelled while it waits leaves nothing behind. With a pool every byte is charged to that as well.
     """
 
-    __slots__ = ("_clock", "_granting", "_queue", "charged", "limit", "peak", "waits")
+    __slots__ = ("_clock", "_granting", "_queue", "charged", "limit", "name", "peak", "pool", "waits")
 
-    def __init__(self, limit: int, clock: Clock) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, clock: Clock, name: str = "", pool: Pool | None = None) -> None:
+        self.limit = limit if pool is None else min(limit, pool.limit)
+        self.name, self.pool = name, pool
         self.charged = 0
         self.peak = 0
         self.waits = 0
@@ -36,9 +38,34 @@ class Account:
         """Bytes the first in the queue still needs; 0 when nobody waits."""
         return self._queue[0].need() if self._queue else 0
 
+    @property
+    def pool_need(self) -> int:
+        """Bytes the first in the queue would take of the pool; 0 while the account's own limit forbids it."""
+        need = self.wanted
+        return max(need, 0) if self.charged + need <= self.limit else 0
+
+    @property
+    def short(self) -> bool:
+        """Whether the pool keeps the first in the queue waiting, not the account's own limit."""
+        return self.pool is not None and bool(self._queue) and self.charged + self.wanted <= self.limit
+
     def fits(self, need: int) -> bool:
         """Whether `need` bytes may be taken now: there is room, and nobody was here before."""
+        return need <= 0 or (
+            not self._queue
+            and self.charged + need <= self.limit
+            and (self.pool is None or self.pool.admits(self, need))
+        )
+
+    def fits_alone(self, need: int) -> bool:
+        """Whether `need` bytes fit as far as the account's own limit goes."""
         return need <= 0 or (not self._queue and self.charged + need <= self.limit)
+
+    def no_room(self, need: int, seconds: float) -> str:
+        """What kept `need` bytes waiting so long: the pool, if the account itself has room for them."""
+        if self.pool is not None and self.charged + need <= self.limit:
+            return f"no room within {seconds:g} s, {self.pool.shortage()}"
+        return f"no room within {seconds:g} s beside {self.charged} of {self.limit} bytes"
 
     def take(self, need: int) -> None:
         """Charge bytes that `fits` has allowed, or that were granted; negative ones are given back."""
@@ -47,12 +74,18 @@ class Account:
             self.peak = self.charged
         assert 0 <= self.charged <= self.limit, (self.charged, self.limit)
         if need < 0:
+            if self.pool is not None:
+                self.pool.give(self, -need)
             self.serve()
+        elif self.pool is not None:
+            self.pool.take(self, need)
 
     def give(self, freed: int) -> None:
         """Return bytes and admit whoever now fits, in this same step."""
         self.charged -= freed
         assert self.charged >= 0, self.charged
+        if self.pool is not None:
+            self.pool.give(self, freed)
         if self._queue:
             self.serve()
 
@@ -65,11 +98,17 @@ class Account:
             while self._queue:
                 request = self._queue[0]
                 need = request.need()
-                if need > 0 and self.charged + need > self.limit:
-                    return
+                if need > 0:
+                    if self.charged + need > self.limit:
+                        return
+                    if self.pool is not None and not self.pool.admits(self, need):
+                        self.pool.line_up(self)
+                        return
                 self._queue.popleft()
                 self.take(need)
                 request.grant()
+            if self.pool is not None:
+                self.pool.leave(self)
         finally:
             self._granting = False
 
@@ -78,6 +117,9 @@ class Account:
         self.waits += 1
         request = Request(need, admit)
         self._queue.append(request)
+        if self.short:
+            assert self.pool is not None
+            self.pool.line_up(self)
         return request
 
     async def wait(self, request: Request, timeout_seconds: float) -> bool:
@@ -106,6 +148,8 @@ class Account:
             if not request.done.done():
                 request.done.set_exception(error())
                 request.done.exception()
+        if self.pool is not None:
+            self.pool.leave(self)
 
 
 async def reached(future: asyncio.Future[None], clock: Clock, timeout_seconds: float) -> bool:

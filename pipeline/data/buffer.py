@@ -54,9 +54,10 @@ class Item:
 class Place:
     """A place in the line of those who wait for room in the buffer."""
 
-    __slots__ = ("turn",)
+    __slots__ = ("charge", "turn")
 
-    def __init__(self) -> None:
+    def __init__(self, charge: int) -> None:
+        self.charge = charge
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def call(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -43,26 +43,18 @@ class SegmentTier:
 
     def write(self, blocks: Sequence[Block]) -> asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]]:
         """Write values as one group; the extent and decoding context of each. The blocks are not changed."""
-        generations = [next(self._workspace.generations) for _ in blocks]
-        sources = [
-            (block.kind, block.record_key, gen, _source(block)) for block, gen in zip(blocks, generations, strict=True)
-        ]
-        contexts: list[tuple[Any, ...]] = []
-        written = self._workspace.spill.append(self, partial(_encode_all, sources, contexts))
-        done: asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        written = write_blocks(self._workspace, self, blocks)
 
-        def settle(future: asyncio.Future[list[Extent]]) -> None:
-            error = future.exception()
-            if error is not None:
-                done.set_exception(error)
-                return
-            extents = future.result()
-            self.disk_bytes += sum(extent.num_bytes for extent in extents)
-            done.set_result(list(zip(extents, contexts, strict=True)))
+        def count(done: asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]]) -> None:
+            if done.exception() is None:
+                self.count(done.result())
 
-        written.add_done_callback(settle)
-        return done
+        written.add_done_callback(count)
+        return written
+
+    def count(self, written: Sequence[tuple[Extent, tuple[Any, ...]]]) -> None:
+        """These are on disk for this manager."""
+        self.disk_bytes += sum(extent.num_bytes for extent, _ in written)
 
     def read(self, block: Block) -> asyncio.Future[Any]:
         """The value, read, verified and decoded in a thread; raises `CorruptEntry`."""
@@ -86,6 +78,30 @@ class SegmentTier:
     def free(self, extent: Extent) -> None:
         self.disk_bytes -= extent.num_bytes
         self._workspace.spill.free(extent)
+
+
+def write_blocks(
+    workspace: Workspace, owner: Hashable, blocks: Sequence[Block]
+) -> asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]]:
+    """Write values, of one manager or of many, in one hop; the extent and decoding context of each."""
+    generations = [next(workspace.generations) for _ in blocks]
+    sources = [
+        (block.kind, block.record_key, gen, _source(block)) for block, gen in zip(blocks, generations, strict=True)
+    ]
+    contexts: list[tuple[Any, ...]] = []
+    written = workspace.spill.append(owner, partial(_encode_all, sources, contexts))
+    done: asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]] = asyncio.get_running_loop().create_future()
+    done.add_done_callback(lambda future: future.cancelled() or future.exception())
+
+    def settle(future: asyncio.Future[list[Extent]]) -> None:
+        error = future.exception()
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(list(zip(future.result(), contexts, strict=True)))
+
+    written.add_done_callback(settle)
+    return done
 
 
 def copied_bytes(blocks: Sequence[Block]) -> int:

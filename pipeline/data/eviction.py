@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import DataError, DiskFull
+from ..pool import HIGH, LOW
+from ..storage.log import Extent
 from ..storage.workspace import Workspace
 from .block import Block
 from .cold import SegmentTier, copied_bytes
@@ -15,16 +17,16 @@ from .hot import MemoryTier
 
 log = logging.getLogger(__name__)
 
-HIGH: Final = 0.90
-"""Share of the budget above which eviction starts."""
-LOW: Final = 0.75
-"""Share of the budget at which eviction stops."""
 PROBE_SECONDS: Final = 1.0
 """How long eviction rests after the disk refused, before it tries again."""
 
 
 class Eviction:
-    """Moves the least recently used blocks from the memory tier to the segment tier, never waiting itself."""
+    """Moves the least recently used blocks from the memory tier to the segment tier, never waiting itself.
+
+    Starts at 90 % of the manager's budget and stops at 75 %; where the pool of the process is short, its relief takes
+    blocks with `shed` and brings them back with `settle` or `unsettle`.
+    """
 
     def __init__(self, name: str, memory: MemoryTier, disk: SegmentTier, workspace: Workspace, clock: Clock) -> None:
         self._name, self._memory, self._disk, self._workspace, self._clock = name, memory, disk, workspace, clock
@@ -42,6 +44,16 @@ class Eviction:
         self._probe: asyncio.Task[None] | None = None
         self._continuing: asyncio.Handle | None = None
         self._stopped = False
+
+    @property
+    def tick(self) -> float:
+        """Rises with every use of the manager."""
+        return self._memory.tick
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in memory but what is on its way to disk."""
+        return self._account.charged <= self._memory.leaving_bytes
 
     def tidy(self) -> None:
         """Start or continue eviction if the budget asks for it. Never waits; at most one group is being written."""
@@ -82,7 +94,10 @@ class Eviction:
         copies = copied_bytes(group)
         # As far as the budget has room; the rest comes from the process's reserve, so that eviction always
         # progresses, and half of the room stays for those who store meanwhile.
-        charged = min(copies, (self._account.limit - self._account.charged) // 2)
+        room = self._account.limit - self._account.charged
+        if self._account.pool is not None:
+            room = min(room, self._account.pool.free)
+        charged = min(copies, room // 2)
         self._account.take(charged)
         self._workspace.lend(copies - charged)
         try:
@@ -110,6 +125,40 @@ class Eviction:
                 self._memory.stayed(block)
         self._account.give(charged)
         self.tidy()
+
+    def shed(self, num_bytes: int) -> list[Block]:
+        """Let go of so many bytes for the pool: clean blocks at once, dirty ones are handed out to be written."""
+        if self._stopped:
+            return []
+        group: list[Block] = []
+        while not group:
+            target = max(0, self._account.charged - self._memory.leaving_bytes - num_bytes)
+            group = self._memory.shed(target, write=self.spill is None, skip_dirty=self.resting)
+            if not self._memory.behind:
+                break
+        try:
+            self._disk.check_room(sum(block.size for block in group))
+        except DiskFull as error:
+            self._rest(error)
+            self.unsettle(group)
+            return []
+        return group
+
+    def settle(self, group: list[Block], written: list[tuple[Extent, tuple[Any, ...]]]) -> None:
+        """What `shed` handed out is on disk."""
+        self.spill = self.refused = None
+        self._disk.count(written)
+        for block, (extent, context) in zip(group, written, strict=True):
+            block.settle(extent, context)
+            self._memory.left(block)
+            self._disk.release(block)
+        self.tidy()
+
+    def unsettle(self, group: list[Block]) -> None:
+        """What `shed` handed out stays in memory."""
+        self.spill = None
+        for block in group:
+            self._memory.stayed(block)
 
     def _rest(self, error: BaseException) -> None:
         """The disk took nothing: everything stays in memory, and we try again in a while."""

@@ -27,7 +27,7 @@ def build_manager(
     clock = clock or SystemClock()
     match policy.mode:
         case "memory":
-            return MemoryManager(name, policy, clock=clock)
+            return MemoryManager(name, policy, clock=clock, pool=workspace.pool)
         case "streaming":
             return StreamingManager(name, policy, workspace, flush=flush, clock=clock)
         case "file":

@@ -50,7 +50,7 @@ class FileManager(DataManager):
         self._policy = policy
         self._io = workspace.io
         self._folder = workspace.folder / "store" / file_part(name)
-        self._account = Account(policy.memory_limit_bytes, clock or SystemClock())
+        self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, workspace.pool)
         self._part_bytes = min(PART_BYTES, self._account.limit // 4)
         self._entries: dict[Key, Part | PartSeries] = {}
         self._open: dict[Part, Key] = {}
@@ -265,8 +265,8 @@ class FileManager(DataManager):
         seconds = self._policy.admission_timeout_seconds
         if not await account.wait(request, seconds):
             raise BackpressureTimeout(
-                f"{self.name}: no room within {seconds:g} s beside {account.charged} of {account.limit} bytes, "
-                f"{key!r} was not stored" + (f"; the disk refuses: {self._failure}" if self._failure else "")
+                f"{self.name}: {account.no_room(size, seconds)}, {key!r} was not stored"
+                + (f"; the disk refuses: {self._failure}" if self._failure else "")
             )
 
     async def _read(self, part: Part, key: Key) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from .account import Account
@@ -45,8 +46,14 @@ class MemoryTier:
         self.evicted_bytes = 0
         self.behind = False
         """The last `shed` ended because it had corrected enough for one step; call it again in another."""
+        self.on_put: Callable[[], None] | None = None
+        """Called with every `put`, where a pool wants to know who was used last."""
         self._ticking = ticking
         self._queue: list[tuple[float, Block]] = []
+
+    @property
+    def tick(self) -> float:
+        return self._ticking.tick
 
     def put(self, block: Block) -> None:
         """Make a block the most recently used; its charge was taken by whoever admitted it."""
@@ -55,6 +62,8 @@ class MemoryTier:
         self.blocks[block.slot] = block
         if not block.leaving:
             self._enqueue(block)
+        if self.on_put is not None:
+            self.on_put()
 
     def forget(self, block: Block) -> None:
         if self.blocks.get(block.slot) is block:
@@ -118,6 +127,8 @@ class MemoryTier:
             self.account.give(block.size)
         elif stays:
             self._enqueue(block)
+            if self.on_put is not None:
+                self.on_put()
 
     def _drop(self, block: Block) -> None:
         del self.blocks[block.slot]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from .hot import MemoryTier
 from .outsized import Outsized, write_outsized
 from .parts import Parts, restore_form
 from .policy import MB, DataFlow
+from .relief import PoolRelief
 from .restoring import Restoring
 from .series import Piece, piece_bytes
 from .tables import as_table
@@ -48,7 +50,7 @@ class HybridManager(DataManager):
         self._policy = policy
         self._workspace = workspace
         self._clock = clock or SystemClock()
-        self._account = Account(policy.memory_limit_bytes, self._clock)
+        self._account = Account(policy.memory_limit_bytes, self._clock, name, workspace.pool)
         self.tick = 0.0
         """Counts the uses, for the memory tier; here because one more look-up would cost a hit a tenth."""
         self._memory = MemoryTier(self._account, self)
@@ -56,6 +58,9 @@ class HybridManager(DataManager):
         self._disk = SegmentTier(name, workspace, None if quota is None else int(quota * MB))
         self._entries: dict[Key, Block | Parts] = {}
         self._eviction = Eviction(name, self._memory, self._disk, workspace, self._clock)
+        self._relief = PoolRelief.join(workspace, self._clock)
+        if self._relief is not None:
+            self._memory.on_put = partial(self._relief.note, self._eviction)
         self._restoring = Restoring(
             name,
             self._memory,
@@ -238,16 +243,16 @@ class HybridManager(DataManager):
             request = account.queue(need, put)
             self._eviction.tidy()
             if not await account.wait(request, self._policy.admission_timeout_seconds):
-                raise BackpressureTimeout(self._why(f"{key!r} was not stored")) from self._eviction.refused
+                raise BackpressureTimeout(self._why(f"{key!r} was not stored", need())) from self._eviction.refused
         if account.charged > self._eviction.high:
             self._eviction.tidy()
+        if account.pool is not None:
+            account.pool.press()
 
-    def _why(self, consequence: str) -> str:
+    def _why(self, consequence: str, need: int) -> str:
         reason = f"; the disk refuses: {self._eviction.refused}" if self._eviction.refused else ""
-        return (
-            f"{self.name}: no room within {self._policy.admission_timeout_seconds:g} s beside "
-            f"{self._account.charged} of {self._account.limit} bytes, {consequence}{reason}"
-        )
+        room = self._account.no_room(need, self._policy.admission_timeout_seconds)
+        return f"{self.name}: {room}, {consequence}{reason}"
 
     def _put(self, key: Key, block: Block) -> None:
         old = self._entries.get(key)
@@ -388,6 +393,8 @@ class HybridManager(DataManager):
     async def _close(self) -> None:
         self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while waiting for room"))
         await self._eviction.stop()
+        if self._relief is not None:
+            self._relief.leave(self._eviction)
         if self._tasks:
             await asyncio.wait(set(self._tasks))
         await self._restoring.finish()

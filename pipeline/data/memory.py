@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ..clock import Clock, SystemClock
 from ..errors import BackpressureTimeout, BudgetExceeded, ManagerClosed, SchemaMismatch, ValueTooLarge
+from ..pool import Pool
 from .account import Account
 from .base import DataManager, DataStats, Key
 from .policy import DataFlow
@@ -28,14 +29,17 @@ class MemoryManager(DataManager):
     - `block` waits in line up to `admission_timeout_seconds`, then raises `BackpressureTimeout`.
 
     A value larger than the whole budget raises `ValueTooLarge` and evicts nothing.
+
+    Where the budget has room but the pool of the process has not, nothing is dropped: the value waits as long as others
+    can spill, with `block` until somebody gives room back, and raises `BudgetExceeded` after that time.
     """
 
     mode = "memory"
 
-    def __init__(self, name: str, policy: DataFlow, *, clock: Clock | None = None) -> None:
+    def __init__(self, name: str, policy: DataFlow, *, clock: Clock | None = None, pool: Pool | None = None) -> None:
         super().__init__(name)
         self._policy = policy
-        self._account = Account(policy.memory_limit_bytes, clock or SystemClock())
+        self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, pool)
         self._values: dict[Key, Any] = {}
         """Single values, for the hit path."""
         self._entries: dict[Key, int | Series] = {}
@@ -155,6 +159,9 @@ class MemoryManager(DataManager):
             account.take(need)
             put()
             return
+        if account.fits_alone(need) and account.pool is not None:
+            await self._await_pool(account.pool, key, lambda: size - held(), put)
+            return
         match self._policy.on_full:
             case "reject":
                 raise BudgetExceeded(
@@ -167,6 +174,10 @@ class MemoryManager(DataManager):
                     self._ages[key] = self._ages.pop(key)  # about to be replaced: nothing is lost with it
                 while account.charged + size - held() > account.limit:
                     self._drop_oldest()
+                if not account.fits(size - held()):  # others were before us in the pool
+                    assert account.pool is not None
+                    await self._await_pool(account.pool, key, lambda: size - held(), put)
+                    return
                 account.take(size - held())
                 put()
             case "block":
@@ -176,6 +187,16 @@ class MemoryManager(DataManager):
                         f"{self.name}: nobody made room within {self._policy.admission_timeout_seconds:g} s: "
                         f"{account.charged} of {account.limit} bytes are taken; {key!r} was not stored"
                     )
+
+    async def _await_pool(self, pool: Pool, key: Key, need: Callable[[], int], put: Callable[[], None]) -> None:
+        """The pool is full: wait as long as somebody can make room in it."""
+        request = self._account.queue(need, put)
+        seconds = self._policy.admission_timeout_seconds
+        waits = self._policy.on_full == "block" or pool.hopeful
+        if not await self._account.wait(request, seconds if waits else 0.0):
+            raise BudgetExceeded(
+                f"{self.name}: {key!r} needs {need()} bytes more, and was not stored: {pool.shortage()}"
+            )
 
     def _put(self, key: Key, admitted: Admitted) -> None:
         self._forget_ages(key)

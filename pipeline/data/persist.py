@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,9 +27,15 @@ from .tables import as_table
 CONTAINER: Final = "container"
 """First column of a group's file: the member a row belongs to."""
 GROUP_ROWS: Final = 1 << 18
-GROUP_BYTES: Final = 16 << 20
-"""A row group ends with the block of rows that reaches either bound; where it ends depends on the rows alone."""
+GROUP_BYTES: Final = 4 << 20
+"""A row group ends with the block of rows that reaches either bound; where it ends depends on the rows alone.
+
+While one is hashed and encoded several copies of it exist, which is the memory that persisting takes.
+"""
 BLOCK_ROWS: Final = 1024
+CUT_ROWS: Final = 8 * BLOCK_ROWS
+CUT_BYTES: Final = 1 << 20
+"""Small batches are gathered to either before they are cut into blocks."""
 
 
 class Persisted(NamedTuple):
@@ -87,9 +94,9 @@ class RowGroups:
         self._folder, self._workspace, self._policy = folder, workspace, policy
         self._name = f"{file_part(key)}.parquet"
         self._schema = schema.with_metadata({**(schema.metadata or {}), KEY: key_text(key)})
-        self._block_bytes = _block_sizer(schema)
+        self._block_sizes = _block_sizer(schema)
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self._group: list[pa.RecordBatch] = []
         self._group_rows = self._group_bytes = 0
 
@@ -132,25 +139,33 @@ class RowGroups:
         """Row groups that this batch completes."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        if self._pending_rows < BLOCK_ROWS:
+        self._pending_bytes += batch.nbytes
+        if self._pending_rows < BLOCK_ROWS or (self._pending_rows < CUT_ROWS and self._pending_bytes < CUT_BYTES):
             return []
-        table = pa.Table.from_batches(self._pending, schema=batch.schema).combine_chunks()
+        return self._cut_pending()
+
+    def _cut_pending(self) -> list[pa.Table]:
+        table = pa.Table.from_batches(self._pending).combine_chunks()
         whole = self._pending_rows // BLOCK_ROWS * BLOCK_ROWS
         self._pending = table.slice(whole).to_batches()
         self._pending_rows -= whole
+        self._pending_bytes = sum(batch.nbytes for batch in self._pending)
         groups = []
-        for start in range(0, whole, BLOCK_ROWS):
-            block = table.slice(start, BLOCK_ROWS)
-            self._group.extend(block.to_batches())
+        begin = 0
+        for number, num_bytes in enumerate(self._block_sizes(table, whole // BLOCK_ROWS), 1):
             self._group_rows += BLOCK_ROWS
-            self._group_bytes += self._block_bytes(block)
+            self._group_bytes += num_bytes
             if self._group_rows >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
+                self._group.extend(table.slice(begin, number * BLOCK_ROWS - begin).to_batches())
+                begin = number * BLOCK_ROWS
                 groups.append(self._take_group())
+        self._group.extend(table.slice(begin, whole - begin).to_batches())
         return groups
 
     def _rest(self) -> list[pa.Table]:
+        groups = self._cut_pending() if self._pending_rows >= BLOCK_ROWS else []
         self._group.extend(self._pending)
-        return [self._take_group()] if self._group else []
+        return [*groups, self._take_group()] if self._group else groups
 
     def _take_group(self) -> pa.Table:
         table = canonical(pa.Table.from_batches(self._group)).replace_schema_metadata(self._schema.metadata)
@@ -168,8 +183,8 @@ def canonical(table: pa.Table) -> pa.Table:
     return table
 
 
-def _block_sizer(schema: pa.Schema) -> Callable[[pa.Table], int]:
-    """Bytes of a block of rows as a function of the rows alone, whatever buffers they share."""
+def _block_sizer(schema: pa.Schema) -> Callable[[pa.Table, int], Sequence[int]]:
+    """Bytes of each block of a table as a function of the rows alone, whatever buffers they share."""
     widths = 0
     lengths: list[int] = []
     for index, field in enumerate(schema):
@@ -181,13 +196,14 @@ def _block_sizer(schema: pa.Schema) -> Callable[[pa.Table], int]:
             except ValueError:
                 widths += 64  # nested: a guess that is the same for equal rows
 
-    def size(block: pa.Table) -> int:
-        total: int = widths * block.num_rows
-        for index in lengths:
-            total += pc.sum(pc.binary_length(block.column(index))).as_py() or 0
-        return total
+    def sizes(table: pa.Table, blocks: int) -> Sequence[int]:
+        found = np.full(blocks, widths * BLOCK_ROWS, np.int64)
+        for index in lengths if blocks else ():
+            column = pc.fill_null(pc.binary_length(table.column(index)), 0).cast(pa.int64()).to_numpy()
+            found += column[: blocks * BLOCK_ROWS].reshape(blocks, BLOCK_ROWS).sum(axis=1)
+        return [int(size) for size in found]
 
-    return size
+    return sizes
 
 
 def _is_large(kind: pa.DataType) -> bool:

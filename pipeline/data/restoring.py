@@ -31,7 +31,7 @@ class Restoring:
         workspace: Workspace,
         clock: Clock,
         timeout_seconds: float,
-        why: Callable[[str], str],
+        why: Callable[[str, int], str],
     ) -> None:
         self._name, self._memory, self._disk, self._eviction = name, memory, disk, eviction
         self._workspace, self._clock, self._timeout, self._why = workspace, clock, timeout_seconds, why
@@ -56,7 +56,7 @@ class Restoring:
             request = block.request
             if request is not None:
                 if not await reached(request.done, self._clock, self._timeout):
-                    raise BackpressureTimeout(self._why(f"{block.slot!r} could not be read back"))
+                    raise BackpressureTimeout(self._why(f"{block.slot!r} could not be read back", block.restore_bytes))
                 request.done.result()
             return await asyncio.shield(future)
         finally:

@@ -69,7 +69,8 @@ class StreamingManager(DataManager):
             limit //= 2  # the other half buffers what is on its way to files
             half = msgspec.structs.replace(policy, memory_limit_mb=policy.memory_limit_mb / 2)
             self._files = FileManager(name, half, workspace, clock=self._clock)
-        self._account = Account(limit, self._clock)
+        self._account = Account(limit, self._clock, name, workspace.pool)
+        limit = self._account.limit
         self._timeout = policy.admission_timeout_seconds
         self._max_rows = settings.buffer_size
         self._max_bytes = min(int(settings.buffer_mb * MB), limit // 2)
@@ -220,9 +221,26 @@ class StreamingManager(DataManager):
             await self._flush()
 
     def _fits(self, charge: int) -> bool:
+        if not self._fits_alone(charge):
+            return False
+        pool = self._account.pool
+        return pool is None or charge <= 0 or pool.admits(self, charge)
+
+    def _fits_alone(self, charge: int) -> bool:
+        """Whether it fits as far as our own buffers go."""
         if self._flying is not None and self._is_full():
             return False
         return self._account.charged + charge <= self._account.limit
+
+    @property
+    def pool_need(self) -> int:
+        """Bytes the first in our line would take of the pool."""
+        charge = self._line[0].charge if self._line else 0
+        return charge if self._fits_alone(charge) else 0
+
+    def serve(self) -> None:
+        """The pool has room for the first in our line."""
+        self._serve()
 
     def _is_full(self) -> bool:
         return self._active.rows >= self._max_rows or self._active.bytes >= self._max_bytes
@@ -231,13 +249,19 @@ class StreamingManager(DataManager):
         """Return when we are first and the charge fits; the caller enters in the same step."""
         self._refuse_in_callback("store")
         self._waits += 1
-        place = Place()
+        place = Place(charge)
         self._line.append(place)
+        pool = self._account.pool
         try:
             while True:
                 if self._flying is None:
                     self._start_flush()
+                if pool is not None and self.pool_need:
+                    pool.line_up(self)
                 if not await reached(place.turn, self._clock, self._timeout):
+                    if pool is not None and self.pool_need:
+                        room = self._account.no_room(charge, self._timeout)
+                        raise BackpressureTimeout(f"{self.name}: {room}, {key!r} was not stored")
                     raise BackpressureTimeout(
                         f"{self.name}: the flush under way has made no room within {self._timeout:g} s; "
                         f"{key!r} was not stored"
@@ -257,6 +281,8 @@ class StreamingManager(DataManager):
         """Tell the first in line to look whether it fits now."""
         if self._line:
             self._line[0].call()
+        elif self._account.pool is not None:
+            self._account.pool.leave(self)
 
     # Flushing.
 

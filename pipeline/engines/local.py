@@ -18,14 +18,16 @@ from ..calling import Caller
 from ..clock import Clock, SystemClock
 from ..container import Container, FeedContainer, Gate, TransformContainer
 from ..data import DataManager, FlushCallback, MemberStores, build_manager
-from ..edge import Edge, EdgePolicy, EdgesAccount, Joint
+from ..edge import Edge, EdgePolicy, Joint
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..hashing import hash_plain
+from ..in_flight import EdgesAccount
 from ..inbox import Inbox
 from ..keeping import Keeper
 from ..lag import LagProbe
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
+from ..pool import Pool
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
@@ -51,15 +53,18 @@ class LocalEngine:
         limits: Limits = UNLIMITED,
         earlier: Mapping[str, Any] | None = None,
         flush: Mapping[str, FlushCallback] | None = None,
+        memory_bytes: int | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
         self.clock: Clock = clock or SystemClock()
         self.gate = Gate()
-        self.account = EdgesAccount()
+        self.pool = None if memory_bytes is None else Pool(memory_bytes)
+        """What all data managers and edges may hold together, `process_memory_mb`."""
+        self.account = EdgesAccount(self.pool, self.clock)
         self.edges: list[Edge] = []
         self.containers: dict[str, Container] = {}
-        self.workspace = Workspace(folder)
+        self.workspace = Workspace(folder, pool=self.pool)
         self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
         self.interrupted = False
         self.lag = LagProbe()
@@ -272,6 +277,7 @@ class LocalEngine:
                     name: _plain(feed.logic.metrics()) for name, feed in self._feeds().items() if feed.cut.shortened
                 },
                 "edges_peak_bytes": self.account.peak_bytes,
+                "pool": None if self.pool is None else self._pool_figures(self.pool),
                 "dropped_for_subscribers": self._losses_of_subscribers(),
                 "loop_lag_p50_ms": self.lag.percentile_ms(50),
                 "loop_lag_p99_ms": self.lag.percentile_ms(99),
@@ -287,6 +293,17 @@ class LocalEngine:
         """Of the rows the feeds gave, in a phase with a window."""
         given = {name: feed.given.hexdigest() for name, feed in self._feeds().items() if feed.given is not None}
         return hash_plain(given) if given else None
+
+    def _pool_figures(self, pool: Pool) -> dict[str, int]:
+        """Of `process_memory_mb`; loans are what was held for callers beside it."""
+        return {
+            "limit_bytes": pool.limit,
+            "peak_bytes": pool.peak,
+            "waits": pool.waits,
+            "spills": pool.spills,
+            "spilled_bytes": pool.spilled_bytes,
+            "loaned_peak_bytes": self.workspace.loaned_peak_bytes,
+        }
 
     def _losses_of_subscribers(self) -> dict[str, int]:
         """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""

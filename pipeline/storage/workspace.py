@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ValueTooLarge
+from ..pool import Pool
 from .executor import IoExecutor
 from .log import SegmentLog
 
@@ -23,8 +24,12 @@ class Workspace:
     belongs to, and the copies eviction makes when its own container has no room left for them.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 4, loan_limit_bytes: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int = 4, loan_limit_bytes: int | None = None, pool: Pool | None = None
+    ) -> None:
         self.folder = Path(folder)
+        self.pool = pool
+        """What all data managers of the run may hold in memory together; None: each its own limit."""
         self.io = IoExecutor(threads)
         self.loan_limit_bytes = loan_limit_bytes
         """Ceiling of all loans; None: a quarter of the memory available when a loan is asked for."""

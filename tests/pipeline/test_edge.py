@@ -10,9 +10,10 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.edge import Bell, Edge, EdgePolicy, EdgesAccount
+from pipeline.edge import Bell, Edge, EdgePolicy
 from pipeline.errors import EdgeClosed
 from pipeline.frames import Barrier, Batch, End, Row, Watermark
+from pipeline.in_flight import EdgesAccount
 
 
 class Tick(Row, frozen=True):
@@ -197,7 +198,7 @@ async def test_a_detached_consumer_frees_a_waiting_producer_and_its_rows_count_a
         line.detach()
     stats = line.stats()
     assert (stats.dropped_rows, stats.in_flight_rows, stats.in_flight_bytes) == (1, 0, 0)
-    assert line.account.bytes == 0
+    assert line.account.charged == 0
 
 
 async def test_a_batch_on_three_edges_is_charged_once() -> None:
@@ -206,10 +207,10 @@ async def test_a_batch_on_three_edges_is_charged_once() -> None:
     batch = columns(1, 2, 3)
     for line in lines:
         await line.send(batch)
-    assert account.bytes == batch.num_bytes
+    assert account.charged == batch.num_bytes
     for line in lines:
         line.finish(await line.receive())
-    assert account.bytes == 0
+    assert account.charged == 0
     assert account.peak_bytes == batch.num_bytes
 
 
@@ -252,4 +253,4 @@ def test_whatever_is_lost_is_counted(sends: list[tuple[str, int]], when_full: st
     assert stats.in_flight_rows == stats.in_flight_bytes == 0
     assert stats.received_rows == received
     assert stats.sent_rows == received + stats.dropped_rows
-    assert line.account.bytes == 0
+    assert line.account.charged == 0
