@@ -108,7 +108,7 @@ class _Base(ABC):
 
     async def _emit_all(self, outputs: list[Output]) -> None:
         """Emit in order, letting go of each: what is kept on disk must not stay in memory for the others' sake."""
-        outputs.reverse()
+        outputs = outputs[::-1]
         while outputs:
             await self._emit(outputs.pop())
 
@@ -190,9 +190,11 @@ class TransformContainer(_Base):
         if isinstance(frame, Batch):
             self.received_rows += frame.num_rows
             outputs = self.caller.now(self.logic.on_batch, frame)
-            if outputs is None:
-                outputs = await self.caller(self.logic.on_batch, frame)
-            await self._emit_all(outputs)
+            if outputs is not None:
+                for output in outputs:
+                    await self._emit(output)
+            else:
+                await self._emit_all(await self.caller(self.logic.on_batch, frame))
             self.processed_rows += frame.num_rows
         elif isinstance(frame, Watermark):
             if self._hears_watermarks:

@@ -77,6 +77,14 @@ class DataManager(ABC):
     def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
         """The value as record batches, one at a time, never whole in memory when it lies on disk."""
 
+    async def peek(self, key: Key) -> Any:
+        """The value for the caller alone: what lies on disk is read without becoming resident."""
+        return await self.retrieve(key)
+
+    def schema_nowait(self, key: Key) -> pa.Schema | None:
+        """Columns of Arrow data if they are known without reading it, else None. KeyError when there is no key."""
+        return None
+
     @abstractmethod
     async def delete(self, key: Key) -> None:
         """Forget the key; KeyError when there is none."""

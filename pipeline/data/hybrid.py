@@ -27,7 +27,7 @@ from .relief import PoolRelief
 from .restoring import Restoring
 from .series import Piece, piece_bytes
 from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, not_a_series
+from .values import Admitted, admit, as_batches, batches_size, known_schema, not_a_series
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class HybridManager(DataManager):
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
         entry = self._find(key)
         if isinstance(entry, Block):
-            for batch in as_table(await self._restoring.load(entry)).to_batches():
+            for batch in as_table(await self._restoring.peek(entry)).to_batches():
                 yield batch
             return
         parts = entry.pin()
@@ -129,15 +129,22 @@ class HybridManager(DataManager):
                     for batch in batches:
                         yield batch
                     continue
-                need = block.restore_bytes
-                self._workspace.borrow(need)
-                try:
-                    for batch in (await asyncio.shield(self._disk.read(block))).batches:
-                        yield batch
-                finally:
-                    self._workspace.give_back(need)
+                for batch in (await self._restoring.peek(block)).batches:
+                    yield batch
         finally:
             self._unpin(parts)
+
+    async def peek(self, key: Key) -> Any:
+        entry = self._find(key)
+        return await (self._restoring.peek(entry) if isinstance(entry, Block) else self._fetch(key))
+
+    def schema_nowait(self, key: Key) -> pa.Schema | None:
+        entry = self._find(key)
+        if not isinstance(entry, Block):
+            return entry.schema
+        if entry.resident:
+            return known_schema(entry.value)
+        return entry.context[0] if entry.kind == codecs.BATCH else None
 
     async def delete(self, key: Key) -> None:
         self._check(key)

@@ -49,6 +49,10 @@ class MemberStores:
                 await manager.append(key, table)
         return self._own(member)
 
+    def own(self, member: str) -> DataManager | None:
+        """The member's own data manager; None where its rows are kept together with others'."""
+        return None if member in self._rows else self._own(member)
+
     def _own(self, member: str) -> DataManager:
         manager = self._managers.get(member)
         if manager is None:

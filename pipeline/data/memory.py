@@ -16,7 +16,7 @@ from .base import DataManager, DataStats, Key
 from .policy import DataFlow
 from .series import Piece, Series, piece_bytes
 from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, not_a_series
+from .values import Admitted, admit, as_batches, batches_size, known_schema, not_a_series
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,13 @@ class MemoryManager(DataManager):
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
         for batch in as_table(self._find(key)).to_batches():
             yield batch
+
+    def schema_nowait(self, key: Key) -> pa.Schema | None:
+        self._check_open()
+        entry = self._entries[key]
+        if isinstance(entry, Series):
+            return entry.schema
+        return known_schema(self._values[key])
 
     async def delete(self, key: Key) -> None:
         self._check(key)

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import FlushedAway, SchemaMismatch
+from ..errors import FlushedAway, NotResident, SchemaMismatch
 from ..hashing import TableHash
 from ..storage.names import file_part
 from ..storage.publish import Published, TableFile
+from ..storage.release import CHURN_BYTES
 from ..storage.workspace import Workspace
 from ..threads import settled
 from .base import DataManager, Key
@@ -33,6 +34,8 @@ GROUP_BYTES: Final = 4 << 20
 While one is hashed and encoded several copies of it exist, which is the memory that persisting takes.
 """
 BLOCK_ROWS: Final = 1024
+MEMBERS_A_STEP: Final = 16
+"""Members looked at in one step of the loop: a fraction of a millisecond."""
 CUT_ROWS: Final = 8 * BLOCK_ROWS
 CUT_BYTES: Final = 1 << 20
 """Small batches are gathered to either before they are cut into blocks."""
@@ -75,6 +78,7 @@ async def persist_members(
     `SchemaMismatch` where two members have columns of one name that have no common type.
     """
     await stores.flush()
+    workspace.churned(CHURN_BYTES)  # what made the results is done
     members = sorted(stores.members())
     keys = list(dict.fromkeys(key for member in members for key in stores.keys(member)))
     left: dict[Key, Persisted] = {}
@@ -115,6 +119,7 @@ class RowGroups:
             async for batch in batches:
                 for table in self._cut(batch):
                     await self._run(take, table)
+                    self._workspace.churned(table.nbytes)
             for table in self._rest():
                 await self._run(take, table)
             if file is None:
@@ -226,14 +231,17 @@ async def _common_schema(stores: MemberStores, members: list[str], key: Key) -> 
     common: pa.Schema | None = None
     if stores.shared.holders(key).issuperset(members):
         return _named(stores.shared.schema(key).remove_metadata())
-    async for names, batch in _runs(stores, members, key, first_only=True):
-        schema = batch.schema.remove_metadata()
+    seen: pa.Schema | None = None
+    async for name, found in _schemas(stores, members, key):
+        if found is seen or (seen is not None and found.equals(seen)):
+            continue
+        seen, schema = found, found.remove_metadata()
         try:
             if common is None or not schema.equals(common):
                 common = schema if common is None else pa.unify_schemas([common, schema], promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise SchemaMismatch(
-                f"{stores.name}: the {key!r} of '{names[0]}' does not fit the members before it: {error}"
+                f"{stores.name}: the {key!r} of '{name}' does not fit the members before it: {error}"
             ) from error
     return _named(pa.schema([]) if common is None else common)  # None: every member's series is empty
 
@@ -257,6 +265,22 @@ async def _shared_batches(
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+async def _schemas(stores: MemberStores, members: list[str], key: Key) -> AsyncIterator[tuple[str, pa.Schema]]:
+    """Columns of the members' values, read only where they cannot be known otherwise."""
+    unknown = []
+    for number, member in enumerate(members):
+        manager = stores.own(member)
+        schema = stores.shared.schema(key) if manager is None else manager.schema_nowait(key)
+        if schema is not None:
+            yield member, schema
+        else:
+            unknown.append(member)
+        if number % MEMBERS_A_STEP == 0:
+            await asyncio.sleep(0)
+    async for names, batch in _runs(stores, unknown, key, first_only=True):
+        yield names[0], batch.schema
+
+
 async def _member_batches(
     stores: MemberStores, members: list[str], key: Key, schema: pa.Schema
 ) -> AsyncIterator[pa.RecordBatch]:
@@ -271,13 +295,14 @@ async def _runs(
 
     Small values that become one row each, such as dicts, are made columns together: a thousand tables of one row
     cost a thousand times what one of a thousand rows costs. `first_only`: one batch per value, for its columns.
-    Gives way to the loop between values.
+    Gives way to the loop every few values.
     """
     names: list[str] = []
     rows: list[Any] = []
-    for member in members:
-        await asyncio.sleep(0)
-        row = _one_row(stores, member, key)
+    for number, member in enumerate(members):
+        if number % MEMBERS_A_STEP == 0:
+            await asyncio.sleep(0)
+        row = await _one_row(stores.own(member), key)
         if row is not None:
             names.append(member)
             rows.append(row)
@@ -299,10 +324,16 @@ async def _runs(
         yield names, _columns_of(rows)
 
 
-def _one_row(stores: MemberStores, member: str, key: Key) -> Any:
-    """The value if it is in memory and becomes a single row, else None."""
+async def _one_row(manager: DataManager | None, key: Key) -> Any:
+    """The value if it becomes a single row and is in memory or no Arrow data, else None."""
+    if manager is None:
+        return None
     try:
-        value = stores.retrieve_nowait(member, key)
+        value = manager.retrieve_nowait(key)
+    except NotResident:
+        if manager.mode != "hybrid" or manager.schema_nowait(key) is not None:
+            return None
+        value = await manager.peek(key)
     except KeyError:
         return None
     return value if isinstance(value, dict | msgspec.Struct) and value else None

@@ -139,8 +139,10 @@ class PoolRelief:
             results = iter(written.result())
             for eviction, group in parts:
                 self._pool.spills += len(group)
-                self._pool.spilled_bytes += sum(block.size for block in group)
+                size = sum(block.size for block in group)
+                self._pool.spilled_bytes += size
                 eviction.settle(group, list(islice(results, len(group))))
+                self._workspace.churned(size)
         else:
             self._rest(error)
             for eviction, group in parts:

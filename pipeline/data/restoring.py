@@ -64,6 +64,24 @@ class Restoring:
             if block.waiters == 0 and block.request is not None and self._account.withdraw(block.request):
                 self.end(block)
 
+    async def peek(self, block: Block) -> Any:
+        """The value for the caller alone, read on loan where it is on disk: nothing has to leave for it."""
+        if block.resident or block.restoring is not None:
+            return await self.load(block)
+        need = block.restore_bytes
+        self._workspace.borrow(need)
+        block.pins += 1
+        try:
+            value = self._disk.read_nowait(block)
+            if value is ABSENT:
+                value = await asyncio.shield(self._disk.read(block))
+            self.restores += 1
+            return value
+        finally:
+            self._workspace.give_back(need)
+            block.pins -= 1
+            self._disk.release(block)
+
     def _restore(self, block: Block) -> Any:
         """Start bringing a block back; the value, if the page cache had it."""
         value = ABSENT

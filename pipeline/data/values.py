@@ -90,6 +90,11 @@ def _from_rows(rows: Sequence[Any]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([row.get(name) for row in rows]) for name in names], names=names)
 
 
+def known_schema(value: Any) -> pa.Schema | None:
+    """Columns of Arrow data."""
+    return value.schema if isinstance(value, pa.RecordBatch | pa.Table) else None
+
+
 def batches_size(batches: Iterable[pa.RecordBatch]) -> int:
     """Charge of appended batches: their buffers, and what each batch object weighs."""
     return sum(ENTRY_BYTES + int(batch.get_total_buffer_size()) for batch in batches)

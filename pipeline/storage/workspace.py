@@ -12,6 +12,7 @@ from ..errors import ValueTooLarge
 from ..pool import Pool
 from .executor import IoExecutor
 from .log import SegmentLog
+from .release import CHURN_BYTES, release_memory
 
 POOL_SHARE: Final = 0.25
 """Share of the available memory that values too large for their own budget may take together."""
@@ -37,6 +38,7 @@ class Workspace:
         self.loaned_peak_bytes = 0
         self.generations = itertools.count(1)
         self._spill: SegmentLog | None = None
+        self._churned_bytes = 0
 
     @property
     def spill(self) -> SegmentLog:
@@ -64,6 +66,13 @@ class Workspace:
 
     def give_back(self, num_bytes: int) -> None:
         self.loaned_bytes -= num_bytes
+
+    def churned(self, num_bytes: int) -> None:
+        """So many bytes have been written and freed; after enough of them freed pages go back, in a thread."""
+        self._churned_bytes += num_bytes
+        if self._churned_bytes >= CHURN_BYTES:
+            self._churned_bytes = 0
+            self.io.submit(self, release_memory)
 
     async def close(self) -> None:
         """Delete the spill files and join the threads; idempotent. Managers are to be closed before."""
