@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from ..clock import Clock
 from ..pool import Pool
@@ -26,7 +27,8 @@ class Account:
         self.peak = 0
         self.waits = 0
         self._clock = clock
-        self._queue: deque[Request] = deque()
+        self._queue: deque[Request] | list[Request] = _NOBODY
+        """A list of its own only once somebody has waited: an idle manager weighs next to nothing."""
         self._granting = False
 
     @property
@@ -104,7 +106,7 @@ class Account:
                     if self.pool is not None and not self.pool.admits(self, need):
                         self.pool.line_up(self)
                         return
-                self._queue.popleft()
+                del self._queue[0]
                 self.take(need)
                 request.grant()
             if self.pool is not None:
@@ -116,6 +118,8 @@ class Account:
         """Wait in line; `need` is asked again at each turn, `admit` is called once the bytes are charged."""
         self.waits += 1
         request = Request(need, admit)
+        if self._queue is _NOBODY:
+            self._queue = deque()
         self._queue.append(request)
         if self.short:
             assert self.pool is not None
@@ -144,12 +148,17 @@ class Account:
     def fail(self, error: Callable[[], Exception]) -> None:
         """Send everybody away with an error."""
         while self._queue:
-            request = self._queue.popleft()
+            request = self._queue[0]
+            del self._queue[0]
             if not request.done.done():
                 request.done.set_exception(error())
                 request.done.exception()
         if self.pool is not None:
             self.pool.leave(self)
+
+
+_NOBODY: Final[list[Request]] = []
+"""The queue of all accounts in which nobody has ever waited; nothing is added to it."""
 
 
 async def reached(future: asyncio.Future[None], clock: Clock, timeout_seconds: float) -> bool:

@@ -71,7 +71,7 @@ class HybridManager(DataManager):
             policy.admission_timeout_seconds,
             self._why,
         )
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
         self._closing: asyncio.Task[None] | None = None
         self._misses = 0
         self._hot = self._memory.blocks
@@ -382,8 +382,8 @@ class HybridManager(DataManager):
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda task: self._tasks.pop(task, None))
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return task
 
@@ -403,7 +403,7 @@ class HybridManager(DataManager):
         if self._relief is not None:
             self._relief.leave(self._eviction)
         if self._tasks:
-            await asyncio.wait(set(self._tasks))
+            await asyncio.wait(tuple(self._tasks))
         await self._restoring.finish()
         for entry in self._entries.values():
             self._account.give(self._forget(entry, "deleted"))

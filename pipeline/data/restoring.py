@@ -36,7 +36,7 @@ class Restoring:
         self._name, self._memory, self._disk, self._eviction = name, memory, disk, eviction
         self._workspace, self._clock, self._timeout, self._why = workspace, clock, timeout_seconds, why
         self._account = memory.account
-        self._reads: set[asyncio.Future[Any]] = set()
+        self._reads: dict[asyncio.Future[Any], None] = {}
         self.restores = 0
         """Values read back."""
 
@@ -114,11 +114,11 @@ class Restoring:
 
     def _read(self, block: Block, need: int, *, on_loan: bool) -> None:
         job = self._disk.read(block)
-        self._reads.add(job)
+        self._reads[job] = None
         job.add_done_callback(lambda job: self._read_done(block, need, on_loan, job))
 
     def _read_done(self, block: Block, need: int, on_loan: bool, job: asyncio.Future[Any]) -> None:
-        self._reads.discard(job)
+        self._reads.pop(job, None)
         error = job.exception()
         future = block.restoring
         if on_loan:
@@ -162,4 +162,4 @@ class Restoring:
     async def finish(self) -> None:
         """Wait for the reads under way."""
         while self._reads:
-            await asyncio.wait(set(self._reads))
+            await asyncio.wait(tuple(self._reads))
