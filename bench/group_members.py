@@ -52,7 +52,10 @@ def main() -> dict[str, Any]:
     for count in counts:
         rows.append(row(f"{count} members: ns per member and bar", spent[count], "ns"))
     few, some, many = (spent[count] for count in counts)
-    for title, before in ((f"{counts[2]} members over {counts[1]}", some), (f"{counts[2]} members over {counts[0]}", few)):
+    for title, before in (
+        (f"{counts[2]} members over {counts[1]}", some),
+        (f"{counts[2]} members over {counts[0]}", few),
+    ):
         grown = [b / a for a, b in zip(before, many, strict=True)]
         rows.append({**row(f"{title}: time per member and bar", grown, "x"), "target": "<= 1.2"})
     return show(f"{idle} idle members; runs of {', '.join(map(str, counts))} members over {BARS} bars", rows)
@@ -97,8 +100,7 @@ def resting(count: int) -> float:
             async with pipeline.start() as run:
                 await run.push("data", day.columns)
                 while not any(
-                    each.name == "portfolio" and each.processed_rows == day.num_rows
-                    for each in run.status().containers
+                    each.name == "portfolio" and each.processed_rows == day.num_rows for each in run.status().containers
                 ):
                     await asyncio.sleep(0.01)
                 held = rss()
