@@ -38,7 +38,7 @@ class MemberStores:
         self._workspace = workspace
         self._clock = clock or SystemClock()
         self._managers: dict[str, DataManager] = {}
-        self._rows = SharedRows(name, workspace)
+        self._rows = SharedRows(name, workspace, self._clock)
 
     async def manager(self, member: str) -> DataManager:
         """The member's own data manager, made now if it had none, with what the member has kept so far."""
@@ -140,6 +140,7 @@ class MemberStores:
 
     async def close(self) -> None:
         """Close every member's manager; the first error is raised after all were closed."""
+        await self._rows.close()
         errors: list[Exception] = []
         for manager in list(self._managers.values()):
             try:

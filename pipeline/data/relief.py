@@ -7,7 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..clock import Clock
 from ..errors import DataError
@@ -24,6 +24,14 @@ HOP_VALUES: Final = 256
 """Values written per hop: those of members are small, and a hop costs as much as writing several."""
 
 
+class Sheds(Protocol):
+    """What can write the oldest of its rows when it is asked to, and presses again when that is done."""
+
+    charged: int
+
+    def shed(self) -> bool: ...
+
+
 class PoolRelief:
     """Spills for all hybrid managers of a run, however far each is below its own budget.
 
@@ -35,6 +43,8 @@ class PoolRelief:
         self._pool, self._workspace, self._clock = pool, workspace, clock
         self._line: OrderedDict[Eviction, float] = OrderedDict()
         """Managers that hold something which could go, with their ticks when they were put here."""
+        self.tables: list[Sheds] = []
+        """What keeps rows of many together: its turn comes when no manager has anything left to spill."""
         self._managers = 0
         self._probe: asyncio.Task[None] | None = None
         self._flight: asyncio.Future[Any] | None = None
@@ -57,16 +67,19 @@ class PoolRelief:
     @property
     def hopeful(self) -> bool:
         """Whether there is something to spill, or on its way to disk."""
-        return not self._resting and (self._flight is not None or bool(self._line))
+        return not self._resting and (
+            self._flight is not None or bool(self._line) or any(table.charged for table in self.tables)
+        )
 
     def note(self, eviction: Eviction) -> None:
         """Something was stored: this manager is the most recently used."""
         self._line[eviction] = eviction.tick
         self._line.move_to_end(eviction)
 
-    def leave(self, eviction: Eviction) -> None:
+    def leave(self, eviction: Eviction | None = None) -> None:
         """The manager closes."""
-        self._line.pop(eviction, None)
+        if eviction is not None:
+            self._line.pop(eviction, None)
         self._managers -= 1
         if not self._managers and self._probe is not None:
             self._probe.cancel()
@@ -86,8 +99,9 @@ class PoolRelief:
             if parts:
                 self._write(parts)
             elif pool.charged == before:
-                self._cooling = False  # nothing there to spill
-                return
+                if not any(table.shed() for table in self.tables):
+                    self._cooling = False  # nothing there to spill
+                return  # who writes presses again
 
     def _gather(self, excess: int) -> list[tuple[Eviction, list[Block]]]:
         """Values to be written for so many bytes; clean ones are dropped here and now."""

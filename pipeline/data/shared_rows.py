@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -12,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ..errors import BudgetExceeded, NotResident, SchemaMismatch
+from ..clock import Clock
+from ..errors import BudgetExceeded, DataError, NotResident, SchemaMismatch
 from ..storage import codecs, segments
 from ..storage.log import Extent
 from ..storage.sizing import compact
@@ -20,46 +22,67 @@ from ..storage.workspace import Workspace
 from ..threads import settled
 from .base import DataStats, Key, key_bytes
 from .policy import DataFlow
+from .relief import PoolRelief
 
 BLOCK_MEMBERS: Final = 128
-"""Members whose rows a chunk holds at most, so that they can be brought in order without reading all others."""
+"""Members whose rows make one record on disk, and are brought in order together."""
 HIGH, LOW = 0.90, 0.75
 """Shares of a member's budget: above the first its oldest chunks go to disk, down to the second."""
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Chunk:
-    """Consecutive rows of some members: `places[i]` has rows `offsets[i]` to `offsets[i + 1]`, charged `sizes[i]`."""
+    """Rows of some members, in order of their places: `places[i]` has `offsets[i]` to `offsets[i + 1]`.
 
-    __slots__ = ("block", "columns", "context", "extent", "offsets", "places", "sizes", "writing")
+    In memory it is one batch, on disk one record for each block of members: `cuts` are where blocks begin in `places`.
+    `sizes` are the bytes charged to each member.
+    """
 
-    def __init__(self, block: int, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> None:
-        self.block, self.places, self.offsets = block, places, offsets
+    __slots__ = ("columns", "cuts", "extents", "offsets", "places", "sizes", "writing")
+
+    def __init__(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> None:
+        self.places, self.offsets = places, offsets
         self.columns: pa.RecordBatch | None = columns
-        rows = np.diff(offsets)
-        self.sizes: Ints = -(-rows * columns.nbytes // max(1, columns.num_rows))
-        self.extent: Extent | None = None
-        self.context: tuple[Any, ...] = ()
+        borders = np.flatnonzero(np.diff(places // BLOCK_MEMBERS)) + 1
+        self.cuts: list[int] = [0, *borders.tolist(), len(places)]
+        self.sizes: Ints = -(-np.diff(offsets) * columns.nbytes // max(1, columns.num_rows))
+        self.extents: list[Extent] = []
         self.writing: asyncio.Future[None] | None = None
 
-    def rows_of(self, place: int) -> tuple[int, int] | None:
-        """Where the rows of one member begin and end."""
+    @property
+    def num_bytes(self) -> int:
+        return int(self.sizes.sum())
+
+    def rows_of(self, place: int) -> tuple[int, int, int] | None:
+        """The part in which a member's rows are, and where they begin and end in it."""
         at = int(np.searchsorted(self.places, place))
         if at == len(self.places) or self.places[at] != place:
             return None
-        return int(self.offsets[at]), int(self.offsets[at + 1])
+        part = bisect_right(self.cuts, at) - 1
+        begin = int(self.offsets[self.cuts[part]])
+        return part, int(self.offsets[at]) - begin, int(self.offsets[at + 1]) - begin
+
+    def part(self, number: int) -> pa.RecordBatch:
+        """The rows of one part, while they are in memory."""
+        assert self.columns is not None
+        begin, end = int(self.offsets[self.cuts[number]]), int(self.offsets[self.cuts[number + 1]])
+        return self.columns.slice(begin, end - begin)
 
 
 class SharedRows:
     """Series of many members in modes `memory` and `hybrid`, appended to many at a time. Lives on one loop.
 
     A member costs eight numbers here, whatever it keeps. What a hybrid member may not hold any more leaves memory in
-    whole chunks, oldest first, and with it the rows of the others in the chunk. A chunk in which one member's rows are
-    more than its whole budget stays the sender's, who waits until it is on disk.
+    whole chunks, oldest first, and with it the rows of the others in the chunk; so it does where the process's pool is
+    short. A chunk for which there is no room even so stays the sender's, who waits until it is on disk.
     """
 
-    def __init__(self, name: str, workspace: Workspace) -> None:
-        self._name, self._workspace = name, workspace
+    def __init__(self, name: str, workspace: Workspace, clock: Clock) -> None:
+        self.name, self._workspace, self.pool = name, workspace, workspace.pool
+        self._clock = clock
+        self.charged = 0
+        """Bytes of all members together."""
+        self._relief: PoolRelief | None = None
         self._names: list[str] = []
         self._places: dict[str, int] = {}
         self._left: set[int] = set()
@@ -84,6 +107,10 @@ class SharedRows:
         """Open an account for a member."""
         if member in self._places:
             return
+        if self.pool is not None and self._relief is None:
+            self._relief = PoolRelief.join(self._workspace, self._clock)
+            assert self._relief is not None
+            self._relief.tables.append(self)
         place = self._places[member] = len(self._names)
         self._names.append(member)
         if place >= len(self._limits):
@@ -107,7 +134,7 @@ class SharedRows:
         schema = self._schemas.setdefault(key, columns.schema)
         if not schema.equals(columns.schema):
             raise SchemaMismatch(
-                f"{self._name}: expected {key!r} to have the columns it had before ({', '.join(schema.names)}), "
+                f"{self.name}: expected {key!r} to have the columns it had before ({', '.join(schema.names)}), "
                 f"found {', '.join(columns.schema.names)}, or other types"
             )
         places = np.array([self._places[member] for member in members], np.int64)
@@ -120,27 +147,26 @@ class SharedRows:
             try:
                 await self._make_room(chunk)
             except BaseException:
-                if chunk.extent is not None:
-                    self._workspace.spill.free(chunk.extent)
+                for extent in chunk.extents:
+                    self._workspace.spill.free(extent)
                 raise
             held.append(chunk)
             holds[chunk.places] = True
 
     def _cut(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> list[Chunk]:
-        """Chunks of one block of members and one kind of account each, members in order of their places."""
-        order = np.lexsort((places, self._spills[places], places // BLOCK_MEMBERS))
+        """One chunk, members in order of their places; two where some spill and some may not."""
+        order = np.lexsort((places, self._spills[places]))
         if not np.array_equal(order, np.arange(len(order))):
             begins, lengths = offsets[:-1][order], np.diff(offsets)[order]
             columns = columns.take(pa.array(_ranges(begins, lengths)))
             places, offsets = places[order], np.append(0, np.cumsum(lengths))
-        blocks = 2 * (places // BLOCK_MEMBERS) + self._spills[places]
-        cuts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(places)]
+        border = int(np.count_nonzero(~self._spills[places]))
         chunks = []
-        for first, last in pairwise(cuts):
-            begin, end = int(offsets[first]), int(offsets[last])
+        for first, last in ((0, border), (border, len(places))):
             if last > first:
+                begin, end = int(offsets[first]), int(offsets[last])
                 rows = compact(columns.slice(begin, end - begin))
-                chunks.append(Chunk(int(blocks[first]), places[first:last], offsets[first : last + 1] - begin, rows))
+                chunks.append(Chunk(places[first:last], offsets[first : last + 1] - begin, rows))
         return chunks
 
     def _check_memory_mode(self, key: Key, chunk: Chunk) -> None:
@@ -156,51 +182,92 @@ class SharedRows:
                 f"{self._limits[place]} are free; delete something, raise memory_limit_mb or use mode: hybrid. "
                 "The value was not stored"
             )
+        if self.pool is not None and not self.pool.admits(self, chunk.num_bytes):
+            raise BudgetExceeded(
+                f"{self.name}: {key!r} needs {chunk.num_bytes} bytes more, and was not stored: {self.pool.shortage()}"
+            )
 
     async def _make_room(self, chunk: Chunk) -> None:
         """Charge the chunk to its members, after older ones have left where they must; or write it at once."""
         limits = self._limits[chunk.places]
         wanted = self._charged[chunk.places] + chunk.sizes
-        if self._spills[chunk.places[0]] and (wanted > HIGH * limits).any():
-            while (wanted > LOW * limits).any():
-                oldest = next((old for old in self._resident if old.block == chunk.block), None)
-                if oldest is None:
-                    break
-                await self._spill(oldest)
+        if self._spills[chunk.places[0]]:
+            if (wanted > HIGH * limits).any():
+                while (tight := chunk.places[wanted > LOW * limits]).size:
+                    oldest = next((old for old in self._resident if np.isin(tight, old.places).any()), None)
+                    if oldest is None:
+                        break
+                    try:
+                        await self._spill(oldest)
+                    except DataError:
+                        if (wanted > limits).any():
+                            raise
+                        break  # the disk refuses, and there is room as yet
+                    wanted = self._charged[chunk.places] + chunk.sizes
+            while self.pool is not None and not self.pool.admits(self, chunk.num_bytes) and self._resident:
+                await self._spill(self._resident[0])
                 wanted = self._charged[chunk.places] + chunk.sizes
-            if (wanted > limits).any():
+            no_room = self.pool is not None and not self.pool.admits(self, chunk.num_bytes)
+            if no_room or (wanted > limits).any():
                 await self._spill(chunk)
                 return
-        self._charge(chunk.places, chunk.sizes)
         self._resident.append(chunk)
+        self._charge(chunk, 1)
 
-    def _charge(self, places: Ints, sizes: Ints) -> None:
-        self._charged[places] += sizes
-        self._peaks[places] = np.maximum(self._peaks[places], self._charged[places])
+    def _charge(self, chunk: Chunk, sign: int) -> None:
+        """The chunk's bytes to its members' accounts and the pool, or back from them."""
+        charged, num_bytes = self._charged, sign * chunk.num_bytes
+        charged[chunk.places] += sign * chunk.sizes
+        self.charged += num_bytes
+        if sign > 0:
+            self._peaks[chunk.places] = np.maximum(self._peaks[chunk.places], charged[chunk.places])
+        if self.pool is not None:
+            if sign > 0:
+                self.pool.take(self, num_bytes)
+                self.pool.press()
+            else:
+                self.pool.give(self, -num_bytes)
+
+    def shed(self) -> bool:
+        """Begin to write the oldest chunk for the pool; whether one is on its way to disk."""
+        chunk = next((chunk for chunk in self._resident if self._spills[chunk.places[0]]), None)
+        if chunk is None:
+            return False
+        if chunk.writing is None:
+            assert self.pool is not None
+            self.pool.spills += len(chunk.cuts) - 1
+            self.pool.spilled_bytes += chunk.num_bytes
+            self._begin_writing(chunk)
+        return True
 
     async def _spill(self, chunk: Chunk) -> None:
         """Move a chunk to disk; it is charged until it is there, whoever waits for that."""
+        writing = self._begin_writing(chunk)
+        await settled(writing)
+        writing.result()
+
+    def _begin_writing(self, chunk: Chunk) -> asyncio.Future[None]:
         if chunk.writing is None:
             chunk.writing = asyncio.ensure_future(self._write(chunk))
-        try:
-            await settled(chunk.writing)
-            chunk.writing.result()
-        finally:
-            if chunk.writing is not None and chunk.writing.done():
-                chunk.writing = None
+            chunk.writing.add_done_callback(lambda written: self._written(chunk, written))
+        return chunk.writing
+
+    def _written(self, chunk: Chunk, written: asyncio.Future[None]) -> None:
+        chunk.writing = None
+        if not written.cancelled() and written.exception() is None and self._relief is not None:
+            self._relief.press()
 
     async def _write(self, chunk: Chunk) -> None:
-        columns = chunk.columns
-        assert columns is not None
-        contexts: list[tuple[Any, ...]] = []
         generation = next(self._workspace.generations)
-        extents = await self._workspace.spill.append(self, partial(_encoded, columns, generation, contexts))
-        chunk.extent, chunk.context, chunk.columns = extents[0], contexts[0], None
-        share = chunk.extent.num_bytes * chunk.sizes // max(1, int(chunk.sizes.sum()))
+        parts = [chunk.part(number) for number in range(len(chunk.cuts) - 1)]
+        chunk.extents = await self._workspace.spill.append(self, partial(_encoded, parts, generation))
+        chunk.columns = None
+        share = sum(extent.num_bytes for extent in chunk.extents) * chunk.sizes // max(1, chunk.num_bytes)
         self._counts[2:, chunk.places] += np.stack([share, np.ones_like(share), chunk.sizes])
         if chunk in self._resident:
             self._resident.remove(chunk)
-            self._charged[chunk.places] -= chunk.sizes
+            self._charge(chunk, -1)
+        self._workspace.churned(chunk.num_bytes)
 
     @property
     def _charged(self) -> Ints:
@@ -228,8 +295,8 @@ class SharedRows:
 
     async def iter_batches(self, member: str, key: Key) -> AsyncIterator[pa.RecordBatch]:
         """One member's rows, piece by piece. Raises KeyError."""
-        for chunk, begin, end in self._pieces(member, key):
-            columns = await self._read(chunk)
+        for chunk, (part, begin, end) in self._pieces(member, key):
+            columns = await self._read(chunk, part)
             yield columns.slice(begin, end - begin)
 
     async def retrieve(self, member: str, key: Key) -> pa.Table:
@@ -238,10 +305,10 @@ class SharedRows:
     def retrieve_nowait(self, member: str, key: Key) -> pa.Table:
         """The same if all of it is in memory; raises `NotResident` where some is on disk."""
         found = []
-        for chunk, begin, end in self._pieces(member, key):
+        for chunk, (part, begin, end) in self._pieces(member, key):
             if chunk.columns is None:
                 raise NotResident(f"{member}: {key!r} is on disk; await retrieve reads it")
-            found.append(chunk.columns.slice(begin, end - begin))
+            found.append(chunk.part(part).slice(begin, end - begin))
         return pa.Table.from_batches(found)
 
     async def in_order(self, key: Key, names: Sequence[str]) -> AsyncIterator[tuple[list[str], Ints, pa.RecordBatch]]:
@@ -254,10 +321,12 @@ class SharedRows:
             rank[[self._places[name] for name in block]] = np.arange(len(block))
             tables, ranks = [], []
             for chunk in chunks:
-                here = rank[chunk.places]
-                if (here >= 0).any():
-                    columns = await self._read(chunk)
-                    owners = np.repeat(here, np.diff(chunk.offsets))
+                for part, (start, stop) in enumerate(pairwise(chunk.cuts)):
+                    here = rank[chunk.places[start:stop]]
+                    if (here < 0).all():
+                        continue
+                    columns = await self._read(chunk, part)
+                    owners = np.repeat(here, np.diff(chunk.offsets[start : stop + 1]))
                     if (owners < 0).any():
                         kept = np.flatnonzero(owners >= 0)
                         columns, owners = columns.take(pa.array(kept)), owners[kept]
@@ -271,21 +340,21 @@ class SharedRows:
             for batch in table.combine_chunks().to_batches():
                 yield block, owners.astype(np.int64), batch
 
-    def _pieces(self, member: str, key: Key) -> list[tuple[Chunk, int, int]]:
+    def _pieces(self, member: str, key: Key) -> list[tuple[Chunk, tuple[int, int, int]]]:
         place = self._places[member]
         found = [(chunk, rows) for chunk in self._chunks.get(key, ()) if (rows := chunk.rows_of(place)) is not None]
         if not found:
             raise KeyError(key)
-        return [(chunk, begin, end) for chunk, (begin, end) in found]
+        return found
 
-    async def _read(self, chunk: Chunk) -> pa.RecordBatch:
-        columns = chunk.columns
-        if columns is None:
-            assert chunk.extent is not None
-            kind = codecs.STREAM if codecs.has_dictionaries(chunk.context[0]) else codecs.BATCH
-            decode = partial(codecs.decode, kind, context=chunk.context if kind == codecs.BATCH else ())
-            columns = await self._workspace.spill.read(self, chunk.extent, decode)
-        return columns
+    async def _read(self, chunk: Chunk, part: int) -> pa.RecordBatch:
+        if chunk.columns is not None:
+            return chunk.part(part)
+        key = next(key for key, chunks in self._chunks.items() if chunk in chunks)
+        schema = self._schemas[key]
+        kind = codecs.STREAM if codecs.has_dictionaries(schema) else codecs.BATCH
+        decode = partial(codecs.decode, kind, context=(schema,))
+        return await self._workspace.spill.read(self, chunk.extents[part], decode)
 
     # -- leaving and looking -----------------------------------------------------------------------------------
 
@@ -295,24 +364,37 @@ class SharedRows:
         found = [(key, await self.retrieve(member, key)) for key in self.keys(member)]
         for holds in self._holds.values():
             holds[place] = False
-        for at, chunk in enumerate(self._resident):
-            if chunk.rows_of(place) is not None and chunk.writing is None:
-                self._resident[at] = self._without(chunk, place)
+        for chunk in [chunk for chunk in self._resident if chunk.rows_of(place) is not None and chunk.writing is None]:
+            self._drop(chunk, place)
         self._counts[:, place] = 0
         self._left.add(place)
         return found
 
-    def _without(self, chunk: Chunk, place: int) -> Chunk:
-        """The chunk's other rows, in its stead; on disk rows stay where they are and nobody asks for them."""
+    def _drop(self, chunk: Chunk, place: int) -> None:
+        """A resident chunk without one member's rows; those on disk stay there and nobody asks for them."""
         assert chunk.columns is not None
         stays, lengths = chunk.places != place, np.diff(chunk.offsets)
         columns = chunk.columns.take(pa.array(np.flatnonzero(np.repeat(stays, lengths))))
-        rest = Chunk(chunk.block, chunk.places[stays], np.append(0, np.cumsum(lengths[stays])), columns)
-        rest.sizes = chunk.sizes[stays]
+        rest = Chunk(chunk.places[stays], np.append(0, np.cumsum(lengths[stays])), columns)
+        self._charge(chunk, -1)
+        self._resident[self._resident.index(chunk)] = rest
+        self._charge(rest, 1)
         for chunks in self._chunks.values():
             if chunk in chunks:
                 chunks[chunks.index(chunk)] = rest
-        return rest
+
+    async def close(self) -> None:
+        """Wait for what is on its way to disk, and give the pool back what is held."""
+        for chunk in list(self._resident):
+            if chunk.writing is not None:
+                await settled(chunk.writing)
+        if self._relief is not None:
+            self._relief.tables.remove(self)
+            self._relief.leave()
+            self._relief = None
+        while self._resident:
+            self._charge(self._resident.pop(), -1)
+        self._chunks.clear()
 
     def stats(self, member: str) -> DataStats:
         place = self._places[member]
@@ -336,9 +418,7 @@ def _ranges(begins: Ints, lengths: Ints) -> Ints:
     return within
 
 
-def _encoded(columns: pa.RecordBatch, generation: int, contexts: list[tuple[Any, ...]]) -> list[segments.Record]:
+def _encoded(parts: Sequence[pa.RecordBatch], generation: int) -> list[segments.Record]:
     """In a worker thread."""
-    kind = codecs.kind_of(columns)
-    found = codecs.encode(columns, kind)
-    contexts.append(found.context if kind == codecs.BATCH else (columns.schema,))
-    return [segments.Record(kind, 0, b"rows", generation, found.pieces)]
+    kind = codecs.kind_of(parts[0])
+    return [segments.Record(kind, 0, b"rows", generation, codecs.encode(part, kind).pieces) for part in parts]

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data import DataFlow, MemberStores, persist_members
+from pipeline.data import DataFlow, MemberStores, build_manager, persist_members
 from pipeline.data.shared_rows import BLOCK_MEMBERS
-from pipeline.errors import BudgetExceeded, SchemaMismatch
+from pipeline.errors import BudgetExceeded, SchemaMismatch, StorageFailed
+from pipeline.pool import Pool
 from pipeline.storage.workspace import Workspace
 
 HYBRID = DataFlow(mode="hybrid", memory_limit_mb=0.004)
@@ -124,4 +125,45 @@ async def test_a_key_has_the_same_columns_for_all(workspace: Workspace) -> None:
     await stores.append_rows("x", ["a"], np.array([0, 1]), pa.record_batch({"x": [1.0]}))
     with pytest.raises(SchemaMismatch, match="expected 'x' to have the columns it had before"):
         await stores.append_rows("x", ["a"], np.array([0, 1]), pa.record_batch({"y": [1.0]}))
+    await stores.close()
+
+
+async def test_the_pool_of_the_process_is_never_exceeded_by_groups_and_managers_together(tmp_path: Path) -> None:
+    pool = Pool(1 << 16)
+    workspace = Workspace(tmp_path, pool=pool)
+    flow = DataFlow(mode="hybrid", memory_limit_mb=1)
+    random = np.random.default_rng(3)
+    names = [f"m{n:03d}" for n in range(200)]
+    groups = [MemberStores(f"g{n}", lambda member: flow, workspace) for n in range(2)]
+    alone = build_manager("alone", flow, workspace)
+    given: list[list[Any]] = [[], []]
+    for turn in range(60):
+        which = turn % 2
+        given[which].append(portion(random, names, 12))
+        await groups[which].append_rows("x", *given[which][-1])
+        await alone.append("x", pa.record_batch({"x": random.normal(size=300)}))
+        assert pool.charged <= pool.limit
+    assert pool.peak <= pool.limit
+    assert pool.spills > 0
+    for group, portions in zip(groups, given, strict=True):
+        for name, table in expected(portions).items():
+            assert (await group.retrieve(name, "x")).combine_chunks().equals(table.combine_chunks())
+    assert (await alone.retrieve("x")).num_rows == 60 * 300
+    for store in (*groups, alone):
+        await store.close()
+    assert pool.charged == 0
+    await workspace.close()
+
+
+async def test_rows_stay_in_memory_while_the_disk_refuses_them_and_there_is_room(workspace: Workspace) -> None:
+    stores = MemberStores("group", lambda member: DataFlow(mode="hybrid", memory_limit_mb=0.01), workspace)
+    workspace.folder.mkdir(parents=True)
+    (workspace.folder / "spill").write_text("in the way")
+    rows = pa.record_batch({"x": np.zeros(1230)})
+    await stores.append_rows("x", ["a"], np.array([0, 1230]), rows)
+    await stores.append_rows("x", ["a"], np.array([0, 10]), rows.slice(0, 10))
+    with pytest.raises(StorageFailed):
+        await stores.append_rows("x", ["a"], np.array([0, 1000]), rows.slice(0, 1000))
+    assert (await stores.retrieve("a", "x")).num_rows == 1240
+    (workspace.folder / "spill").unlink()
     await stores.close()
