@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import xxhash
@@ -12,8 +12,10 @@ import xxhash
 from .hashing import hash_files, hash_plain
 from .sources import local_sources
 from .stage import Recipe, Stage
-from .topology import Topology
+from .topology import Node, Topology
 
+Known: TypeAlias = dict[int, tuple[msgspec.Struct, dict[str, Any]]]
+"""By identity, which the struct itself keeps from being taken by another."""
 MAX_ITEMS = 1000
 """A longer list in a recipe is data given in Python; it counts by its length, its first and its last item."""
 
@@ -44,7 +46,7 @@ def result_identity(
             "name": node.name,
             "stage": describe(node.stage, for_result=True),
             "inputs": [entry.source for entry in node.inputs],
-            "members": {name: describe(member, for_result=True) for name, member in node.members.items()},
+            "members": _described(node, for_result=True),
         }
         for node in topology.nodes
     ]
@@ -62,38 +64,52 @@ def fingerprint(topology: Topology, configuration: Any, extra: Mapping[str, Any]
         for path in node.stage.input_files():
             status = path.stat()
             inputs.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    stages = [
-        [node.name, describe(node.stage), {name: describe(member) for name, member in node.members.items()}]
-        for node in topology.nodes
-    ]
+    stages = [[node.name, describe(node.stage), _described(node, for_result=False)] for node in topology.nodes]
     return hash_plain([configuration, stages, inputs, hash_code(topology), dict(extra)])[:12]
 
 
-def describe(recipe: Recipe, *, for_result: bool = False) -> dict[str, Any]:
-    """A recipe as plain data, nested recipes with their class; without tuning fields when it is `for_result`."""
+def describe(recipe: Recipe, *, for_result: bool = False, known: Known | None = None) -> dict[str, Any]:
+    """A recipe as plain data, nested recipes with their class; without tuning fields when it is `for_result`.
+
+    `known` is what has been described before: members of a group share most of what they are made of.
+    """
+    known = {} if known is None else known
     hidden = recipe.tuning if for_result and isinstance(recipe, Stage) else frozenset()
     fields = {
-        name: _plain(getattr(recipe, name), for_result) for name in recipe.__struct_fields__ if name not in hidden
+        name: _plain(getattr(recipe, name), for_result, known)
+        for name in recipe.__struct_fields__
+        if name not in hidden
     }
     return {"type": f"{type(recipe).__name__}", **fields}
 
 
-def _plain(value: Any, for_result: bool) -> Any:
-    if isinstance(value, Recipe):
-        return describe(value, for_result=for_result)
+def _described(node: Node, *, for_result: bool) -> dict[str, Any]:
+    known: Known = {}
+    return {name: describe(member, for_result=for_result, known=known) for name, member in node.members.items()}
+
+
+def _plain(value: Any, for_result: bool, known: Known) -> Any:
+    if isinstance(value, msgspec.Struct):
+        if id(value) not in known:
+            known[id(value)] = (value, _plain_struct(value, for_result, known))
+        return known[id(value)][1]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, for_result) for key, item in value.items()}
+        return {str(key): _plain(item, for_result, known) for key, item in value.items()}
     if isinstance(value, list | tuple):
         if len(value) > MAX_ITEMS:
             return [len(value), repr(value[0])[:1000], repr(value[-1])[:1000]]
-        return [_plain(item, for_result) for item in value]
+        return [_plain(item, for_result, known) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(repr(item) for item in value)
-    if isinstance(value, msgspec.Struct):
-        return {name: _plain(getattr(value, name), for_result) for name in value.__struct_fields__}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     return repr(value)[:1000]
+
+
+def _plain_struct(value: msgspec.Struct, for_result: bool, known: Known) -> dict[str, Any]:
+    if isinstance(value, Recipe):
+        return describe(value, for_result=for_result, known=known)
+    return {name: _plain(getattr(value, name), for_result, known) for name in value.__struct_fields__}
 
 
 def hash_code(topology: Topology) -> str:
