@@ -35,8 +35,8 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Exits at the open are stamped `bar_start`, those within the bar `bar_end`. Stops pay slippage, profits do not. It
     withdraws whatever order waits for that instrument. After it the strategy's decisions are passed over for as long as
     they give the very target that was decided last; another target is followed again (`reenter: on_change`), or
-    decisions are followed from the next one on, that of this bar's close (`reenter: at_once`). An exit is an order and
-    counts as one.
+    decisions are followed from the next one on, that of this bar's close, as if none had been before it (`reenter:
+    at_once`). An exit is an order and counts as one.
     """
 
     stop_loss: float | None = None
