@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .portfolio import Portfolio
 
 
+SHEETS = 3
+"""Calls for whose most possible fills a thread has room at once. Only what is written takes memory."""
+
+
 class Books:
     """Struct-of-arrays state of all members, `threads` of which may be worked on at once."""
 
@@ -41,7 +45,8 @@ class Books:
         self.rows = 0
         """Bars in the window so far."""
         self._lengths_ns = 0
-        self._scratch = [np.empty(0, FILL) for _ in range(threads)]
+        self._sheets = [np.empty(0, FILL) for _ in range(threads)]
+        self._used = [0] * threads
         self._slots: Times = np.empty(0, np.int64)
 
     @property
@@ -71,20 +76,34 @@ class Books:
         return tape.read(first, last, self._slots[first - tape.warm : last - tape.warm], self._volatilities)
 
     def account(self, thread: int, first: int, targets: Floats, block: Block) -> np.ndarray[Any, Any] | None:
-        """Carry members from `first` on with `targets` (members, rows); gives their fills (FILL), None for none."""
+        """Carry members from `first` on with `targets` (members, rows); gives their fills (FILL), None for none.
+
+        They are views, good until `release`.
+        """
         members, rows = targets.shape
-        own = slice(first, first + members)
-        if len(self._scratch[thread]) < MOST_FILLS_A_BAR * members * rows:
-            self._scratch[thread] = np.empty(MOST_FILLS_A_BAR * members * rows, FILL)
-        fills = self._scratch[thread]
+        own, most = slice(first, first + members), MOST_FILLS_A_BAR * members * rows
+        if len(self._sheets[thread]) - self._used[thread] < most:
+            self._sheets[thread] = np.empty(SHEETS * most, FILL)
+            self._used[thread] = 0
+        sheet = self._sheets[thread][self._used[thread] :]
         written = account_kernel()(
-            self.state[own], self.holdings[own], self.terms[own], targets, block, self.grid.values[own], fills
+            self.state[own],
+            self.holdings[own],
+            self.terms[own],
+            targets,
+            block,
+            self.grid.values[own],
+            sheet,
         )
-        if not written:
-            return None
-        found = fills[:written].copy()
-        found["member"] += first
-        return found
+        self._used[thread] += written
+        fills = sheet[:written]
+        if first:
+            fills["member"] += first
+        return fills if written else None
+
+    def release(self) -> None:
+        """The fills given so far are no longer looked at."""
+        self._used = [0] * len(self._used)
 
 
 def _volatility(recipe: Portfolio) -> Volatility | None:

@@ -136,12 +136,13 @@ class PortfolioGroup(Transform):
             if instrument not in self._deciders:
                 self._deciders[instrument] = Deciders(self._strategies, self._grouped)
         self._books.extend(tape, len(self._arrivals.names))
-        for fills in self._keep_books(tape):
-            if fills is not None:
-                self._fills.append(fills)
-                self._gathered += len(fills)
-                if self._gathered >= self._enough:
-                    yield from self._emit_fills()
+        for made in self._keep_books(tape):
+            for fills in made:
+                if fills is not None:
+                    self._fills.append(fills)
+                    self._gathered += len(fills)
+            if self._gathered >= self._enough:
+                yield from self._emit_fills()
         failed, planned = len(self._errors), len(self._members)
         if failed > self._max_failed_share * planned:
             place, error = next(iter(self._errors.items()))
@@ -150,8 +151,8 @@ class PortfolioGroup(Transform):
                 f"the first, '{self._names[place]}': {error}"
             ) from error
 
-    def _keep_books(self, tape: Tape) -> Iterator[np.ndarray[Any, Any] | None]:
-        """Decide and account all rows of a tape; gives fills as they are made."""
+    def _keep_books(self, tape: Tape) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
+        """Decide and account all rows of a tape; gives the fills of each call, which are to be handed over together."""
         last = len(tape.steps) - 1
         runs = range(len(self._deciders[0].together))
         for steps in tape.blocks(BLOCK_BARS, 0, tape.warm) if runs else ():
@@ -161,12 +162,12 @@ class PortfolioGroup(Transform):
         for steps in tape.blocks(BLOCK_BARS, tape.warm, last) if runs else ():
             block = self._books.read(tape, *steps)
             for run in runs:
-                yield from self._decide_together(tape, steps, run, block)
+                yield self._decide_together(tape, steps, run, block)
         yield from self._decide_one_by_one(tape)
         if self._baseline is not None:
             targets = self._baseline.targets(tape, self._books.terms)
             for fills in self._account_all(self._baseline.place, targets, tape, last):
-                yield None if self._alone else fills
+                yield () if self._alone else fills
 
     def _decide_together(
         self, tape: Tape, steps: tuple[int, int], run: int, block: Block | None
@@ -202,7 +203,7 @@ class PortfolioGroup(Transform):
 
         return self._crew.each(work, -(-(last - first) // each))
 
-    def _decide_one_by_one(self, tape: Tape) -> Iterator[np.ndarray[Any, Any] | None]:
+    def _decide_one_by_one(self, tape: Tape) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
         """Members whose own decider is asked: for the whole tape, in one thread, since it may be anybody's code."""
         rows: dict[int, Sequence[Bar]] = {}
         last = len(tape.steps) - 1
@@ -231,11 +232,13 @@ class PortfolioGroup(Transform):
             targets[places[: len(own)]] = own
         return targets, known, failure
 
-    def _account_all(self, place: int, targets: Floats, tape: Tape, last: int) -> Iterator[np.ndarray[Any, Any] | None]:
+    def _account_all(
+        self, place: int, targets: Floats, tape: Tape, last: int
+    ) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
         """One member through the window's steps up to `last`."""
         for first, until in tape.blocks(BLOCK_CELLS, tape.warm, last):
             own = targets[None, tape.steps[first] : tape.steps[until]]
-            yield self._books.account(0, place, own, self._books.read(tape, first, until))
+            yield [self._books.account(0, place, own, self._books.read(tape, first, until))]
 
     def _desk(self, thread: int, members: int, rows: int) -> Floats:
         """Room for targets that each thread uses again and again."""
@@ -248,17 +251,13 @@ class PortfolioGroup(Transform):
         if not self._gathered:
             return
         gathered, self._fills, self._gathered = self._fills, [], 0
-        offsets, columns = fills_of(gathered, len(self._names), self._arrivals.names if self._several else None)
-        if self._alone:
-            yield Result("fills", columns, append=True)
-            return
-        for first in range(0, len(self._names), TOGETHER):
-            cuts = offsets[first : first + TOGETHER + 1]
-            with_fills = np.flatnonzero(np.diff(cuts))
-            if len(with_fills):
-                names = [self._names[first + place] for place in with_fills.tolist()]
-                part = columns.slice(int(cuts[0]), int(cuts[-1] - cuts[0]))
-                yield MemberRows("fills", names, np.append(cuts[with_fills], cuts[-1]) - cuts[0], part)
+        instruments = self._arrivals.names if self._several else None
+        for places, offsets, columns in fills_of(gathered, len(self._names), TOGETHER, instruments):
+            if self._alone:
+                yield Result("fills", columns, append=True)
+            else:
+                yield MemberRows("fills", [self._names[place] for place in places], offsets, columns)
+        self._books.release()
 
     def _emit_equity(self) -> Iterator[MemberRows]:
         """Kept equity of those that have not failed, where it lies; all see the same times."""

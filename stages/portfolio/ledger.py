@@ -36,6 +36,26 @@ _SIGNATURE = int64(
 )  # fmt: skip
 
 
+GLANCE = 16
+"""Targets looked at in one go."""
+
+
+@rule
+def _same_until(targets: Any, decided: float, first: int, last: int) -> int:
+    """The first place from `first` whose target is another one than `decided`, or `last`."""
+    place = first
+    while place + GLANCE <= last:
+        others = 0
+        for at in range(place, place + GLANCE):  # without a way out, so that it is one comparison of many
+            others += (targets[at] == targets[at]) & (targets[at] != decided)
+        if others > 0:
+            break
+        place += GLANCE
+    while place < last and (targets[place] == decided or targets[place] != targets[place]):
+        place += 1
+    return place
+
+
 @rule
 def _belong(fills: Any, first: int, last: int, instrument: int) -> None:
     for place in range(first, last):
@@ -71,8 +91,7 @@ def _compiled(sources: str) -> Any:
             while s < count:
                 if plain and only["pending"] != only["pending"]:
                     first, decided = s, only["decided"]
-                    while s < count and (wants[s] == decided or wants[s] != wants[s]):
-                        s += 1
+                    s = _same_until(wants, decided, s, count)
                     if s > first:
                         position = only["position"]
                         s = mark_run(own, position, term["sizing"] == EQUITY, wants, closes, ends, first, s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,20 +59,21 @@ PORTFOLIOS = pa.schema(
 
 
 def fills_of(
-    gathered: list[np.ndarray[Any, Any]], members: int, instruments: Sequence[str] | None = None
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]:
-    """FILL records of many members as columns, member by member, and where each member's begin (members + 1,).
+    gathered: Sequence[np.ndarray[Any, Any]], members: int, together: int, instruments: Sequence[str] | None = None
+) -> Iterator[tuple[list[int], np.ndarray[Any, Any], pa.RecordBatch]]:
+    """FILL records as columns, so many members `together`: which, where each one's rows begin, and the rows.
 
     `instruments` names those that `instrument` counts, where there are several. The first call imports numba.
     """
-    from .sorting import sorted_columns
+    from .sorting import by_member
 
-    offsets, times, sides, owners, figures = sorted_columns(gathered, members)
-    arrays = [_flat(NS_UTC, times), _flat(pa.int8(), sides), *(_flat(pa.float64(), line) for line in figures)]
-    if instruments is None:
-        return offsets, pa.RecordBatch.from_arrays(arrays, schema=FILLS)
-    arrays.insert(1, pa.array(instruments, pa.utf8()).take(pa.array(owners)))
-    return offsets, pa.RecordBatch.from_arrays(arrays, schema=FILLS_OF_SEVERAL)
+    schema = FILLS if instruments is None else FILLS_OF_SEVERAL
+    for own in by_member(gathered, members, together):
+        arrays = [_flat(NS_UTC, own.times), _flat(pa.int8(), own.sides)]
+        arrays += [_flat(pa.float64(), line) for line in own.figures]
+        if instruments is not None:
+            arrays.insert(1, pa.array(instruments, pa.utf8()).take(pa.array(own.owners)))
+        yield own.members, own.offsets, pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def equity_of(times: Times, equity: Floats, interval: str) -> pa.RecordBatch:
