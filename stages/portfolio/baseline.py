@@ -10,18 +10,11 @@ import numpy as np
 from .bars import Floats
 from .exits import Exits
 from .sizing import Sizing
-from .strategy import Strategy
+from .strategies.buy_and_hold import BuyAndHold
 
 if TYPE_CHECKING:
     from .portfolio import Portfolio
     from .tape import Tape
-
-
-class BuyAndHold(Strategy, frozen=True):
-    """Wants a target of 1 on every bar."""
-
-    def on_bar(self, bar: Any) -> float:
-        return 1.0
 
 
 class Baseline:

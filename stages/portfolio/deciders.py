@@ -35,6 +35,8 @@ class Deciders:
     def warm(self) -> None:
         for _, _, decider in self.together:
             decider.warm()
+        for one in self.alone.values():
+            one.warm()
 
     def crossings(self) -> Iterator[CrossGroup]:
         """Those that may pass over bars with one price only, and count them."""

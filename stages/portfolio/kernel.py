@@ -107,6 +107,10 @@ class OneKernel:
     def __init__(self, strategy: Strategy) -> None:
         self._group = KernelGroup([strategy])
 
+    def warm(self) -> None:
+        """Compile. Raises `StrategyFailed` where numba refuses the kernel."""
+        self._group.warm()
+
     def on_bars(self, bars: Bars) -> Floats:
         """One target per bar, NaN to keep the one before."""
         targets = np.empty(len(bars))

@@ -182,6 +182,11 @@ class TargetsOf:
         else:
             raise self._failed(None, f"build() gave {self.decider!r}, which has neither on_bar nor on_bars")
 
+    def warm(self) -> None:
+        """Compile what is to be compiled."""
+        if isinstance(self.decider, OneKernel):
+            self.decider.warm()
+
     def targets(self, bars: Bars, rows: Sequence[Bar] | None = None) -> Floats:
         """One target per bar, float64, NaN = keep; `rows` are the bars already made into objects."""
         return self._ask(bars, rows)
