@@ -46,7 +46,7 @@ def test_every_python_block_runs_in_the_order_of_the_page(workplace: Path) -> No
     demo += "asyncio.run(Pipeline.from_yaml('configs/demo.yaml', limit=5000).run())"
     python(demo, workplace)
     outputs = [python(block, workplace) for block in blocks("python")]
-    assert len(outputs) == 5
+    assert len(outputs) == 6
     assert "portfolio_" in outputs[0]
     assert "flowchart LR" in outputs[1]
     assert "portfolio_" in outputs[-1]
@@ -62,15 +62,16 @@ async def test_the_sweep_runs(tmp_path: Path) -> None:
     assert summary.aggregate_metrics["execution"]["portfolios"]["run"] == 9
 
 
-async def test_the_strategy_and_the_stage_of_the_page_run_from_yaml(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("\n\n".join(blocks("python")[2:4]))
+@pytest.mark.parametrize("strategy", ["Dip", "Dips"])
+async def test_the_strategies_and_the_stage_of_the_page_run_from_yaml(tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "mine.py").write_text("\n\n".join(blocks("python")[2:5]))
     (tmp_path / "mine.yaml").write_text(
         "topology: backtest\n"
         "containers:\n"
         "  data: {type: synthetic, schema: trade, rows: 20000, interval: 1s}\n"
         "  large: {type: './mine.py:Large', inputs: [data], at_least: 0.1}\n"
         "  features: {inputs: [large], bars: 1m}\n"
-        "  portfolio_*: {strategy: {type: './mine.py:Dip', n: 5}}\n"
+        f"  portfolio_*: {{strategy: {{type: './mine.py:{strategy}', n: 5}}}}\n"
     )
     summary = await Pipeline.from_yaml(tmp_path / "mine.yaml", output=tmp_path / "out").run()
     assert summary.ledger.containers["large"].received == 20_000

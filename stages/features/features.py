@@ -29,10 +29,15 @@ class Features(Stage, frozen=True):
           indicators:
             - sma_20
             - {type: bollinger_upper, n: 20, k: 2.5}
+            - max_20_lag1_high
+            - beta_60_vs_ETHUSD.COINBASE
 
     `bars` makes bars of trades, quotes or finer bars, and passes bars of that very interval on as they are. A feature
     is null until it has seen enough bars of its instrument. Columns are in the order of `Feature.sort_key`, whoever
     asked first.
+
+    Where a feature looks at other instruments, bars must come in the order of time, and those of the newest moment wait
+    until a later one, a watermark past it or the end has come; memory for them is one moment's bars.
     """
 
     is_feed: ClassVar[bool | None] = False

@@ -139,6 +139,11 @@ def test_a_null_leaves_everything_as_it_was():
     np.testing.assert_array_equal(found, [np.nan, 1.5, np.nan, 2.5, np.nan, 3.5])
 
 
+def test_a_price_of_nothing_makes_a_return_unknown() -> None:
+    found = computed([Feature.volatility(2)], np.array([1.0, 2.0, 0.0, 3.0, 6.0]), np.zeros(5, np.int64))[0]
+    np.testing.assert_array_equal(found, [np.nan, np.nan, math.sqrt(2.0), np.nan, math.sqrt(2.0)])
+
+
 def test_rsi_is_null_while_the_price_has_not_moved():
     found = computed([Feature.rsi(2)], np.array([1.0, 1.0, 1.0, 2.0, 2.0]), np.zeros(5, np.int64))[0]
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 100.0, 100.0])
