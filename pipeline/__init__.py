@@ -33,6 +33,7 @@ from .errors import (
     ValueTooLarge,
 )
 from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
+from .lookahead import LookaheadReport, check_lookahead
 from .pushing import Push
 from .registry import Registry
 from .report import Report
@@ -72,6 +73,7 @@ __all__ = [
     "Interrupted",
     "InvalidKey",
     "Logic",
+    "LookaheadReport",
     "ManagerClosed",
     "MemberRows",
     "NotResident",
@@ -106,6 +108,7 @@ __all__ = [
     "build_manager",
     "bytes_said",
     "column_said",
+    "check_lookahead",
     "compose",
     "load_config",
     "load_summary",

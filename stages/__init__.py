@@ -17,6 +17,7 @@ from .portfolio.strategies.ema_cross import EmaCross
 from .portfolio.strategies.momentum import Momentum
 from .portfolio.strategies.pair_reversion import PairReversion
 from .portfolio.strategies.rsi import Rsi
+from .portfolio.strategies.peeking import Peeking
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy
@@ -37,6 +38,7 @@ __all__ = [
     "Momentum",
     "PairReversion",
     "ParquetSink",
+    "Peeking",
     "Portfolio",
     "Replay",
     "Rsi",
@@ -67,6 +69,7 @@ def register(registry: Registry) -> None:
     registry.add("bollinger_reversion", BollingerReversion)
     registry.add("pair_reversion", PairReversion)
     registry.add("buy_and_hold", BuyAndHold)
+    registry.add("peeking", Peeking)
     registry.add("execution", Execution)
     registry.add("console", Console)
     registry.add("parquet", ParquetSink)

@@ -105,7 +105,7 @@ def bar_schema(
     return pa.schema(
         [
             *_common(),
-            _field("open", price, "quote currency per unit", nullable=False),
+            _field("open", price, "quote currency per unit", nullable=False, known_at="bar_start"),
             _field("high", price, "quote currency per unit", nullable=False),
             _field("low", price, "quote currency per unit", nullable=False),
             _field("close", price, "quote currency per unit", nullable=False),
@@ -171,8 +171,10 @@ def _common() -> list[pa.Field]:
     ]
 
 
-def _field(name: str, kind: pa.DataType, unit: str, *, nullable: bool = True) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"unit": unit} if unit else None)
+def _field(name: str, kind: pa.DataType, unit: str, *, nullable: bool = True, known_at: str = "") -> pa.Field:
+    """`known_at` names the time column that says when the value is known, where that is before the row's own time."""
+    told = {"unit": unit, "known_at": known_at}
+    return pa.field(name, kind, nullable=nullable, metadata={key: word for key, word in told.items() if word} or None)
 
 
 _TELLING: dict[RecordKind, set[str]] = {

@@ -28,6 +28,7 @@ FLOORS = [
     {"sequencer"},
     {"phasing"},
     {"service", "runs"},
+    {"lookahead"},
     {"testing", "cli"},
     {"__main__"},
 ]

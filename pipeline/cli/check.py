@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import click
 
+from pipeline.config import Config
+from pipeline.lookahead import DEFAULT_CUTS, DEFAULT_ROWS, check_lookahead
 from pipeline.phasing import plan_phases
 from pipeline.sequencer import PhasePlan
 from pipeline.topology import Topology
@@ -15,6 +18,7 @@ from pipeline.windows import ALL
 
 from .options import CONFIG, ReadingOptions, reading
 from .reading import read
+from .trouble import FAILED
 
 MOST_NAMED = 3
 """Phases that are listed by name in the first line; of more, how many there are."""
@@ -23,12 +27,31 @@ MOST_NAMED = 3
 @click.command()
 @CONFIG
 @reading
-def check(config: Path, **options: Unpack[ReadingOptions]) -> None:
+@click.option("--lookahead", is_flag=True, help="Also run it on other futures: does one move the past?")
+@click.option(
+    "--rows", type=click.IntRange(min=2), metavar="N", help=f"Rows of each feed to try it on ({DEFAULT_ROWS:,})."
+)
+@click.option("--cuts", type=click.IntRange(min=1), metavar="K", help=f"Moments to cut the data at ({DEFAULT_CUTS}).")
+def check(config: Path, lookahead: bool, rows: int | None, cuts: int | None, **options: Unpack[ReadingOptions]) -> None:
     """Check a configuration without running it.
 
-    Every problem is told at once, with its line. Exit code 2 where there is one.
+    Every problem is told at once, with its line. Exit code 2 where there is one. With --lookahead the graph is run on
+    the first rows of its data, then with what comes after a few moments cut off, shuffled, raised and lowered; exit
+    code 1 where that moves anything before such a moment.
     """
+    if not lookahead and (rows is not None or cuts is not None):
+        raise click.UsageError("--rows and --cuts belong to --lookahead")
     loaded = read(config, options)
+    _tell(loaded)
+    if lookahead:
+        report = asyncio.run(check_lookahead(loaded, rows=rows or DEFAULT_ROWS, cuts=cuts or DEFAULT_CUTS))
+        click.echo(str(report))
+        if not report.ok:
+            click.get_current_context().exit(FAILED)
+
+
+def _tell(loaded: Config) -> None:
+    """That it would run, and the graph."""
     plans = plan_phases(loaded)
     topology = plans[0].topology
     count = len(topology.nodes)
