@@ -33,6 +33,7 @@ from .errors import (
     ValueTooLarge,
 )
 from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
+from .handed import HandedTable
 from .lookahead import LookaheadReport, check_lookahead
 from .pushing import Push
 from .registry import Registry
@@ -68,6 +69,7 @@ __all__ = [
     "Feed",
     "FlushedAway",
     "Frame",
+    "HandedTable",
     "Input",
     "InputError",
     "Interrupted",
@@ -107,8 +109,8 @@ __all__ = [
     "Watermark",
     "build_manager",
     "bytes_said",
-    "column_said",
     "check_lookahead",
+    "column_said",
     "compose",
     "load_config",
     "load_summary",

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 import xxhash
 
+from .handed import HandedTable
 from .hashing import hash_files, hash_plain
 from .sources import local_sources
 from .stage import Recipe, Stage
@@ -39,7 +40,7 @@ def result_identity(
 
     The configuration hash covers what can change the result: the graph, the stages' fields without their `tuning`
     ones, the members' parameters, and `extra` (seed, limits). Data-flow policies and paths do not count. `with_data`
-    hashes the content of the input files.
+    hashes the content of the input files, and the rows of tables that were handed to feeds.
     """
     graph = [
         {
@@ -52,8 +53,10 @@ def result_identity(
     ]
     hashes = {"configuration": hash_plain({"graph": graph, **extra}), "code": hash_code(topology)}
     if with_data:
-        files = [path for node in topology.feeds for path in node.stage.input_files()]
-        hashes["data"] = hash_files(files, is_wanted)
+        files = hash_files([path for node in topology.feeds for path in node.stage.input_files()], is_wanted)
+        fields = (getattr(node.stage, name) for node in topology.feeds for name in node.stage.__struct_fields__)
+        handed = [value.hash for value in fields if isinstance(value, HandedTable)]
+        hashes["data"] = hash_plain([files, handed]) if handed else files
     return hashes
 
 

@@ -22,6 +22,7 @@ from .data.policy import MB
 from .edge import Edge, EdgePolicy, EdgeStats
 from .engines.local import LocalEngine
 from .errors import EdgeClosed, InputError, Interrupted, PenstockError
+from .handed import HandedTable
 from .phasing import plan_phases
 from .pushing import PushFeed
 from .registry import Registry
@@ -61,13 +62,59 @@ class Pipeline:
         `data` is a path for the feed (`--data`), `overrides` are `a.b=c` (`--set`), `limit` rows per feed and
         `until` an ISO time at which feeds end.
         """
-        extra = [f"limit={limit}"] if limit is not None else []
-        extra += [f"until={until}"] if until is not None else []
+        given = None if data is None else str(data)
+        return cls._loaded(source, given, overrides, output, limit, until, registry)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        config: str | Path | Mapping[str, Any] | None = None,
+        *,
+        parameter_space: Mapping[str, Any] | None = None,
+        overrides: Sequence[str] = (),
+        output: str | Path | None = None,
+        limit: int | None = None,
+        until: str | None = None,
+        registry: Registry | None = None,
+        **settings: Any,
+    ) -> Self:
+        """A pipeline over rows you have: the one feed of `config` (None: the ready-made backtest) reads `table`.
+
+            Pipeline.from_table(frame, strategy={"type": "sma_cross"}, parameter_space={"fast": [5, 10]}, limit=5000)
+            Pipeline.from_table(trades, "configs/backtest.yaml", columns={"px": "price"}, instrument="BTCUSD.BITMEX")
+
+        `table` is a pyarrow Table or RecordBatch, a polars or pandas DataFrame (a DatetimeIndex is its time), or a dict
+        of columns, of trades, quotes or bars as a parquet file would hold them; memory is shared, not copied. Times
+        without a zone are UTC unless `time_zone` says otherwise. Its content counts in the data hash and the
+        fingerprint. Each of the `settings` goes to the first container whose stage has a field of that name, the feed
+        first, then in the order of the graph; `parameter_space` replaces the configuration's. Other arguments are as in
+        `from_yaml`. Raises `ConfigError`, or `InputError` listing what was found and how to declare the rest.
+        """
+        space = [] if parameter_space is None else [f"parameter_space={msgspec.json.encode(parameter_space).decode()}"]
+        source = {"name": "table"} if config is None else config
+        given = HandedTable.of(table)
+        return cls._loaded(source, given, [*space, *overrides], output, limit, until, registry, settings)
+
+    @classmethod
+    def _loaded(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        data: str | HandedTable | None,
+        overrides: Sequence[str],
+        output: str | Path | None,
+        limit: int | None,
+        until: str | None,
+        registry: Registry | None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        limits = {"limit": limit, "until": until}
         config = load_config(
             source,
             registry=registry or Registry.installed(),
-            overrides=[*overrides, *extra],
-            data=None if data is None else str(data),
+            overrides=[*overrides, *(f"{name}={value}" for name, value in limits.items() if value is not None)],
+            data=data,
+            settings=settings,
         )
         return cls.from_config(config, output=output)
 

@@ -16,8 +16,8 @@ from .portfolio.strategies.buy_and_hold import BuyAndHold
 from .portfolio.strategies.ema_cross import EmaCross
 from .portfolio.strategies.momentum import Momentum
 from .portfolio.strategies.pair_reversion import PairReversion
-from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.peeking import Peeking
+from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy

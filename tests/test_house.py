@@ -17,7 +17,7 @@ FLOORS = [
     {"edge", "threads", "lag", "hashing", "storage"},
     {"inbox", "outlet", "data", "windows"},
     {"stage"},
-    {"registry", "calling", "pushing", "sources"},
+    {"registry", "calling", "pushing", "handed", "sources"},
     {"config", "topology", "keeping"},
     {"compose", "container"},
     {"phases"},

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem
+from pipeline.handed import HandedTable
 from pipeline.registry import Registry
 
 from .check import check_config
 from .convert import Converter
-from .feed_path import with_data
+from .feed_path import with_data, with_settings
 from .layers import Entry, Layer
 from .leaf import suggestion
 from .located import BROKEN, Located, Place, lift, plain, shown
@@ -37,15 +38,17 @@ def load_config(
     *,
     registry: Registry,
     overrides: Sequence[str] = (),
-    data: str | None = None,
+    data: str | HandedTable | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Config:
     """The configuration in `source`: a path, YAML text (anything with a line break or a colon and a space), or a
     mapping of the same words.
 
-    `overrides` are `a.b=c` of `--set`; `data` is the path that `--data` gives to the one feed. Raises `ConfigError`
-    with every problem, in the order of the file.
+    `overrides` are `a.b=c` of `--set`; `data` is the path that `--data` gives to the one feed, or a table in its place.
+    `settings` are fields by name, each for the first container whose stage has it, feeds before what reads from them.
+    Raises `ConfigError` with every problem, in the order of the file.
     """
-    loading = _Loading(registry)
+    loading = _Loading(registry, settings=settings or {})
     try:
         config = loading.load(source, overrides, data)
     except ConfigError as error:
@@ -69,8 +72,11 @@ class _Loading:
     file: str = ""
     stem: str = "run"
     root: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def load(self, source: Path | str | Mapping[str, Any], overrides: Sequence[str], data: str | None) -> Config | None:
+    def load(
+        self, source: Path | str | Mapping[str, Any], overrides: Sequence[str], data: str | HandedTable | None
+    ) -> Config | None:
         written = self.read(source)
         if written is None:
             return None
@@ -199,7 +205,12 @@ class _Loading:
         return name, Layer(Entry(pattern, item, guessed=True) for pattern, item in lifted)
 
     def assemble(
-        self, written: Located, header: ConfigFile, topology: str | None, layers: tuple[Layer, ...], data: str | None
+        self,
+        written: Located,
+        header: ConfigFile,
+        topology: str | None,
+        layers: tuple[Layer, ...],
+        data: str | HandedTable | None,
     ) -> Config:
         space = self.space(written, header)
         members_known = not any(found.path.startswith("parameter_space") for found in self.problems)
@@ -229,6 +240,7 @@ class _Loading:
         )
         if data is not None:
             config = with_data(config, data, self.problems)
+        config = with_settings(config, self.settings, self.problems)
         self.problems += check_config(config, members_known)
         return config
 

@@ -32,6 +32,7 @@ _SIDES = {
     **dict.fromkeys(("", "0", "none", "no_aggressor", "unknown", "n"), NO_SIDE),
 }
 _MAKERS = {"true": SELL, "t": SELL, "1": SELL, "false": BUY, "f": BUY, "0": BUY}
+HOUR_NS = 3_600_000_000_000
 _NOT_NUMBERS = ("ts_event", "ts_recv", "bar_start", "bar_end", "instrument_id", "source_id", VENUE)
 
 
@@ -170,6 +171,8 @@ class Converter:
                     "`--set containers.data.interval=1m`"
                 )
             self._interval = int(steps.min())
+            if self._interval == 23 * HOUR_NS and np.count_nonzero(steps == 24 * HOUR_NS) > len(steps) // 2:
+                self._interval = 24 * HOUR_NS  # days of a place where clocks are set forward once a year
         return self._interval
 
 

@@ -59,14 +59,14 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
 class _Footer:
     def __init__(self, parquet: pq.ParquetFile) -> None:
         self.schema: pa.Schema = parquet.schema_arrow.remove_metadata()
-        self.time_index = _time_index(parquet.schema_arrow)
+        self.time_index = time_index(parquet.schema_arrow)
         self.row_groups: int = parquet.metadata.num_row_groups
         metadata = parquet.metadata.metadata or {}
         shard, _, shards = metadata.get(SHARD_KEY, b"0/1").decode().partition("/")
         self.shard, self.shards = int(shard), int(shards)
 
 
-def _time_index(schema: pa.Schema) -> str | None:
+def time_index(schema: pa.Schema) -> str | None:
     """The column that was the index of times of a pandas DataFrame, as its metadata says; None where there is none."""
     try:
         told = (schema.pandas_metadata or {}).get("index_columns", [])

@@ -29,6 +29,8 @@ class Recording:
     read: Callable[[Counts], Iterator[pa.RecordBatch]]
     unused: tuple[str, ...] = ()
     """Columns of the files that no standard column is made of."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how it is read."""
 
 
 class Standardizer:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipeline import Batch, Context, Feed, InputError, Recipe
+from pipeline import Batch, Context, Feed, HandedTable, InputError, Recipe
 from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
 from .csv import open_csv
 from .declaration import Declaration
+from .handed import open_handed
 from .lean import open_lean
 from .lean_layout import is_lean
 from .parquet import open_parquet
@@ -56,13 +57,16 @@ class Replay(Declaration, frozen=True):
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
     moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
     an error: see `bar_checks`. Trades and quotes may share their times. `batch_rows` never changes what comes out.
+    `Pipeline.from_table` hands a table over in place of a path; it is read by the rules for parquet files.
     """
 
     is_feed: ClassVar[bool | None] = True
 
-    tuning: ClassVar[frozenset[str]] = frozenset({"path", "batch_rows", "clock"})
+    tuning: ClassVar[frozenset[str]] = frozenset({"path", "table", "batch_rows", "clock"})
 
     path: str | None = None
+    table: HandedTable | None = None
+    """Rows handed over from Python instead of a path."""
     format: Literal["auto", "parquet", "csv", "lean"] = "auto"
     batch_rows: int = 65_536
     clock: ReplayClock = ReplayClock()
@@ -80,11 +84,13 @@ class Replay(Declaration, frozen=True):
         recording = self.recording()
         if recording.unused:
             context.log.info("columns that are not read: %s", ", ".join(recording.unused))
+        for note in recording.notes:
+            context.log.info(note)
         return ReplayFeed(recording, self.batch_rows, context.log)
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
-        if self.path is not None:
+        if self.path is not None or self.table is not None:
             return self.recording().schema
         return None if self.schema == "auto" else schema_of(self.schema, self.scale or 8)
 
@@ -106,6 +112,8 @@ class Replay(Declaration, frozen=True):
 
     def recording(self) -> Recording:
         """The recording this recipe names, found but not read. Raises `InputError`."""
+        if self.table is not None:
+            return open_handed(self.table, self.instrument or "DATA.TABLE", self)
         if self.path is None:
             raise InputError(NO_PATH)
         path = Path(self.path).expanduser()
@@ -151,7 +159,7 @@ class ReplayFeed(Feed):
                 told.add("steps back")
             yield batch
         if not self.counts.rows:
-            files = [str(file) for file in self._recording.files]
+            files = [str(file) for file in self._recording.files] or ["the table"]
             named = files[0] if len(files) == 1 else f"{len(files):,} files from {files[0]} on"
             self._log.warning("the feed gave no row: there is none in %s", named)
         for reason in sorted({*self.counts.left_out, *self.counts.doubtful}):
