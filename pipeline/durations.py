@@ -19,6 +19,8 @@ UNITS_NS = {
     "w": 604_800_000_000_000,
 }
 MAX_NS = 2**63 - 1
+WRITTEN = r"^ *[0-9]+([.][0-9]+)? *(ns|us|ms|s|m|h|d|w) *$|[$][{]"
+"""A duration's form in JSON Schema; `${NAME}` may stand for one."""
 _PATTERN = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,18})?)\s*(ns|us|ms|s|m|h|d|w)", re.ASCII)
 
 
@@ -51,6 +53,7 @@ Duration = Annotated[
     str,
     msgspec.Meta(
         extra={"expected": "a duration such as '1m'", "check": _positive, "suggest": _with_unit},
+        extra_json_schema={"pattern": WRITTEN},
         examples=["1m", "250ms"],
     ),
 ]
@@ -60,6 +63,7 @@ DurationOrZero = Annotated[
     str,
     msgspec.Meta(
         extra={"expected": "a duration such as '1m' or '0s'", "check": parse_duration, "suggest": _with_unit},
+        extra_json_schema={"pattern": WRITTEN},
         examples=["0s", "250ms"],
     ),
 ]

@@ -14,6 +14,7 @@ from .explain import explain
 from .new import new
 from .report import report
 from .run import run
+from .schema import schema
 from .trouble import told
 
 
@@ -34,5 +35,5 @@ def penstock() -> None:
     """
 
 
-for command in (run, check, explain, report, demo, new):
+for command in (run, check, explain, schema, report, demo, new):
     penstock.add_command(command)

@@ -2,6 +2,7 @@
 
 from .canonical import Setting
 from .explain import Row, explain
+from .json_schema import json_schema
 from .load import load_config
 from .patterns import Group
 from .phase import PhaseConfig, SelectConfig, WalkForward, WindowConfig
@@ -26,5 +27,6 @@ __all__ = [
     "WalkForward",
     "WindowConfig",
     "explain",
+    "json_schema",
     "load_config",
 ]
