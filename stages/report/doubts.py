@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from stages.execution.comparison import decay
+
 from .examined import Examined
 from .space import Landscape, at_the_edge
+from .windows import Windows
 
 CONFIDENCE = 0.95
 """Below it a deflated Sharpe ratio leaves luck as an explanation."""
@@ -27,7 +30,11 @@ class Doubt(NamedTuple):
 
 
 def doubts(
-    focus: Examined, search: Examined, chosen: Mapping[str, Any] | None, found: Landscape | None
+    focus: Examined,
+    search: Examined,
+    chosen: Mapping[str, Any] | None,
+    found: Landscape | None,
+    windows: Windows | None,
 ) -> Iterator[Doubt]:
     """What a careful reader would ask of the chosen portfolio, the gravest first."""
     yield from _of_the_run(focus)
@@ -35,10 +42,13 @@ def doubts(
         yield Doubt("Nobody to choose", f"no portfolio of {focus.name} has a defined {focus.objective}.")
         return
     yield from _of_luck(search)
-    yield from _of_the_sample(focus, search)
+    yield from _of_the_sample(focus, search, windows)
+    yield from _of_the_rival(focus, chosen, windows)
     yield from _of_the_best(focus, chosen)
     for name in at_the_edge(found) if found is not None else ():
-        yield Doubt("At the edge", f"the best {name} is the first or last tried; a better one may lie beyond it.")
+        yield Doubt(
+            "At the edge", f"the best {name} in {search.name} is the first or last tried; a better one may lie beyond."
+        )
 
 
 def _of_the_run(focus: Examined) -> Iterator[Doubt]:
@@ -61,32 +71,44 @@ def _of_luck(search: Examined) -> Iterator[Doubt]:
         yield Doubt("Luck unknown", f"the deflated Sharpe ratio of the best of {trials:,} trials is undefined.")
     elif deflated is not None and deflated < CONFIDENCE:
         words = (
-            f"the deflated Sharpe ratio is {deflated:.2f}, below {CONFIDENCE}: of {trials:,} worthless trials the best "
-            f"would be expected to show an annual Sharpe ratio of {told['sharpe_of_luck']:.2f}."
+            f"the deflated Sharpe ratio of the best of {search.name} is {deflated:.2f}, below {CONFIDENCE}: of "
+            f"{trials:,} worthless trials the best would be expected to show {told['sharpe_of_luck']:.2f} a year."
         )
         yield Doubt("It may be luck", words)
 
 
-def _of_the_sample(focus: Examined, search: Examined) -> Iterator[Doubt]:
+def _of_the_sample(focus: Examined, search: Examined, windows: Windows | None) -> Iterator[Doubt]:
     if focus is search:
         yield Doubt("In sample only", "it was chosen on the very data these figures are of; expect less elsewhere.")
         return
-    told = (focus.figures.get("earlier") or {}).get(focus.parent)
-    lost = told["best"]["decay"] if told and told["best"] else None
+    if windows is not None and windows.joined:
+        means = (windows.joined[name] for name in ("in_sample_mean", "out_of_sample_mean"))
+        lost = decay(*means, lower=focus.lower)
+    else:
+        told = (focus.figures.get("earlier") or {}).get(focus.parent)
+        lost = told["best"]["decay"] if told and told["best"] else None
     if lost is not None and lost > MUCH_LOST:
         yield Doubt("It decays", f"out of sample {lost:.0%} of the {focus.objective} is lost.")
 
 
-def _of_the_best(focus: Examined, chosen: Mapping[str, Any]) -> Iterator[Doubt]:
+def _of_the_rival(focus: Examined, chosen: Mapping[str, Any], windows: Windows | None) -> Iterator[Doubt]:
+    if windows is not None:
+        if windows.baseline is not None and windows.baseline.total_return >= windows.chosen.total_return:
+            yield Doubt("No better than holding", "over all windows the baseline's return is at least as good.")
+        return
     rival, mine = focus.baseline, chosen[focus.objective]
     if rival is not None and rival[focus.objective] is not None and mine is not None:
         ahead = rival[focus.objective] - mine
         if (ahead <= 0) if focus.lower else (ahead >= 0):
             yield Doubt("No better than holding", f"the baseline's {focus.objective} is at least as good.")
+
+
+def _of_the_best(focus: Examined, chosen: Mapping[str, Any]) -> Iterator[Doubt]:
+    here = f"in {focus.name}"
     if chosen["n_trades"] is not None and chosen["n_trades"] < FEW_TRADES:
-        yield Doubt("Few trades", f"{chosen['n_trades']:,} round trips; fewer than {FEW_TRADES} say little.")
+        yield Doubt("Few trades", f"{chosen['n_trades']:,} round trips {here}; fewer than {FEW_TRADES} say little.")
     if chosen["n_periods"] is not None and chosen["n_periods"] < FEW_PERIODS:
-        yield Doubt("Few returns", f"{chosen['n_periods']:,} of them; ratios of fewer than {FEW_PERIODS} are noise.")
+        yield Doubt("Few returns", f"{chosen['n_periods']:,} {here}; ratios of fewer than {FEW_PERIODS} are noise.")
     if (chosen["max_leverage"] or 0.0) > 1.0:
         words = (
             f"up to {chosen['max_leverage']:.2f} times its equity was at stake; borrowing and margin cost nothing here."

@@ -219,7 +219,7 @@ def _figure(*, x: Mapping[str, Any] | None = None, y: Mapping[str, Any] | None =
 
 
 def _line(place: int) -> dict[str, Any]:
-    return {"color": ACCENT, "width": 2} if not place else {"color": SOFT, "width": 1.5, "dash": "dot"}
+    return {"color": ACCENT, "width": 2} if not place else {"color": SOFT, "width": 1.2}
 
 
 def _times(curve: Curve, shown: Sequence[int]) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pipeline import column_said
 
-from .curves import Curve
 from .doubts import CONFIDENCE
 from .examined import Examined
 from .tables import MISSING
+from .windows import Windows
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,15 @@ class Figure:
 
 
 def headline(
-    focus: Examined, search: Examined, chosen: Mapping[str, Any] | None, windows: Mapping[str, Curve]
+    focus: Examined, search: Examined, chosen: Mapping[str, Any] | None, windows: Windows | None
 ) -> Iterator[Figure]:
-    """Objective, return, drawdown, baseline, trials, deflated Sharpe; without a chosen portfolio only the counts.
+    """Objective, return, drawdown, baseline, trials, deflated Sharpe; of all windows where there are several.
 
-    `windows` is the stitched equity of a walk-forward, of the chosen, then of the baseline; empty where there is none.
+    Without a chosen portfolio only the counts.
     """
-    counts, told = search.figures["portfolios"], search.figures["selection"]
     if chosen is not None:
-        objective, rival = focus.objective, focus.baseline
-        last = f", {focus.name}" if windows else ""
-        yield Figure(said_name(objective) + last, said(objective, chosen[objective]), _sample(focus, search))
-        if rival is not None:
-            yield Figure("Baseline" + last, said(objective, rival[objective]), f"{said_name(objective)}, buy and hold")
-        yield from _of_windows(*windows.values()) if windows else _of_one(objective, chosen, rival)
+        yield from _of_one(focus, search, chosen) if windows is None else _of_windows(focus, search, chosen, windows)
+    counts, told = search.figures["portfolios"], search.figures["selection"]
     failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
     yield Figure("Trials", f"{told['trials']:,}", f"portfolios in {search.name}{failed}")
     deflated = told["deflated_sharpe"]
@@ -51,16 +46,32 @@ def headline(
     )
 
 
-def _of_one(objective: str, chosen: Mapping[str, Any], rival: Mapping[str, Any] | None) -> Iterator[Figure]:
+def _of_one(focus: Examined, search: Examined, chosen: Mapping[str, Any]) -> Iterator[Figure]:
+    objective, rival = focus.objective, focus.baseline
+    yield Figure(said_name(objective), said(objective, chosen[objective]), _sample(focus, search))
+    if rival is not None:
+        yield Figure("Baseline", said(objective, rival[objective]), f"{said_name(objective)}, buy and hold")
     for name, label in {"total_return": "Total return", "max_drawdown": "Largest drawdown"}.items():
         if name != objective:
             yield Figure(label, said(name, chosen[name]), f"baseline {said(name, rival[name])}" if rival else "")
 
 
-def _of_windows(mine: Curve, rival: Curve | None = None) -> Iterator[Figure]:
-    held = "" if rival is None else f"baseline {said('total_return', rival.total_return)}"
-    yield Figure("Return, all windows", said("total_return", mine.total_return), held)
-    falls = [said("max_drawdown", -float(curve.drawdown().min())) for curve in (mine, rival) if curve is not None]
+def _of_windows(focus: Examined, search: Examined, chosen: Mapping[str, Any], windows: Windows) -> Iterator[Figure]:
+    objective, joined = focus.objective, windows.joined
+    if joined:
+        yield Figure(
+            "Sharpe, all windows", said("sharpe", joined["sharpe"]), f"out of sample, {windows.count:,} windows"
+        )
+        before = said(joined["objective"], joined["in_sample_mean"])
+        after = said(joined["objective"], joined["out_of_sample_mean"])
+        yield Figure(f"{said_name(joined['objective'])}, mean", after, f"out of sample; {before} in sample")
+    else:
+        label = f"{said_name(objective)}, {focus.name}"
+        yield Figure(label, said(objective, chosen[objective]), _sample(focus, search))
+    curves = list(windows.curves.values())
+    gains = [said("total_return", curve.total_return) for curve in curves]
+    yield Figure("Return, all windows", gains[0], f"baseline {gains[1]}" if len(gains) > 1 else "")
+    falls = [said("max_drawdown", -float(curve.drawdown().min())) for curve in curves]
     yield Figure("Drawdown, all windows", falls[0], f"baseline {falls[1]}" if len(falls) > 1 else "")
 
 

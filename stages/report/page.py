@@ -47,6 +47,8 @@ class Page:
     """Label -> words below the title."""
     chosen: str
     """Name of the portfolio the page is about, empty where there is none."""
+    chosen_in: str
+    """How it came to be that."""
     parameters: Mapping[str, str]
     """Its parameters."""
     headline: Sequence[Figure]

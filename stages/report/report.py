@@ -10,7 +10,6 @@ from typing import Any
 from pipeline import PhaseResults, Report
 from stages.execution.table import report_of
 
-from .curves import Curve
 from .doubts import doubts
 from .examined import Examined, examine, followers, search_of
 from .headline import headline
@@ -26,9 +25,9 @@ from .sections import (
     ranking,
     spread,
     statistics,
-    windows_in_a_row,
 )
 from .space import Landscape, landscape, said_value
+from .windows import Windows, windows_of
 
 TOP = 10
 """Rows of the terminal's table, beside baselines."""
@@ -44,29 +43,29 @@ def backtest_report(phases: Sequence[PhaseResults]) -> Report | None:
     if not examined:
         return None
     focus = examined[-1]
-    page = page_of(examined)
+    page = page_of(examined, windows_of(followers(examined), phases))
     words = [(figure.label.lower(), f"{figure.value}  {figure.note}".rstrip()) for figure in page.headline]
     words += [("doubt", f"{doubt.head}: {doubt.sentence}") for doubt in page.doubts]
     table = report_of(focus.ranking, focus.objective, TOP)
     return Report(html_of(page), table, f"{page.title}: {focus.name}", words)
 
 
-def page_of(phases: Sequence[Examined]) -> Page:
-    """Everything the page says of the last of these phases and those before it."""
+def page_of(phases: Sequence[Examined], windows: Windows | None = None) -> Page:
+    """Everything the page says of the last of these phases and those before it, and of their windows in a row."""
     focus = phases[-1]
     search = search_of(focus, phases)
     chosen = focus.chosen()
     found = _landscape(search)
     record, summary = focus.left.record, focus.left.summary
-    windows = windows_in_a_row(followers(phases))
     return Page(
         title=summary.name,
         subtitle=f"Backtest, phase {focus.name}",
         facts={label: words for label, words in _facts(focus, record) if words},
         chosen=chosen["container"] if chosen else "",
+        chosen_in=f"best of {focus.name}" if focus is search else f"chosen in {focus.parent} for {focus.name}",
         parameters=_parameters(chosen),
         headline=list(headline(focus, search, chosen, windows)),
-        doubts=list(doubts(focus, search, chosen, found)),
+        doubts=list(doubts(focus, search, chosen, found, windows)),
         sections=list(_sections(phases, search, chosen, found, windows)),
         version=f"Penstock {record.get('version', '')}".rstrip(),
     )
@@ -77,7 +76,7 @@ def _sections(
     search: Examined,
     chosen: Mapping[str, Any] | None,
     found: Landscape | None,
-    windows: Mapping[str, Curve],
+    windows: Windows | None,
 ) -> Iterator[Section]:
     focus, follow = phases[-1], followers(phases)
     if follow:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.execution.comparison import DECAY, pairs
 
-from .curves import Curve, curve_of, stitched
+from .curves import Curve, curve_of
 from .drawing import MOST_MARKS, drawdown_plot, equity_plot, in_and_out_plot, landscape_plot, spread_plot
 from .examined import Examined
 from .headline import said, said_name
@@ -27,10 +27,11 @@ from .tables import (
     ranking_table,
     statistics_table,
 )
+from .windows import Followers, Windows
 
-CHOSEN, BASELINE = "the best of each window before", "baseline"
+BASELINE = "baseline"
+GRIDS = {"1m": "minute", "5m": "5 minutes", "15m": "15 minutes", "1h": "hour", "4h": "4 hours", "1d": "day"}
 QUARTILES = {"a quarter below": "q1", "median": "median", "a quarter above": "q3"}
-Followers = Sequence[tuple[Examined, Examined]]
 
 
 def ranking(focus: Examined) -> Section:
@@ -52,8 +53,7 @@ def against_the_baseline(focus: Examined, chosen: Mapping[str, Any]) -> Section:
     title = "Against the baseline" if BASELINE in curves else "Equity"
     if not curves:
         return Section(title, "equity", "No equity was kept; `persistence: {on_completion: true}` keeps it.")
-    grid = chosen["equity_every"]
-    each = {"1d": "day", "bar": "bar", None: "bar"}.get(grid, str(grid))
+    each = GRIDS.get(chosen["equity_every"], "bar")
     return Section(
         title,
         "equity",
@@ -108,18 +108,19 @@ def spread(search: Examined) -> Iterator[Section]:
     yield Section("Spread of the objective", "spread", "", [Shown(caption, spread_plot(values, marks, objective))])
 
 
-def out_of_sample(follow: Followers, windows: Mapping[str, Curve]) -> Section:
+def out_of_sample(follow: Followers, windows: Windows | None) -> Section:
     """A table of phases and what became of their choices, a point for each portfolio, the windows in a row."""
     objective = follow[-1][1].objective
     points, best = _points(follow, objective)
     lost = f"Lost is the share of the {objective} that is gone: {DECAY}. Rank correlation is Spearman's."
     shown = []
-    if windows:
+    if windows is not None:
+        shared = " Those selected share the capital equally." if windows.joined else ""
         caption = (
-            f"{len(_windows(follow)):,} windows in a row, none seen by the choice made for it; each begins with what "
-            "the one before ended with. Equity as a multiple of the start."
+            f"{windows.count:,} windows in a row, none seen by the choice made for it; each begins with what the one "
+            f"before ended with. Equity as a multiple of the start.{shared}"
         )
-        shown.append(Shown(caption, equity_plot("stitched", windows)))
+        shown.append(Shown(caption, equity_plot("stitched", windows.curves)))
     shown.append(Shown(lost, table=phases_table(follow)))
     if points:
         stride = math.ceil(len(points) / MOST_MARKS)
@@ -128,17 +129,6 @@ def out_of_sample(follow: Followers, windows: Mapping[str, Curve]) -> Section:
         shown.append(Shown(caption, in_and_out_plot(points[::stride], best, objective)))
     intro = "What was chosen on one stretch of time, on the stretch after it."
     return Section("In sample, out of sample", "out-of-sample", intro, shown)
-
-
-def windows_in_a_row(follow: Followers) -> dict[str, Curve]:
-    """Walk-forward: equity of the best of each search through the window it was not chosen on, and of the baseline.
-
-    Empty where there are less than two such windows, where they overlap, and where no equity was kept.
-    """
-    windows = _windows(follow)
-    chosen = _whole([curve_of(after.left, after.chosen()) for after in windows])
-    rival = _whole([curve_of(after.left, after.baseline) for after in windows])
-    return _those({CHOSEN: chosen, BASELINE: rival}) if chosen is not None else {}
 
 
 def statistics(focus: Examined, chosen: Mapping[str, Any]) -> Section:
@@ -203,17 +193,6 @@ def _points(follow: Followers, objective: str) -> tuple[list[tuple[float, float,
                 if chosen is not None and new["container"] == chosen["container"]:
                     best.append(point)
     return points, best
-
-
-def _windows(follow: Followers) -> list[Examined]:
-    """Phases whose portfolios were sought in the phase just before them."""
-    return [after for before, after in follow if before.parent is None]
-
-
-def _whole(curves: Sequence[Curve | None]) -> Curve | None:
-    """All of them stitched, None where one is missing."""
-    kept = [curve for curve in curves if curve is not None]
-    return stitched(kept) if len(kept) == len(curves) else None
 
 
 def _those(given: Mapping[str, Curve | None]) -> dict[str, Curve]:

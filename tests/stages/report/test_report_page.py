@@ -20,12 +20,15 @@ from stages.report.drawing import MOST_MARKS, in_and_out_plot
 from stages.report.examined import Examined, examine, followers, search_of
 from stages.report.page import Page, Section, embedded
 from stages.report.report import backtest_report, page_of
+from stages.report.windows import windows_of
 
 SPACE = grid(fast=[5, 10, 20], slow=[30, 60, 90])
 
 
 def page_at(folder: Path, phase: str | None = None) -> Page:
-    return page_of(examine(open_run(folder, phase)))
+    phases = open_run(folder, phase)
+    examined = examine(phases)
+    return page_of(examined, windows_of(followers(examined), phases))
 
 
 def report_at(folder: Path) -> Report:
