@@ -8,10 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.frames import Batch
 from pipeline.stage import Context
 from stages.execution.execution import Execution
-from stages.portfolio.records import portfolios_of
+from tests.stages.portfolio_rows import rows_sent
 
 
 def row(name: str, sharpe: float | None, **more: Any) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def finished(rows: list[dict[str, Any]], top: int = 10) -> tuple[pa.RecordBatch,
     """The ranking and the logic; each row comes in a batch of its own."""
     logic: Any = Execution(top=top).build(Context())
     for one in rows:
-        logic.on_batch(Batch(portfolios_of([one])))
+        logic.on_batch(rows_sent([one]))
     result, _ = logic.on_end()
     return result.value, logic
 

@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.frames import Batch
 from pipeline.stage import Context
 from stages.execution.comparison import comparison, decay, spearman
 from stages.execution.execution import Execution
-from stages.portfolio.records import portfolios_of
+from tests.stages.portfolio_rows import rows_sent
 
 VALUES = st.lists(st.tuples(st.integers(-4, 4), st.floats(-3, 3)), min_size=2, max_size=40)
 
@@ -69,7 +68,7 @@ def phase(rows: list[dict[str, Any]], earlier: dict[str, Any] | None = None) -> 
     """Ranking and figures of a phase."""
     logic: Any = Execution().build(Context(name="execution", earlier=earlier or {}))
     for one in rows:
-        logic.on_batch(Batch(portfolios_of([one])))
+        logic.on_batch(rows_sent([one]))
     result, _ = logic.on_end()
     return result.value, logic.metrics()
 
@@ -131,7 +130,7 @@ def test_figures_are_the_same_bytes_in_any_order_and_any_batches() -> None:
         random.Random(seed).shuffle(rows)
         logic: Any = Execution().build(Context(name="execution", earlier={"train": {"execution": {"ranking": train}}}))
         for begin in range(0, len(rows), seed * 7 + 1):
-            logic.on_batch(Batch(portfolios_of(rows[begin : begin + seed * 7 + 1])))
+            logic.on_batch(rows_sent(rows[begin : begin + seed * 7 + 1]))
         result, _ = logic.on_end()
         assert result.value.equals(train)
         assert json.dumps(logic.metrics()) == expected

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import SchemaMismatch
-from pipeline.frames import Batch, Result
+from pipeline.frames import Result
 from pipeline.stage import Context
 from stages.execution.execution import Execution
 from stages.execution.ranking import OBJECTIVES, RANKING
-from stages.portfolio.records import PORTFOLIOS, portfolios_of
+from stages.portfolio.records import PORTFOLIOS
+from tests.stages.portfolio_rows import rows_sent
 
 
 def row(name: str, **figures: Any) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def ranked_by(objective: str, rows: list[dict[str, Any]], top: int = 10) -> tupl
     """Names in order, the logic and the ranking; rows come in single batches."""
     logic: Any = Execution(objective=objective, top=top).build(Context())
     for one in rows:
-        logic.on_batch(Batch(portfolios_of([one])))
+        logic.on_batch(rows_sent([one]))
     result, batch = logic.on_end()
     assert isinstance(result, Result)
     assert result.key == "ranking"

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.frames import Batch
 from pipeline.stage import Context
 from pipeline.summary import ContainerLedger, ContainerResult, EdgeLedger, KeyResult, Ledger, PhaseSummary
 from stages.execution.execution import Execution
 from stages.portfolio.accounting import opening_state
 from stages.portfolio.equity import DAY
-from stages.portfolio.records import equity_of, portfolios_of
+from stages.portfolio.records import equity_of
 from stages.portfolio.statistics import StatisticsSettings, statistics
+from tests.stages.portfolio_rows import rows_sent
 
 BEGIN = 1_704_067_200_000_000_000
 """2024-01-01."""
@@ -99,7 +99,7 @@ class MadeRun:
                 earlier={earlier: {"execution": {"ranking": self.rankings[earlier]}}} if earlier else {},
             )
         )
-        logic.on_batch(Batch(portfolios_of(rows)))
+        logic.on_batch(rows_sent(rows))
         result, _ = logic.on_end()
         self.rankings[name] = result.value
         return self._write(name, result.value, kept if keep_equity else [], logic.metrics(), status, days, len(rows))
