@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,24 +14,24 @@ import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .config import Config, load_config
-from .container import ContainerStats
-from .data import DataManager, DataStats, FlushCallback, MemberStores
+from .data import DataManager, FlushCallback, MemberStores
 from .data.base import Key
 from .data.policy import MB
-from .edge import Edge, EdgePolicy, EdgeStats
+from .edge import Edge, EdgePolicy
 from .engines.local import LocalEngine
-from .errors import EdgeClosed, InputError, Interrupted, PenstockError
+from .errors import EdgeClosed, Interrupted, PenstockError
 from .handed import HandedTable
 from .phasing import plan_phases
 from .pushing import PushFeed
 from .registry import Registry
 from .results import PhaseResults
 from .sequencer import PhasePlan, RunPlan, Sequencer
+from .status import RunStatus
 from .subscription import Subscription
 from .summary import PhaseSummary
 from .threads import Workers, settled
 from .topology import Node, Topology
-from .windows import Limits
+from .windows import Limits, nanoseconds
 
 NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb")
 """Settings that say where a run lives and how much it may take, not what it does."""
@@ -62,8 +61,7 @@ class Pipeline:
         `data` is a path for the feed (`--data`), `overrides` are `a.b=c` (`--set`), `limit` rows per feed and
         `until` an ISO time at which feeds end.
         """
-        given = None if data is None else str(data)
-        return cls._loaded(source, given, overrides, output, limit, until, registry)
+        return cls._loaded(source, None if data is None else str(data), overrides, output, limit, until, registry)
 
     @classmethod
     def from_table(
@@ -92,8 +90,7 @@ class Pipeline:
         `from_yaml`. Raises `ConfigError`, or `InputError` listing what was found and how to declare the rest.
         """
         space = [] if parameter_space is None else [f"parameter_space={msgspec.json.encode(parameter_space).decode()}"]
-        source = {"name": "table"} if config is None else config
-        given = HandedTable.of(table)
+        source, given = {"name": "table"} if config is None else config, HandedTable.of(table)
         return cls._loaded(source, given, [*space, *overrides], output, limit, until, registry, settings)
 
     @classmethod
@@ -108,11 +105,11 @@ class Pipeline:
         registry: Registry | None,
         settings: Mapping[str, Any] | None = None,
     ) -> Self:
-        limits = {"limit": limit, "until": until}
+        stops = [f"{name}={value}" for name, value in (("limit", limit), ("until", until)) if value is not None]
         config = load_config(
             source,
             registry=registry or Registry.installed(),
-            overrides=[*overrides, *(f"{name}={value}" for name, value in limits.items() if value is not None)],
+            overrides=[*overrides, *stops],
             data=data,
             settings=settings,
         )
@@ -187,21 +184,6 @@ class Pipeline:
         """Run to the end and return the last phase's summary."""
         async with self.start() as run:
             return await run.finished()
-
-
-class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of a run."""
-
-    phase: str | None
-    state: str
-    """waiting, running, paused, draining or ended."""
-    phase_number: int = 0
-    """Of the phase that runs, from 1; 0 before the first."""
-    phases: int = 1
-    """How many there are."""
-    containers: Sequence[ContainerStats] = ()
-    stores: Mapping[str, DataStats] = {}
-    edges: Sequence[EdgeStats] = ()
 
 
 class Run:
@@ -471,17 +453,6 @@ class Run:
     def error(self) -> BaseException | None:
         """What the run failed with."""
         return self._error
-
-
-def nanoseconds(text: str) -> int:
-    """An ISO time as nanoseconds since 1970 UTC; without a zone it is UTC. Raises `InputError`."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(f"expected a time such as '2024-05-01T12:00:00Z', found '{text}'") from error
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    seconds = int(moment.replace(microsecond=0).timestamp())
-    return seconds * 1_000_000_000 + moment.microsecond * 1000
 
 
 def _bytes(megabytes: float | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -213,3 +214,14 @@ def iso(ns: int) -> str:
     whole, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
     return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+
+
+def nanoseconds(text: str) -> int:
+    """An ISO time as nanoseconds since 1970 UTC; without a zone it is UTC. Raises `InputError`."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"expected a time such as '2024-05-01T12:00:00Z', found '{text}'") from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    seconds = int(moment.replace(microsecond=0).timestamp())
+    return seconds * 1_000_000_000 + moment.microsecond * 1000

@@ -23,7 +23,7 @@ FLOORS = [
     {"phases"},
     {"identity", "summary", "engines"},
     {"folder"},
-    {"results", "subscription"},
+    {"results", "subscription", "status"},
     {"earlier"},
     {"sequencer"},
     {"phasing"},

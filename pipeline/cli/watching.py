@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from pipeline.container import ContainerStats
-from pipeline.service import Run, RunStatus
+from pipeline.service import Run
+from pipeline.status import RunStatus
 
 from .conduct import Watch
 from .figures import bytes_said, rows_said, seconds_said

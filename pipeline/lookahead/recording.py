@@ -12,11 +12,12 @@ import pyarrow as pa
 from ..container import TransformContainer
 from ..data.policy import DataFlow, Persistence
 from ..edge import REPLAY, Edge
-from ..engines.local import Limits, LocalEngine
+from ..engines.local import LocalEngine
 from ..frames import Batch, Frame, MemberRows, Result, Watermark
 from ..keeping import Keeper
 from ..stage import Context, Feed, Outputs, Stage, Transform
 from ..topology import Node, Topology
+from ..windows import Limits
 
 NOTHING_STORED = DataFlow(mode="memory", memory_limit_mb=1 << 20, persistence=Persistence(on_completion=False))
 
@@ -77,7 +78,7 @@ async def record(
                 notes[name].lateness_ns = container.logic.lateness_ns
         engine.gate.open()
 
-    await LocalEngine(Topology(nodes), folder, seed=seed, limits=Limits(rows), on_ready=listen).run()
+    await LocalEngine(Topology(nodes), folder, seed=seed, limits=Limits(rows=rows), on_ready=listen).run()
     return notes
 
 

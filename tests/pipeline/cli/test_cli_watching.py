@@ -9,7 +9,7 @@ from pipeline.cli.live import drawn
 from pipeline.cli.watching import Gauge, moment
 from pipeline.container import ContainerStats
 from pipeline.data import DataStats
-from pipeline.service import RunStatus
+from pipeline.status import RunStatus
 
 SECOND = 1_000_000_000
 

@@ -113,7 +113,7 @@ WRONG = {
     ),
     "a duration without a unit": ("containers: {features: {bars: 60}}", "$.containers.features.bars"),
     "a name that is no folder": ("name: a/b", "$.name"),
-    "a phase without a name": ("phases: [{needs: [a]}]", "$.phases[0]"),
+    "a phase without a name": ("phases: [{needs: [a]}]", "$.phases"),
     "a topology that is not there": ("topology: backtst", "$.topology"),
 }
 
