@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
 from math import floor, isnan, sqrt
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 SAME = Fraction(1, 10**12)
 """Units that differ by no more than this share are one wish: less is the rounding of those who calculate in floats."""
@@ -23,10 +23,13 @@ YEARS = {"crypto": (365, 24 * HOUR_NS), "xnys": (252, 13 * HOUR_NS // 2)}
 """Days in a year, and nanoseconds of trading in a day."""
 
 
+Number: TypeAlias = float | Fraction
+
+
 class OracleBar(NamedTuple):
     """Prices as given, exact where they were; times in ns; `volatility` is the feature's value, None until formed."""
 
-    open: float | Fraction
+    open: Number
     high: float | Fraction
     low: float | Fraction
     close: float | Fraction
@@ -43,31 +46,31 @@ class OracleBar(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """What `fills`, `sizing`, `exits` and the portfolio say, by the same words."""
+    """What `fills`, `sizing`, `exits` and the portfolio say, by the same words; fractions where decimals are meant."""
 
-    quantity: float = 1.0
-    start_equity: float = 100_000.0
+    quantity: Number = 1.0
+    start_equity: Number = 100_000.0
     active_from: int | None = None
     at: str = "next_open"
     order: str = "market"
-    offset_bps: float = 0.0
+    offset_bps: Number = 0.0
     expires_bars: int | None = None
     touch: str = "through"
-    fee_bps: float = 0.0
-    fee_per_unit: float = 0.0
-    fee_minimum: float = 0.0
-    slippage_bps: float = 0.0
+    fee_bps: Number = 0.0
+    fee_per_unit: Number = 0.0
+    fee_minimum: Number = 0.0
+    slippage_bps: Number = 0.0
     by: str = "quantity"
-    share: float = 1.0
-    band: float = 0.0
-    volatility: float = 0.2
+    share: Number = 1.0
+    band: Number = 0.0
+    volatility: Number = 0.2
     n: int = 20
-    max_leverage: float = 1.0
+    max_leverage: Number = 1.0
     calendar: str = "crypto"
-    lot: float = 0.0
-    stop_loss: float | None = None
-    take_profit: float | None = None
-    trailing_stop: float | None = None
+    lot: Number = 0.0
+    stop_loss: Number | None = None
+    take_profit: Number | None = None
+    trailing_stop: Number | None = None
     intrabar: str = "worst"
     reenter: str = "on_change"
 
@@ -219,9 +222,7 @@ class _Ledger:
             if holding.order.seen == self.rules.expires_bars:
                 holding.order = None
 
-    def _fill_at_market(
-        self, place: int, holding: _Holding, price: float | Fraction, ts: int, how: str, *, whole: bool
-    ) -> None:
+    def _fill_at_market(self, place: int, holding: _Holding, price: Number, ts: int, how: str, *, whole: bool) -> None:
         """Close and reduce; where `whole`, open and add too."""
         assert holding.order is not None
         goal, price = holding.order.goal, Fraction(price)
@@ -272,7 +273,7 @@ class _Ledger:
         return stop, profit
 
     @staticmethod
-    def _reached(holding: _Holding, low: float | Fraction, high: float | Fraction, stop: Fraction) -> bool:
+    def _reached(holding: _Holding, low: Number, high: Number, stop: Fraction) -> bool:
         return low <= stop if holding.position > 0 else high >= stop
 
     def _exit_at_open(self, place: int, holding: _Holding, bar: OracleBar) -> None:
@@ -373,7 +374,8 @@ class _Ledger:
             return self._lots(target * Fraction(rules.quantity))
         if equity <= 0:
             return Fraction(0)
-        if rules.by == "equity" and again and not holding.exited:
+        again = again and not holding.exited  # the first decision after an exit is one of a new position
+        if rules.by == "equity" and again:
             return holding.units
         units = target * share * equity / holding.close
         apart = abs(units - holding.position) * holding.close
