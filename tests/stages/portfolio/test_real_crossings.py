@@ -1,8 +1,9 @@
-"""`sma_cross` and `ema_cross` on every recorded bar, fill by fill, against whole numbers."""
+"""Crossings on every recorded bar, fill by fill, against whole numbers; and with every rule, against the oracle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pytest
 from crossing_oracle import FEE_BPS, SLIPPAGE_BPS, Series, crossing_fills, ema_wants, sma_wants
 from portfolio_bars import Given, run_group
+from portfolio_compare import assert_agrees, cut, portfolio_of
+from portfolio_oracle import OracleBar, Rules, keep_books
 
 from pipeline.frames import Batch
 from pipeline.stage import Context
@@ -25,6 +28,8 @@ from stages.portfolio.strategy import Strategy
 
 PRICES = ("open", "high", "low", "close")
 START = 10_000_000
+COUNT = 1_900
+"""Bars of which the equity of each is kept."""
 
 RECORDED = [
     ("crypto/coinbase/minute/btcusd", "last", 5739),
@@ -121,3 +126,36 @@ def test_a_grid_of_pairs_fills_as_whole_numbers_say(recordings: Path, at: str) -
     found = run_group(members, with_features(batches, members))
     for name, recipe in members.items():
         assert assert_fills(found, name, series, recipe.strategy, at) > 5
+
+
+PERCENT = Fraction(1, 100)
+RULES = {
+    "limit": {"order": "limit", "offset_bps": 0.5, "expires_bars": 10, "touch": "fill", "fee_bps": 10},
+    "stop": {"order": "stop", "offset_bps": 1, "slippage_bps": 1, "fee_minimum": 1},
+    "exits": {"stop_loss": PERCENT / 20, "take_profit": PERCENT / 10, "reenter": "at_once", "slippage_bps": 1},
+    "trailing": {"at": "close", "trailing_stop": PERCENT / 10, "intrabar": "best", "fee_per_unit": PERCENT},
+    "weight": {"by": "weight", "share": PERCENT * 60, "band": PERCENT / 2, "lot": PERCENT, "stop_loss": PERCENT / 10},
+    "volatility": {"by": "volatility", "max_leverage": 2, "band": PERCENT * 5, "lot": PERCENT, "order": "limit"},
+}
+
+
+@pytest.mark.parametrize("place", [0, 4, 8], ids=lambda place: RECORDED[place][0])
+def test_recorded_bars_with_every_rule_fill_as_the_oracle_says(recordings: Path, place: int) -> None:
+    path, price, _ = RECORDED[place]
+    series, batches = recorded(recordings / "lean" / "Data" / path, price)
+    strategy = SmaCross(fast=3, slow=8, short=True)
+    wants = [None if want is None else float(want) for want in sma_wants(series, 3, 8, -1)]
+    rules = {name: Rules(start_equity=START, **words) for name, words in RULES.items()}  # type: ignore[arg-type]
+    members = {name: portfolio_of(own, strategy) for name, own in rules.items()}
+    complete = [batch.slice(0, COUNT) for batch in with_features(batches, members)[:1]]
+    columns = complete[0].columns
+    volatilities = columns.column("volatility_20").to_pylist()
+    volumes = [None if volume is None else float(volume) for volume in columns.column("volume").to_pylist()]
+    prices = ([Fraction(count, series.parts) for count in found] for found in series[:4])
+    every = zip(*prices, series.start, series.end, volumes, [False] * COUNT, volatilities, strict=False)
+    bars = [OracleBar(*bar) for bar in every]
+    found = run_group(members, cut(complete[0], [1, 77, 1000]))
+    for name, own in rules.items():
+        books = keep_books(bars, wants[:COUNT], own)
+        assert len(books.fills) > 50, name
+        assert_agrees(found, name, books, own)
