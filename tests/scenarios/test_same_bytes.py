@@ -9,37 +9,28 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from whole_runs import SMALL, Left, assert_books_balance, await_program, changed, finish, start_program
+from whole_runs import (
+    MODES,
+    SMALL,
+    Left,
+    assert_books_balance,
+    assert_same,
+    await_program,
+    changed,
+    finish,
+    start_program,
+    tight,
+)
 
 from pipeline import PhaseFailed
 
-MODES = ("memory", "streaming", "file", "hybrid")
 FIGURES = {"total_return", "sharpe", "max_drawdown", "n_trades", "fees", "end_equity"}
-
-
-def tight(mode: str) -> dict[str, Any]:
-    """A policy that leaves a container hardly any room in memory."""
-    policy: dict[str, Any] = {"mode": mode}
-    if mode == "hybrid":
-        policy["memory_limit_mb"] = 0.01
-    if mode == "streaming":
-        policy |= {"streaming_settings": {"buffer_size": 10}}
-    return policy
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Left:
     """The run every other one is compared with: default policies, whole batches."""
     return finish(SMALL, tmp_path_factory.mktemp("reference"))
-
-
-def assert_same(left: Left, reference: Left) -> None:
-    """The summary byte for byte, and the results' files row for row."""
-    assert left.summary_bytes == reference.summary_bytes
-    results = [name for name in reference.files if not name.endswith("/output.parquet")]
-    assert [name for name in left.files if not name.endswith("/output.parquet")] == results
-    for name in results:
-        assert left.files[name].equals(reference.files[name]), name
 
 
 def test_the_reference_is_worth_comparing_with(reference: Left) -> None:
@@ -67,15 +58,15 @@ def test_another_market_gives_other_bytes(reference: Left, tmp_path: Path) -> No
     assert fees.summary["hashes"]["output"] != reference.summary["hashes"]["output"]
 
 
-def test_four_processes_with_different_hash_seeds_write_the_same_summary(reference: Left, tmp_path: Path) -> None:
+def test_processes_with_different_hash_seeds_write_the_same_summary(reference: Left, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
-    seeds = ["0", "1", "4242", "random"]
+    seeds = ["0", "random"]
     processes = [
         start_program(tmp_path, "run", "small.yaml", "--output", f"seed-{seed}", "--json", PYTHONHASHSEED=seed)
         for seed in seeds
     ]
     told = [await_program(process) for process in processes]
-    assert [code for code, _, _ in told] == [0] * 4, told
+    assert [code for code, _, _ in told] == [0, 0], told
     for seed in seeds:
         (folder,) = (tmp_path / f"seed-{seed}" / "small").glob("[0-9a-f]*/run")
         assert_same(Left(folder), reference)

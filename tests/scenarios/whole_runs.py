@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 120
 """Longer than any process here takes; whoever waits in vain fails after it."""
 
+MODES = ("memory", "streaming", "file", "hybrid")
+
 SMALL: Mapping[str, Any] = {
     "name": "small",
     "topology": "backtest",
@@ -156,3 +158,22 @@ def assert_books_balance(summary: Mapping[str, Any]) -> None:
         assert books["received"] == books["processed"] + books["late"], (name, books)
         if name in arrived:
             assert arrived[name] == books["received"], (name, books)
+
+
+def tight(mode: str) -> dict[str, Any]:
+    """A policy that leaves a container hardly any room in memory."""
+    policy: dict[str, Any] = {"mode": mode}
+    if mode == "hybrid":
+        policy["memory_limit_mb"] = 0.01
+    if mode == "streaming":
+        policy |= {"streaming_settings": {"buffer_size": 10}}
+    return policy
+
+
+def assert_same(left: Left, reference: Left) -> None:
+    """The summary byte for byte, and the results' files row for row."""
+    assert left.summary_bytes == reference.summary_bytes
+    results = [name for name in reference.files if not name.endswith("/output.parquet")]
+    assert [name for name in left.files if not name.endswith("/output.parquet")] == results
+    for name in results:
+        assert left.files[name].equals(reference.files[name]), name
