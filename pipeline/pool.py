@@ -104,6 +104,7 @@ class Pool:
             self._holders.pop(holder, None)
         if self._line:
             self.serve()
+            self.press()
 
     def line_up(self, waiter: Waiter) -> None:
         """Wait in line until `serve` is called; nothing happens to who is in it already."""

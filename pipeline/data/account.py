@@ -18,10 +18,12 @@ class Account:
     cancelled while it waits leaves nothing behind. With a pool every byte is charged to that as well.
     """
 
-    __slots__ = ("_clock", "_granting", "_queue", "charged", "limit", "name", "peak", "pool", "waits")
+    __slots__ = ("_clock", "_granting", "_queue", "ceiling", "charged", "limit", "name", "peak", "pool", "waits")
 
     def __init__(self, limit: int, clock: Clock, name: str = "", pool: Pool | None = None) -> None:
-        self.limit = limit if pool is None else min(limit, pool.limit)
+        self.limit = limit
+        self.ceiling = limit if pool is None else min(limit, pool.limit)
+        """What a single value may weigh at most."""
         self.name, self.pool = name, pool
         self.charged = 0
         self.peak = 0

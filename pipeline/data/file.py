@@ -51,7 +51,7 @@ class FileManager(DataManager):
         self._io = workspace.io
         self._folder = workspace.folder / "store" / file_part(name)
         self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, workspace.pool)
-        self._part_bytes = min(PART_BYTES, self._account.limit // 4)
+        self._part_bytes = min(PART_BYTES, self._account.ceiling // 4)
         self._entries: dict[Key, Part | PartSeries] = {}
         self._open: dict[Part, Key] = {}
         """Parts of series whose rows are in memory, oldest first."""
@@ -80,7 +80,7 @@ class FileManager(DataManager):
     async def write(self, key: Key, admitted: Admitted, then: Callable[[], None] = _nothing) -> None:
         """Publish a value; `then` is called in the step in which it takes effect."""
         self._raise_failure()
-        charge = min(admitted.size, self._account.limit)
+        charge = min(admitted.size, self._account.ceiling)
         await self._make_room(key, charge)
         task = self._spawn(self._write(key, admitted, charge, then))
         try:
@@ -97,14 +97,14 @@ class FileManager(DataManager):
         self._check_series(key, batches)
         # A run of rows larger than the budget is the caller's until its file is there; it is charged as far as
         # the budget goes, so that nothing else is buffered beside it.
-        charge = min(size, self._account.limit)
+        charge = min(size, self._account.ceiling)
 
         def put() -> None:
             self._extend(key, batches, charge)
             then()
 
         await self._make_room(key, charge, put)
-        if size > self._account.limit:
+        if size > self._account.ceiling:
             await self.flush()
 
     def _extend(self, key: Key, batches: list[pa.RecordBatch], charge: int) -> None:
@@ -317,7 +317,7 @@ class FileManager(DataManager):
         largest = max(open_parts, key=lambda found: found[1].bytes_held)
         if self._flushing:
             return open_parts[0]
-        short = self._account.waiting or 2 * self._account.charged > self._account.limit
+        short = self._account.waiting or 2 * self._account.charged > self._account.ceiling
         return largest if short or largest[1].bytes_held >= self._part_bytes else None
 
     def _publish_due(self) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ..clock import Clock, SystemClock
 from ..errors import BackpressureTimeout, ManagerClosed, NotResident, SchemaMismatch
+from ..pool import LOW
 from ..storage import codecs
 from ..storage.workspace import Workspace
 from .account import Account
@@ -98,7 +99,7 @@ class HybridManager(DataManager):
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
         admitted = admit(value, size)
-        if admitted.size > self._account.limit:
+        if admitted.size > self._account.ceiling:
             await self._store_outsized(key, admitted)
         else:
             block = Block(key, key_bytes(key), admitted.value, admitted.size, admitted.kind)
@@ -110,7 +111,7 @@ class HybridManager(DataManager):
         batches = as_batches(rows)
         self._check_series(key, batches)
         size = batches_size(batches)
-        if size > self._account.limit:
+        if size > self._account.ceiling:
             await self._append_outsized(key, batches, size)
         else:
             await self._admit(key, lambda: size, lambda: self._extend(key, batches, size))
@@ -218,7 +219,7 @@ class HybridManager(DataManager):
         if entry.form is not None:
             loan = need + whole  # the parts, and the value made of them
         else:
-            loan = 0 if whole <= self._eviction.low else need
+            loan = 0 if whole <= int(LOW * self._account.ceiling) else need
         if loan:
             self._workspace.borrow(loan)
         parts = entry.pin()
@@ -321,7 +322,7 @@ class HybridManager(DataManager):
             return
         series.schema = series.schema or batches[0].schema
         tail = series.blocks[-1] if series.blocks else None
-        if tail is not None and tail.open and tail.size < piece_bytes(self._account.limit):
+        if tail is not None and tail.open and tail.size < piece_bytes(self._account.ceiling):
             freed = tail.value.add(batches, size)
             tail.size = tail.restored_size = tail.value.size
             self._memory.put(tail)

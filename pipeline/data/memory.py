@@ -156,10 +156,11 @@ class MemoryManager(DataManager):
     async def _make_room(self, key: Key, size: int, held: Callable[[], int], put: Callable[[], None]) -> None:
         """Charge `size - held()` and `put`, in one step; the policy says what happens when it does not fit."""
         account = self._account
-        if size > account.limit:
+        if size > account.ceiling:
+            setting = "memory_limit_mb" if account.ceiling == account.limit else "process_memory_mb"
             raise ValueTooLarge(
-                f"{self.name}: the value of {key!r} takes {size} bytes, memory_limit_mb allows {account.limit}; "
-                "raise memory_limit_mb or use mode: hybrid. It was not stored and nothing was dropped for it"
+                f"{self.name}: the value of {key!r} takes {size} bytes, {setting} allows {account.ceiling}; "
+                f"raise {setting} or use mode: hybrid. It was not stored and nothing was dropped for it"
             )
         need = size - held()
         if account.fits(need):

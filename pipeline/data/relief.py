@@ -16,7 +16,7 @@ from ..storage.workspace import Workspace
 from .block import Block
 from .cold import copied_bytes, write_blocks
 from .eviction import PROBE_SECONDS, Eviction
-from .hot import CORRECTIONS, GROUP_BYTES
+from .hot import GROUP_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ class PoolRelief:
         self._flight: asyncio.Future[Any] | None = None
         self._cooling = False
         self._resting = False
+        self._busy = False
+        """Bytes are being given back one by one, which asks for relief each time; we look once at the end."""
         self.refused: BaseException | None = None
         """Why the disk took nothing last time."""
 
@@ -87,6 +89,15 @@ class PoolRelief:
     def press(self) -> None:
         """Make room until the pool is down to its low mark and nobody waits for it."""
         pool = self._pool
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            self._make_room(pool)
+        finally:
+            self._busy = False
+
+    def _make_room(self, pool: Pool) -> None:
         if pool.charged > pool.high or pool.wanted:
             self._cooling = True
         while self._cooling and self._flight is None and not self._resting:
@@ -108,7 +119,7 @@ class PoolRelief:
         parts: list[tuple[Eviction, list[Block]]] = []
         size = values = 0
         began = self._pool.charged
-        for _ in range(min(len(self._line), CORRECTIONS)):
+        for _ in range(2 * len(self._line)):  # once round to spare those that were read, once to take
             wanted = excess - size - (began - self._pool.charged)
             if wanted <= 0 or size >= GROUP_BYTES or values >= HOP_VALUES:
                 break
@@ -123,7 +134,7 @@ class PoolRelief:
                 size += sum(block.size for block in group)
                 values += len(group)
             if eviction.is_empty:
-                del self._line[eviction]
+                self._line.pop(eviction, None)
             else:
                 self.note(eviction)
         return parts
@@ -148,6 +159,7 @@ class PoolRelief:
         self._flight = None
         self._workspace.give_back(copies)
         error = written.exception()
+        self._busy = True
         if error is None:
             self.refused = None
             results = iter(written.result())
@@ -161,6 +173,7 @@ class PoolRelief:
             self._rest(error)
             for eviction, group in parts:
                 eviction.unsettle(group)
+        self._busy = False
         self.press()
 
     def _rest(self, error: BaseException) -> None:

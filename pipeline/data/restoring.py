@@ -86,7 +86,7 @@ class Restoring:
         """Start bringing a block back; the value, if the page cache had it."""
         value = ABSENT
         need = block.restore_bytes
-        if need > self._account.limit:
+        if need > self._account.ceiling:
             self._workspace.borrow(need)
             self._begin_restore(block)
             self._read(block, need, on_loan=True)

@@ -70,7 +70,7 @@ class StreamingManager(DataManager):
             half = msgspec.structs.replace(policy, memory_limit_mb=policy.memory_limit_mb / 2)
             self._files = FileManager(name, half, workspace, clock=self._clock)
         self._account = Account(limit, self._clock, name, workspace.pool)
-        limit = self._account.limit
+        limit = self._account.ceiling
         self._timeout = policy.admission_timeout_seconds
         self._max_rows = settings.buffer_size
         self._max_bytes = min(int(settings.buffer_mb * MB), limit // 2)
@@ -196,7 +196,7 @@ class StreamingManager(DataManager):
         size = sum(item.admitted.size for item in items)
         # What is larger than the budget stays the caller's, who waits until it is flushed; it is charged as far as
         # the budget goes, so that nothing else is held beside it.
-        charge = min(size, self._account.limit)
+        charge = min(size, self._account.ceiling)
         self._raise_failure()
         if self._line or not self._fits(charge):
             await self._wait_in_line(key, charge)
@@ -217,7 +217,7 @@ class StreamingManager(DataManager):
             self._start_flush_if_due()
         finally:
             self._serve()
-        if size > self._account.limit and (self._flying is None or _flushing.get() is not self._flying):
+        if size > self._account.ceiling and (self._flying is None or _flushing.get() is not self._flying):
             await self._flush()
 
     def _fits(self, charge: int) -> bool:
