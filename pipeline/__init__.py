@@ -41,7 +41,7 @@ from .report import Report
 from .results import PhaseResults, load_summary, open_results
 from .runs import open_run
 from .service import Pipeline, Run
-from .stage import Context, Feed, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
+from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .summary import PhaseSummary
 from .topology import Input, Topology, TopologyBuilder
 
@@ -68,6 +68,7 @@ __all__ = [
     "End",
     "Feed",
     "FlushedAway",
+    "Footprint",
     "Frame",
     "HandedTable",
     "Input",

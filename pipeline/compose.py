@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import itertools
+import operator
+import re
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from .config import Config, InputConfig
+from .config import Config, InputConfig, recipe_name
 from .edge import LIVE, MIB, REPLAY, EdgePolicy
 from .errors import ConfigError, Problem
-from .stage import Stage
+from .stage import Recipe, Stage
 from .topology import Input, Topology, TopologyBuilder, keeping_of
 
-MAX_MEMBERS = 100_000
-"""Members one parameter space may have."""
 MAX_REFUSED_SHOWN = 5
 MAX_VALUES_SHOWN = 12
+MAX_COMPARED = 8
+"""Parameters among which a constraint is looked for."""
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "!=": operator.ne,
+}  # fmt: skip
 
 
 def compose(config: Config, *, only: Container[str] | None = None) -> Topology:
@@ -34,18 +40,22 @@ def compose(config: Config, *, only: Container[str] | None = None) -> Topology:
             keep = keeping_of(flow) if config.configures_mode(declared) or flow.keep_output else "none"
             builder.add(declared, stage, inputs, data_flow=flow, keep_output=keep)
             continue
-        members, wrong = _members(config, declared)
+        everybody, wrong = _members(config, declared)
         problems += wrong
-        if only is not None:
-            members = {name: member for name, member in members.items() if name in only}
-            if not members:
-                left_out.add(declared)
-                continue
+        members = {name: member for name, member in everybody.items() if only is None or name in only}
+        if only is not None and not members:
+            left_out.add(declared)
+            continue
         if stage.groups:
-            builder.add(
-                group_name(declared), stage, inputs, data_flow=config.data_flow_of(declared), keep_output="none",
-                members=members, member_flow=config.data_flow_of, pattern=declared,
-            )  # fmt: skip
+            # A group is called the same in every phase, whoever is left of it.
+            for group, team in _teams(config, declared, everybody).items():
+                own = {name: member for name, member in team.items() if name in members}
+                if own or not everybody:
+                    builder.add(
+                        group, next(iter(own.values())) if len(team) < len(everybody) else stage, inputs,
+                        data_flow=config.data_flow_of(declared), keep_output="none",
+                        members=own, member_flow=config.data_flow_of, pattern=declared,
+                    )  # fmt: skip
         else:
             for name, member in members.items():
                 flow = config.data_flow_of(name)
@@ -61,37 +71,79 @@ def group_name(pattern: str) -> str:
     return pattern.replace("*", "").replace("?", "").strip("_-.") or pattern
 
 
+def _teams(config: Config, declared: str, members: Mapping[str, Stage]) -> dict[str, dict[str, Stage]]:
+    """Members by the name of their group: one group, or one for each class of recipe that they are grouped by."""
+    by_class: dict[type[Recipe], tuple[str, dict[str, Stage]]] = {}
+    for name, member in members.items():
+        recipe = member.grouped_by or member
+        if type(recipe) not in by_class:
+            by_class[type(recipe)] = (recipe_name(recipe, config.registry), {})
+        by_class[type(recipe)][1][name] = member
+    if len(by_class) <= 1:
+        return {group_name(declared): dict(members)}
+    teams: dict[str, dict[str, Stage]] = {}
+    for word, team in by_class.values():
+        wanted = group = f"{group_name(declared)}_{_word(word)}"
+        number = 1
+        while group in teams or group in members:
+            number += 1
+            group = f"{wanted}_{number}"
+        teams[group] = team
+    return teams
+
+
+def _word(name: str) -> str:
+    """A recipe's name as a part of a container's: `my_module:MyStrategy` is `my_strategy`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition(":")[2]).lower()
+
+
 def _members(config: Config, declared: str) -> tuple[dict[str, Stage], list[Problem]]:
     """One varied recipe per combination of the parameter space; the stage as it is where there is none."""
     space = config.parameter_space
     group = next(group for group in config.groups if group.pattern == declared)
-    count = group.count
-    file, line = config.locate("parameter_space")
-    if count > MAX_MEMBERS:
-        return {}, [
-            Problem("parameter_space", f"expected at most {MAX_MEMBERS:,} combinations", f"{count:,}",
-                    "shorten a list or widen a step", file, line)
-        ]  # fmt: skip
-    combinations: list[Mapping[str, Any]] = list(space) if space else [{}]
+    if wrong := too_many(config):
+        return {}, [wrong]
     members: dict[str, Stage] = {}
-    refused: list[tuple[str, Mapping[str, Any], ValueError]] = []
-    for i, parameters in enumerate(combinations):
-        name = group.member(i)
-        try:
-            own = config.stage_of(name)
-            members[name] = own.vary(parameters) if parameters else own
-        except ValueError as error:
-            refused.append((name, parameters, error))
-    hint = _what_to_try(combinations, [parameters for _, parameters, _ in refused]) if refused else ""
-    wrong = [
-        Problem("parameter_space", f"{name} ({_listed(parameters)}): {error}", "", "" if place else hint, file, line)
-        for place, (name, parameters, error) in enumerate(refused[:MAX_REFUSED_SHOWN])
-    ]
-    return members, wrong
+    problems: list[Problem] = []
+    first = 0
+    for block in space.blocks:
+        combinations: list[Mapping[str, Any]] = list(block)
+        refused: list[tuple[str, Mapping[str, Any], ValueError]] = []
+        for i, parameters in enumerate(combinations, first):
+            name = group.member(i)
+            try:
+                own = config.stage_of(name, block)
+                members[name] = own.vary(parameters) if parameters else own
+            except ValueError as error:
+                refused.append((name, parameters, error))
+        first += len(combinations)
+        hint = what_to_try(combinations, [parameters for _, parameters, _ in refused]) if refused else ""
+        file, line = config.locate(block.path)
+        problems += [
+            Problem(block.path, f"{name} ({_listed(parameters)}): {error}", "", "" if place else hint, file, line)
+            for place, (name, parameters, error) in enumerate(refused[:MAX_REFUSED_SHOWN])
+        ]
+    return members, problems
 
 
-def _what_to_try(combinations: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
-    """Which values of one parameter leave only combinations that are allowed, and how many are not."""
+def too_many(config: Config) -> Problem | None:
+    """The problem of a parameter space with more combinations than are allowed; they are counted, not made."""
+    count = config.parameter_space.size
+    if count <= config.max_portfolios:
+        return None
+    file, line = config.locate("parameter_space")
+    return Problem(
+        "parameter_space",
+        f"expected at most {config.max_portfolios:,} combinations (`max_portfolios`)",
+        f"{count:,}",
+        "add `sample: {size: 1000}`, widen a step, exclude some with `where`, or raise `max_portfolios`",
+        file,
+        line,
+    )
+
+
+def what_to_try(combinations: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
+    """Which values of one parameter leave only combinations that are allowed, or which constraint; how many are not."""
     count = f"{len(refused):,} of {len(combinations):,} combinations are refused"
     keeping: list[tuple[float, str]] = []
     for name in combinations[0]:
@@ -100,9 +152,26 @@ def _what_to_try(combinations: Sequence[Mapping[str, Any]], refused: Sequence[Ma
         kept = [value for value in values if value not in bad]
         if kept:
             keeping.append((len(kept) / len(values), f"{name}: [{', '.join(_shortened(kept))}]"))
+    constraint = _constraint(combinations, refused)
+    where = f"exclude them with `where: {constraint}`" if constraint else "exclude them with `where`"
     if not keeping:
-        return f"{count}; leave out the values that take part in them"
-    return f"{count}; try `{max(keeping)[1]}`, which goes with all the others"
+        return f"{count}; leave out the values that take part in them, or {where}"
+    return f"{count}; try `{max(keeping)[1]}`, which goes with all the others, or {where}"
+
+
+def _constraint(combinations: Sequence[Mapping[str, Any]], refused: Sequence[Mapping[str, Any]]) -> str:
+    """A comparison of two parameters that holds for exactly those combinations that were not refused, if one does."""
+    bad = {id(each) for each in refused}
+    names = [name for name in combinations[0] if all(_is_number(each[name]) for each in combinations)]
+    for one, other in itertools.combinations(names[:MAX_COMPARED], 2):
+        for sign, holds in COMPARISONS.items():
+            if all(holds(each[one], each[other]) == (id(each) not in bad) for each in combinations):
+                return f"{one} {sign} {other}"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shortened(values: Sequence[str]) -> Sequence[str]:

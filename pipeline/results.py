@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import InputError
-from .folder import SUMMARY, read_record, read_summary
+from .folder import CONTAINERS, SUMMARY, read_record, read_summary
 from .summary import PhaseSummary
 
 
@@ -44,16 +44,24 @@ class PhaseResults:
         files = self._files(container)
         if files is not None:
             return ContainerResults(container, files)
-        for name, result in self.summary.container_results.items():
-            if result.members and container.startswith(name):
-                files = self._files(name) or {}
-                member = ContainerResults(container, files, member=container)
-                if any(member.has_rows(key) for key in files):
-                    return member
+        group = self._group_of(container)
+        if group is not None:
+            member = ContainerResults(container, self._files(group) or {}, member=container)
+            if any(member.has_rows(key) for key in member):
+                return member
         raise KeyError(
             f"'{container}' has left nothing in {self.folder}: there is no such container, or its "
             f"persistence.on_completion is false; there are {', '.join(self.summary.container_results)}"
         )
+
+    def _group_of(self, member: str) -> str | None:
+        """The group that `containers.parquet` lists a member under."""
+        path = self.folder / CONTAINERS
+        if not path.is_file():
+            return None
+        listed = pq.read_table(path, columns=["group"], filters=pc.field("name") == member)
+        groups: list[str | None] = listed.column("group").to_pylist()
+        return next((group for group in groups if group is not None), None)
 
     def _files(self, name: str) -> dict[str, Path] | None:
         result = self.summary.container_results.get(name)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Awaitable, Hashable, Iterable, Mappin
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -64,16 +64,11 @@ class Stage(Recipe, frozen=True):
         return ()
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
-        """This recipe with the parameters of one member of a parameter space."""
-        types = {field.name: field.type for field in msgspec.structs.fields(self)}
-        unknown = [name for name in parameters if name not in types]
-        if unknown:
-            raise ValueError(f"{type(self).__name__} has no parameter {unknown[0]!r}; it has {', '.join(types)}")
-        try:
-            values = {name: msgspec.convert(value, types[name]) for name, value in parameters.items()}
-        except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from error
-        return msgspec.structs.replace(self, **values)
+        """This recipe with the parameters of one member of a parameter space.
+
+        Dotted names, such as `fills.fee_bps`, reach into the structs inside. Raises `ValueError`.
+        """
+        return _varied(self, parameters, "")
 
     def parameter_fields(self) -> Sequence[str]:
         """Names a parameter space may use."""
@@ -132,6 +127,22 @@ class Stage(Recipe, frozen=True):
         """
         return ()
 
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        """What it will take, estimated, as one container or as a group of so many members, from so many rows of input.
+
+        `rows` is None where nobody knows before it runs; of a feed it is how many the run allows. Only `plan` calls it;
+        it must not read more than a header and must not import numba.
+        """
+        return Footprint(rows=rows)
+
+    @property
+    def grouped_by(self) -> Recipe | None:
+        """The recipe inside whose class says which members share a container; None: all of this stage do.
+
+        Members of several classes make several groups, each called after the wildcard and the name of its class.
+        """
+        return None
+
     @property
     def groups(self) -> bool:
         """Whether many members of this stage run as one container, built by `build_group`."""
@@ -140,6 +151,23 @@ class Stage(Recipe, frozen=True):
     def build_group(self, members: Mapping[str, Self], context: Context) -> Logic:
         """One logic for all members (name -> varied recipe), in order; results carry `member=name`."""
         raise NotImplementedError(f"{type(self).__name__} does not define build_group()")
+
+
+class Footprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stage will take, estimated before it runs; see `Stage.footprint`. None is unknown."""
+
+    rows: int | None = None
+    """Rows it sends at most."""
+    memory_bytes: int | None = None
+    """What its logic works on at most, apart from what its data manager and edges hold."""
+    least_bytes: int = 0
+    """Of that, what it takes whatever the data."""
+    results: Mapping[str, int | None] = {}
+    """Key -> bytes of what all members together leave under it, uncompressed."""
+    notes: Sequence[str] = ()
+    """How it was reckoned, a sentence each."""
+    facts: Mapping[str, str] = {}
+    """What else a person wants to know beforehand, such as the features that are computed."""
 
 
 class Logic(ABC):  # noqa: B024 - every method has a default; the three kinds below are abstract
@@ -234,6 +262,31 @@ class Sink(Transform):
     committed_rows: int = 0
     rejected_rows: int = 0
     duplicate_rows: int = 0
+
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def _varied(struct: R, parameters: Mapping[str, Any], prefix: str) -> R:
+    """`struct` with other fields, those of structs inside under dotted names."""
+    types = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    within: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
+    for name, value in parameters.items():
+        head, _, rest = name.partition(".")
+        inner = getattr(struct, head, None)
+        if head not in types or (rest and not isinstance(inner, msgspec.Struct)):
+            raise ValueError(f"{type(struct).__name__} has no parameter '{prefix}{name}'; it has {', '.join(types)}")
+        if rest:
+            within.setdefault(head, {})[rest] = value
+            continue
+        try:
+            values[head] = msgspec.convert(value, types[head])
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+    for head, inside in within.items():
+        values[head] = _varied(values.get(head, getattr(struct, head)), inside, f"{prefix}{head}.")
+    return msgspec.structs.replace(struct, **values)
 
 
 def _gathered(results: list[Any]) -> Batch | None:

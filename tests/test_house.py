@@ -21,7 +21,7 @@ FLOORS = [
     {"config", "topology", "keeping"},
     {"compose", "container"},
     {"phases"},
-    {"identity", "summary", "engines"},
+    {"identity", "summary", "engines", "planning"},
     {"folder"},
     {"results", "subscription", "status"},
     {"earlier"},

@@ -1,4 +1,4 @@
-"""The command line: `penstock run`, `check`, `explain`, `schema`, `report`, `demo` and `new`."""
+"""The command line: `penstock run`, `check`, `explain`, `plan`, `schema`, `report`, `demo` and `new`."""
 
 from __future__ import annotations
 

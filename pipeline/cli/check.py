@@ -57,7 +57,7 @@ def _tell(loaded: Config) -> None:
     count = len(topology.nodes)
     parts = [f"{count} container{'s' if count != 1 else ''}"]
     if loaded.parameter_space:
-        parts.append(f"{len(loaded.parameter_space):,} combinations")
+        parts.append(f"{loaded.parameter_space.size:,} combinations")
     names = ", ".join(plan.name for plan in plans)
     plural = "s" if len(plans) != 1 else ""
     parts.append(f"phase{plural} {names}" if len(plans) <= MOST_NAMED else f"{len(plans):,} phases")

@@ -12,6 +12,7 @@ from .check import check
 from .demo import demo
 from .explain import explain
 from .new import new
+from .plan import plan
 from .report import report
 from .run import run
 from .schema import schema
@@ -35,5 +36,5 @@ def penstock() -> None:
     """
 
 
-for command in (run, check, explain, schema, report, demo, new):
+for command in (run, check, explain, plan, schema, report, demo, new):
     penstock.add_command(command)

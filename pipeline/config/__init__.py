@@ -1,6 +1,6 @@
 """Configuration: YAML in, checked structs out, every problem with its line."""
 
-from .canonical import Setting
+from .canonical import Setting, recipe_name
 from .explain import Row, explain
 from .json_schema import json_schema
 from .load import load_config
@@ -8,13 +8,15 @@ from .patterns import Group
 from .phase import PhaseConfig, SelectConfig, WalkForward, WindowConfig
 from .resolve import Config
 from .schema import Bound, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig
-from .space import ParameterSpace, Range
+from .space import Block, Distribution, ParameterSpace, Range, Sample, Spaced
 
 __all__ = [
+    "Block",
     "Bound",
     "Config",
     "ConfigFile",
     "ContainerConfig",
+    "Distribution",
     "GlobalDataFlow",
     "Group",
     "InputConfig",
@@ -22,11 +24,14 @@ __all__ = [
     "PhaseConfig",
     "Range",
     "Row",
+    "Sample",
     "SelectConfig",
     "Setting",
+    "Spaced",
     "WalkForward",
     "WindowConfig",
     "explain",
     "json_schema",
     "load_config",
+    "recipe_name",
 ]

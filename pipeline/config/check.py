@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec import inspect as types
 
 from pipeline.data.policy import DataFlow
 from pipeline.errors import Problem
+from pipeline.stage import Stage
 
 from .canonical import canonical
 from .convert import Converter, fields_of
@@ -19,6 +20,7 @@ from .located import Located, Place, lift
 from .patterns import Group, covers, is_pattern
 from .phase_checks import check_phases
 from .resolve import Config
+from .space import Block, Distribution
 
 MAX_MEMBERS_SEARCHED = 100_000
 """Members looked at to learn whether a pattern matches any."""
@@ -166,42 +168,63 @@ def _inputs(config: Config) -> Iterator[Problem]:
 
 def _parameters(config: Config) -> Iterator[Problem]:
     """Each parameter is one that a group's stage takes, with values its field accepts."""
-    made = [config.convert_stage(group.pattern)[0] for group in config.groups]
-    stages = [stage for stage in made if stage is not None]
-    if len(stages) < len(made):
-        # What a broken stage takes is not known.
-        return
-    taken = list(dict.fromkeys(name for stage in stages for name in stage.parameter_fields()))
-    for parameter, values in config.parameter_space.axes.items():
-        here = _at(config, f"parameter_space.{parameter}")
-        if parameter not in taken:
-            hint = suggestion(parameter, taken) or f"known: {', '.join(taken)}"
-            no_group = "declare a container such as 'portfolio_*'"
-            yield here.problem("no group has this parameter", suggestion=hint if stages else no_group)
+    for block in config.parameter_space.blocks:
+        made = [config.convert_stage(group.pattern, block) for group in config.groups]
+        stages = [stage for stage, _ in made if stage is not None]
+        if len(stages) < len(made):
+            # What a broken stage takes is not known; that of the first block has been told with its container.
+            for _, problems in made:
+                yield from problems
             continue
-        kinds = [kind for stage in stages for kind in _fields_called(parameter, stage)]
-        converter = Converter(config.registry, config.root)
-        seen: set[str] = set()
-        for number, value in enumerate(islice(values, MAX_VALUES_CHECKED)):
-            place = _at(config, f"{here.place.path}.{number}").place
-            same = repr(canonical(value, config.registry))
-            if same in seen:
-                hint = "equal values make members that are the same; remove one of them"
-                yield Located(None, place).problem("expected each value once", found=f"{value} twice", suggestion=hint)
-            seen.add(same)
-            for kind in kinds[:1]:
-                converter.check(lift(value, place, converter.problems), kind)
-        yield from converter.problems
+        for parameter in block.axes:
+            yield from _parameter(config, block, parameter, stages)
+
+
+def _parameter(config: Config, block: Block, parameter: str, stages: Sequence[Stage]) -> Iterator[Problem]:
+    here = _at(config, f"{block.path}.{parameter}")
+    kinds = [kind for stage in stages for kind in _fields_called(parameter, stage)]
+    taken = list(dict.fromkeys(name for stage in stages for name in stage.parameter_fields()))
+    if parameter not in taken and ("." not in parameter or not kinds):
+        if "." in parameter:
+            taken = list(dict.fromkeys(name for stage in stages for name in settings_within(stage)))
+        hint = suggestion(parameter, taken) or f"known: {', '.join(taken)}"
+        no_group = "declare a container such as 'portfolio_*'"
+        yield here.problem("no group has this parameter", suggestion=hint if stages else no_group)
+        return
+    converter = Converter(config.registry, config.root)
+    axis = block.axes[parameter]
+    values = [axis.low, axis.high] if isinstance(axis, Distribution) else islice(axis, MAX_VALUES_CHECKED)
+    seen: set[str] = set()
+    for number, value in enumerate(values):
+        place = _at(config, f"{here.place.path}.{number}").place
+        same = repr(canonical(value, config.registry))
+        if same in seen:
+            hint = "equal values make members that are the same; remove one of them"
+            yield Located(None, place).problem("expected each value once", found=f"{value} twice", suggestion=hint)
+        seen.add(same)
+        for kind in kinds[:1]:
+            converter.check(lift(value, place, converter.problems), kind)
+    yield from converter.problems
 
 
 def _fields_called(name: str, struct: msgspec.Struct) -> Iterator[types.Type]:
-    """Types of the fields of this name, here or in the structs inside."""
+    """Types of the fields of this name, dotted or bare, here or in the structs inside."""
     for field in fields_of(type(struct)).values():
         if field.name == name:
             yield field.type
         inner = getattr(struct, field.name)
         if isinstance(inner, msgspec.Struct):
-            yield from _fields_called(name, inner)
+            yield from _fields_called(name.removeprefix(f"{field.name}."), inner)
+
+
+def settings_within(struct: msgspec.Struct, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the fields of the structs inside."""
+    for field in fields_of(type(struct)).values():
+        inner = getattr(struct, field.name)
+        if isinstance(inner, msgspec.Struct):
+            yield from settings_within(inner, f"{prefix}{field.name}.")
+        elif prefix:
+            yield f"{prefix}{field.name}"
 
 
 def _at(config: Config, path: str) -> Located:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from .canonical import Setting as Row
-from .canonical import canonical, settings_in
+from .canonical import settings_in
 from .located import Located, is_secret
 from .resolve import Config
 from .schema import ConfigFile
+from .space.read import place_of
 
-_GENERAL = ("name", "topology", "output", "process_memory_mb", "seed", "limit", "until")
+_GENERAL = ("name", "topology", "output", "process_memory_mb", "seed", "limit", "until", "max_portfolios")
 
 __all__ = ["Row", "explain"]
 
@@ -21,9 +22,11 @@ def explain(config: Config, name: str | None = None) -> list[Row]:
     if name is not None:
         return config.settings_of(name)
     rows = [_general(config, key) for key in _GENERAL]
-    for parameter, given in config.parameter_space.given.items():
-        values = "***" if is_secret(parameter) else canonical(given, config.registry)
-        rows.append(Row(f"parameter_space.{parameter}", values, _where(config, "parameter_space", parameter)))
+    for block in config.parameter_space.blocks:
+        for setting, value in config.block_mapping(block, short=False).items():
+            place = place_of(config.source, block, setting)
+            told = "***" if is_secret(setting) else value
+            rows.append(Row(f"{block.path}.{setting}", told, str(place) if place else "built-in default"))
     phases = [phase.name for phase in config.phases]
     rows.append(Row("phases", phases, _where(config, "phases")))
     rows += _phases(config)

@@ -25,7 +25,7 @@ from .phase import PhaseConfig
 from .reader import MAX_BYTES, read_yaml
 from .resolve import Config
 from .schema import ConfigFile, GlobalDataFlow
-from .space import MAX_COMBINATIONS, ParameterSpace
+from .space.read import read_space
 
 DEFAULT_TOPOLOGY = "backtest"
 MAX_STARS = 4
@@ -132,6 +132,8 @@ class _Loading:
         converter = Converter(self.registry, self.root, self.problems)
         values: dict[str, Any] = {"name": self.stem}
         for key, item in written:
+            if key == "parameter_space":
+                continue
             # One key at a time, so that a problem in one leaves the others to be checked against.
             made = converter.struct(Located({key: item}, written.place), ConfigFile)
             if made is not None and key != "containers" and item.value is not None:
@@ -212,7 +214,8 @@ class _Loading:
         layers: tuple[Layer, ...],
         data: str | HandedTable | None,
     ) -> Config:
-        space = self.space(written, header)
+        converter = Converter(self.registry, self.root, self.problems)
+        space = read_space(written.get("parameter_space"), header.seed, header.max_portfolios, converter)
         members_known = not any(found.path.startswith("parameter_space") for found in self.problems)
         declared: dict[str, None] = {}
         for layer in layers:
@@ -225,6 +228,7 @@ class _Loading:
             seed=header.seed,
             limit=header.limit,
             until=header.until,
+            max_portfolios=header.max_portfolios,
             parameter_space=space,
             phases=_phases(header),
             split=header.split,
@@ -243,20 +247,6 @@ class _Loading:
         config = with_settings(config, self.settings, self.problems)
         self.problems += check_config(config, members_known)
         return config
-
-    def space(self, written: Located, header: ConfigFile) -> ParameterSpace:
-        for name, values in header.parameter_space.items():
-            if isinstance(values, list) and not values:
-                axes = written.get("parameter_space") or written
-                self.problems.append((axes.get(name) or axes).problem("expected at least one value", found="[]"))
-                return ParameterSpace()
-        space = ParameterSpace(header.parameter_space)
-        if space.size > MAX_COMBINATIONS:
-            axes = written.get("parameter_space") or written
-            expected = f"expected at most {MAX_COMBINATIONS} combinations"
-            self.problems.append(axes.problem(expected, found=str(space.size)))
-            return ParameterSpace()
-        return space
 
 
 def _phases(header: ConfigFile) -> tuple[PhaseConfig, ...]:
@@ -277,7 +267,7 @@ def user_mapping(source: Located) -> dict[str, Any]:
     """What a ready-made topology is given to look at: the plain settings, misshapen parts left out."""
     value: dict[str, Any] = plain(source)
     for key in ("containers", "data_flow", "parameter_space"):
-        if not isinstance(value.get(key), dict):
+        if not isinstance(value.get(key), dict) and not (key == "parameter_space" and isinstance(value.get(key), list)):
             value.pop(key, None)
     if "containers" in value:
         entries = value["containers"].items()

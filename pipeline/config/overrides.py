@@ -44,6 +44,10 @@ def put(source: Located, keys: Sequence[str], value: Located) -> Located:
     """`source` with the setting at `keys` replaced, mappings on the way made where there are none."""
     if not keys:
         return value
+    if isinstance(source.value, list) and keys[0].isdecimal() and int(keys[0]) < len(source.value):
+        items = list(source.value)
+        items[int(keys[0])] = put(items[int(keys[0])], keys[1:], value)
+        return Located(items, source.place)
     entries = dict(source.value) if isinstance(source.value, dict) else {}
     under = entries.get(keys[0]) or Located({}, _parent(value.place, len(keys) - 1))
     entries[keys[0]] = put(under, keys[1:], value)

@@ -15,14 +15,16 @@ from pipeline.registry import Registry
 from pipeline.stage import Stage
 
 from .canonical import Setting, canonical, recipe_name, settings_in
-from .convert import Converter
+from .choices import with_choices
+from .convert import Converter, fields_of
 from .layers import Entry, Layer, final_type, section, stage_fields
 from .leaf import suggestion
-from .located import Located, Place, is_secret, walk
+from .located import Located, Place, is_secret, plain, shown, walk
 from .patterns import Group, covers, is_pattern
 from .phase import PhaseConfig, WalkForward
 from .schema import InputConfig
-from .space import ParameterSpace
+from .space import Block, Distribution, ParameterSpace
+from .space.read import AXIS, place_of
 
 MAX_VALUES_LISTED = 10_000
 """Values of a parameter that are written out in the canonical mapping; a longer range stays a range."""
@@ -42,6 +44,8 @@ class Config:
     seed: int
     limit: int | None
     until: str | None
+    max_portfolios: int
+    """Combinations the parameter space may have."""
     parameter_space: ParameterSpace
     phases: tuple[PhaseConfig, ...]
     """As declared; none where it walks forward, whose phases may depend on where the data begins and ends."""
@@ -62,7 +66,7 @@ class Config:
     registry: Registry
     phase_layers: Mapping[str, Layer] = field(default_factory=dict)
     """What a phase says about containers, over the file and under `--set`."""
-    _stages: dict[tuple[Entry, ...], Stage] = field(default_factory=dict, repr=False)
+    _stages: dict[tuple[tuple[Entry, ...], int], Stage] = field(default_factory=dict, repr=False)
     _data_flows: dict[tuple[Entry, ...], DataFlow] = field(default_factory=dict, repr=False)
 
     def for_phase(self, name: str) -> Config:
@@ -70,15 +74,25 @@ class Config:
         own = self.phase_layers.get(name)
         return self if own is None else replace(self, layers=(*self.layers[:-1], own, self.layers[-1]))
 
-    def stage_of(self, name: str) -> Stage:
-        """The recipe of a declared container, or of a member before its parameters are applied. Raises ConfigError."""
-        entries = self.entries_of(name)
-        if entries not in self._stages:
-            stage, problems = self.convert_stage(name)
+    def stage_of(self, name: str, block: Block | None = None) -> Stage:
+        """The recipe of a declared container, or of a member before its parameters are applied. Raises ConfigError.
+
+        A group's is that of a block of the parameter space, without one of the first.
+        """
+        block = block or self.block_of(name)
+        key = self.entries_of(name), block.number
+        if key not in self._stages:
+            stage, problems = self.convert_stage(name, block)
             if stage is None:
                 raise ConfigError(problems)
-            self._stages[entries] = stage
-        return self._stages[entries]
+            self._stages[key] = stage
+        return self._stages[key]
+
+    def block_of(self, name: str) -> Block:
+        """The block of the parameter space that a member is of; the first for anything else."""
+        group = self.group_of(name) if len(self.parameter_space.blocks) > 1 else None
+        index = group.index(name) if group is not None else None
+        return self.parameter_space.find(index)[0] if index is not None else self.parameter_space.blocks[0]
 
     def data_flow_of(self, name: str) -> DataFlow:
         """The data-flow policy of a container or member. Raises ConfigError."""
@@ -114,7 +128,7 @@ class Config:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The declared patterns, each with its number of members."""
-        return tuple(Group(name, len(self.parameter_space)) for name in self.declared if is_pattern(name))
+        return tuple(Group(name, self.parameter_space.size) for name in self.declared if is_pattern(name))
 
     def group_of(self, name: str) -> Group | None:
         """The group that a declared pattern, a member's name or a pattern over members belongs to."""
@@ -139,7 +153,7 @@ class Config:
         inputs = section(entries, "inputs")
         values = [canonical(item, self.registry) for item in self.inputs_of(name)]
         rows.append(Setting("inputs", values, str(inputs.place) if inputs else "built-in default"))
-        rows += self._varied(name, settings_in(stage, stage_fields(entries), self.registry))
+        rows += self._stage_settings(name)
         rows += settings_in(self.data_flow_of(name), self.data_flow_tree(entries), self.registry, "data_flow")
         return [row if not is_secret(row.setting) else row._replace(value="***") for row in rows]
 
@@ -148,6 +162,7 @@ class Config:
 
         `tuning=False` leaves out what a stage declares to change only how fast it works or where data lies.
         """
+        blocks = [self.block_mapping(block) for block in self.parameter_space.blocks]
         mapping: dict[str, Any] = {
             "name": self.name,
             "topology": self.topology,
@@ -156,7 +171,7 @@ class Config:
             "seed": self.seed,
             "limit": self.limit,
             "until": self.until,
-            "parameter_space": {name: self._axis(name) for name in self.parameter_space.names},
+            "parameter_space": blocks[0] if len(blocks) == 1 else blocks,
             "phases": [canonical(phase, self.registry) for phase in self.phases],
             "split": canonical(dict(self.split), self.registry),
             "walk_forward": canonical(self.walk_forward, self.registry),
@@ -179,21 +194,42 @@ class Config:
         written = section((entry for entry in entries if not entry.guessed), "data_flow", base)
         return written or self.global_data_flow
 
-    def convert_stage(self, name: str) -> tuple[Stage | None, list[Problem]]:
+    def block_mapping(self, block: Block, *, short: bool = True) -> dict[str, Any]:
+        """A block of the parameter space as plain data; with `short`, a short range reads as the list of its values."""
+        made: dict[str, Any] = {}
+        for name, item in block.choices.items():
+            chosen = {"type": item.value} if isinstance(item.value, str) else plain(item)
+            made[name] = canonical(chosen, self.registry)
+        for name, axis in block.axes.items():
+            if short and not isinstance(axis, Distribution) and len(axis) <= MAX_VALUES_LISTED:
+                made[name] = canonical(list(axis), self.registry)
+            else:
+                made[name] = canonical(block.given[name], self.registry)
+        if block.where:
+            made["where"] = [constraint.text for constraint in block.where]
+        if block.sample is not None:
+            made["sample"] = canonical(block.sample, self.registry) | {"seed": block.seed[0]}
+        return made
+
+    def convert_stage(self, name: str, block: Block | None = None) -> tuple[Stage | None, list[Problem]]:
         """The stage of a container, or None and why.
 
         Required fields of a group's stage that nobody wrote take the first combination of the parameter space that
         the stage accepts: a sweep may well begin with one that its strategy refuses.
         """
         entries = self.entries_of(name)
+        group = self.group_of(name)
+        block = block or self.block_of(name)
+        if group is not None and block.choices:
+            entries, problems = self._with_choices(entries, group.pattern, block)
+            if problems:
+                return None, problems
         named, fields = final_type(entries), stage_fields(entries)
         if named is None or fields is None:
             return None, [Problem(f"containers.{name}", "expected a 'type'", file=self.file)]
-        varies = self.group_of(name) is not None
-        combinations = islice(self.parameter_space, MAX_COMBINATIONS_TRIED) if varies else iter([{}])
-        written = frozenset(key for key, _ in self.source.get("parameter_space") or ())
-        refused = written - frozenset(self.parameter_space.names)
-        problems: list[Problem] = []
+        combinations = islice(block, MAX_COMBINATIONS_TRIED) if group is not None else iter([{}])
+        refused = self.parameter_space.refused
+        problems = []
         for combination in combinations:
             converter = Converter(self.registry, self.root, [], combination, excused=refused)
             cls = converter.stage_class(named, Stage)
@@ -224,11 +260,21 @@ class Config:
             "data_flow": canonical(self.data_flow_of(name), self.registry),
         }
 
-    def _axis(self, name: str) -> Any:
-        """A short range reads the same as the list of its values."""
-        values = self.parameter_space.axes[name]
-        short = len(values) <= MAX_VALUES_LISTED
-        return canonical(list(values) if short else self.parameter_space.given[name], self.registry)
+    def _with_choices(
+        self, entries: tuple[Entry, ...], pattern: str, block: Block
+    ) -> tuple[tuple[Entry, ...], list[Problem]]:
+        """The entries with what a block chooses among them; or which of it the stage has no room for."""
+        named = final_type(entries)
+        cls = Converter(self.registry, self.root).stage_class(named, Stage) if named is not None else None
+        if cls is None:
+            return entries, []
+        known = fields_of(cls)
+        wrong = [
+            item.problem(f"expected {AXIS}", found=shown(item.value, item.place.path), suggestion=_listed(item))
+            for key, item in block.choices.items()
+            if key not in known
+        ]
+        return (with_choices(entries, pattern, block.choices, cls) if not wrong else entries), wrong
 
     def _members_apart(self) -> list[str]:
         """Members that entries of their own set apart from their group; as patterns where a pattern does."""
@@ -249,24 +295,38 @@ class Config:
                 apart |= {name: None for name in names if any(covers(pattern, name) for pattern in patterns)}
         return sorted(apart)
 
-    def _varied(self, name: str, rows: list[Setting]) -> list[Setting]:
-        """Settings of a group's stage that the parameter space varies: the member's value, or all of the values."""
+    def _settings_of_block(self, name: str, block: Block) -> list[Setting]:
+        """Settings of the stage of a container, or of a member or group as a block has it."""
+        entries = self.entries_of(name)
         group = self.group_of(name)
         if group is None or not self.parameter_space:
-            return rows
+            return settings_in(self.stage_of(name), stage_fields(entries), self.registry)
+        if block.choices:
+            entries, _ = self._with_choices(entries, group.pattern, block)
+        rows = settings_in(self.stage_of(name, block), stage_fields(entries), self.registry)
         index = group.index(name)
-        places = self.source.get("parameter_space") or self.source
-        varied = []
-        for row in rows:
-            parameter = row.setting.rpartition(".")[2]
-            axis = self.parameter_space.axes.get(parameter)
-            if axis is not None:
-                given = canonical(self.parameter_space.given[parameter], self.registry)
-                value = given if index is None else self.parameter_space[index][parameter]
-                place = places.get(parameter)
-                row = Setting(row.setting, value, str(place.place) if place else "parameter_space")
-            varied.append(row)
-        return varied
+        combination = self.parameter_space[index] if index is not None else {}
+        for parameter, given in block.given.items():
+            # A bare name is that of a field of the first struct that has one, as stages read it.
+            last = [at for at, row in enumerate(rows) if f".{row.setting}".endswith(f".{parameter}")]
+            for at in last[:1]:
+                value = combination[parameter] if index is not None else canonical(given, self.registry)
+                place = place_of(self.source, block, parameter)
+                rows[at] = Setting(rows[at].setting, value, str(place) if place else "parameter_space")
+        return rows
+
+    def _stage_settings(self, name: str) -> list[Setting]:
+        """Settings of a container's stage; a group's that differ from block to block, once for each."""
+        group = self.group_of(name)
+        blocks = self.parameter_space.blocks
+        if group is None or group.index(name) is not None or len(blocks) == 1:
+            return self._settings_of_block(name, self.block_of(name))
+        told = [(block, self._settings_of_block(name, block)) for block in blocks]
+        shared = set.intersection(*({repr(row) for row in rows} for _, rows in told))
+        rows = [row for row in told[0][1] if repr(row) in shared]
+        for block, own in told:
+            rows += [row._replace(setting=f"{row.setting} ({block.path})") for row in own if repr(row) not in shared]
+        return rows
 
     @cached_property
     def _declared(self) -> frozenset[str]:
@@ -288,6 +348,10 @@ class Config:
                 raise ConfigError([Problem(name, f"no member of {group.pattern}", suggestion=hint, file=self.file)])
         hint = suggestion(name, known) or f"known: {', '.join(self.declared)}"
         raise ConfigError([Problem(name, "no container has this name", suggestion=hint, file=self.file)])
+
+
+def _listed(item: Located) -> str:
+    return f"write [{item.value}]?" if isinstance(item.value, str) else ""
 
 
 def _input_mapping(item: Located) -> Located:

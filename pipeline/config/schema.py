@@ -10,7 +10,6 @@ import msgspec
 from pipeline.data.policy import DataFlow, Mode, Positive, Settings
 
 from .phase import IsoTime, Name, PhaseConfig, WalkForward
-from .space import Range
 
 
 class GlobalDataFlow(DataFlow, frozen=True):
@@ -76,8 +75,12 @@ class ConfigFile(Settings, frozen=True):
     data_flow: GlobalDataFlow = GlobalDataFlow()
     containers: Mapping[str, Any] = {}
     """Name or pattern -> `ContainerConfig` and the fields of its stage; `*` and `?` configure many."""
-    parameter_space: Mapping[str, list[Any] | Range] = {}
-    """Name -> values; one member of each group per combination."""
+    parameter_space: Mapping[str, Any] | Sequence[Mapping[str, Any]] = {}
+    """Parameter -> values (a list, `space.Range`, `space.Spaced` or `space.Distribution`), beside `where` (constraints)
+    and `sample` (`space.Sample`); one member of each group per combination. A list of such blocks, each with a
+    `strategy` of its own, is numbered through."""
+    max_portfolios: Annotated[int, msgspec.Meta(gt=0)] = 100_000
+    """Combinations the parameter space may have."""
     phases: Sequence[PhaseConfig] | None = None
     """What is run, in order; None: the phases that `split` or `walk_forward` make, or one called `run`."""
     split: Mapping[str, float | str] = {}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipeline import Batch, Context, Logic, Result, SchemaMismatch, Stage, Transform
+from pipeline import Batch, Context, Footprint, Logic, Result, SchemaMismatch, Stage, Transform
 from stages.portfolio.records import PORTFOLIOS
 
 from .choosing import chosen
@@ -15,6 +15,9 @@ from .figures import figures
 from .ranking import RANKING, check_objective, ranked
 from .table import report_of
 from .walk import Joined, OutOfSample
+
+ROW_BYTES = 500
+"""Of a portfolio in the ranking, supposed by `footprint`."""
 
 
 class Execution(Stage, frozen=True):
@@ -43,6 +46,11 @@ class Execution(Stage, frozen=True):
         check_objective(self.objective)
         if self.top < 1:
             raise ValueError(f"expected a top of 1 or more rows, found {self.top}")
+
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        """One row of `ROW_BYTES` for each portfolio, gathered and ranked."""
+        size = None if rows is None else rows * ROW_BYTES
+        return Footprint(rows=rows, memory_bytes=size, results={"ranking": size})
 
     def build(self, context: Context) -> Logic:
         return Ranker(self, rankings_of(context.earlier, context.name))

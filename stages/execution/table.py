@@ -61,7 +61,8 @@ def _differing(parameters: Sequence[Mapping[str, Any]]) -> set[str]:
     first = parameters[0]
     if len(parameters) == 1:
         return set(first)
-    return {name for each in parameters for name, value in each.items() if name not in first or first[name] != value}
+    names = {name for each in parameters for name in each}
+    return {name for name in names if any(name not in each or each[name] != first.get(name) for each in parameters)}
 
 
 def _said(parameters: Mapping[str, Any], names: set[str]) -> str:

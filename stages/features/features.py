@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import msgspec
 import pyarrow as pa
 
-from pipeline import Context, Duration, Stage, parse_duration
+from pipeline import Context, Duration, Footprint, Stage, parse_duration
 
 from .columns import with_features
 from .feature import Feature, union
@@ -16,6 +16,11 @@ from .warmup import bars_to_form
 
 if TYPE_CHECKING:
     from .feature_bars import FeatureBars
+
+LEAST_HISTORY = 64
+"""Values a window's history holds at least."""
+MAX_NAMED = 12
+"""Features a plan names."""
 
 
 class Features(Stage, frozen=True):
@@ -58,6 +63,25 @@ class Features(Stage, frozen=True):
         """This recipe with every `Feature` among `needs`; other needs are left to other stages."""
         wanted = [need for need in needs if isinstance(need, Feature)]
         return msgspec.structs.replace(self, indicators=tuple(union([*self.indicators, *wanted])))
+
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        """The history of one instrument; bars made here are fewer than the rows that come.
+
+        48 bytes times the bars until the slowest feature of a column has formed, at least 64, for each column, and 24
+        for each feature.
+        """
+        longest: dict[str, int] = {}
+        for feature in self.features:
+            for column in feature.inputs:
+                longest[column] = max(longest.get(column, LEAST_HISTORY), bars_to_form(feature))
+        names = [feature.name for feature in self.features]
+        shown = names if len(names) <= MAX_NAMED else [*names[: MAX_NAMED - 1], f"... {names[-1]}"]
+        return Footprint(
+            rows=rows,
+            memory_bytes=48 * sum(longest.values()) + 24 * len(names),
+            facts={"features": f"{len(names):,} ({', '.join(shown)})" if names else "none"},
+            notes=["its state is that of one instrument"],
+        )
 
     def build(self, context: Context) -> FeatureBars:
         from .feature_bars import FeatureBars

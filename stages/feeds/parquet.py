@@ -56,11 +56,19 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
+def rows_of_footers(files: Sequence[Path]) -> int | None:
+    """Rows of parquet files together; None where a file is of another format. Raises `InputError`."""
+    if not all(file.name.lower().endswith((".parquet", ".pq")) for file in files):
+        return None
+    return sum(_footer(file).rows for file in files)
+
+
 class _Footer:
     def __init__(self, parquet: pq.ParquetFile) -> None:
         self.schema: pa.Schema = parquet.schema_arrow.remove_metadata()
         self.time_index = time_index(parquet.schema_arrow)
         self.row_groups: int = parquet.metadata.num_row_groups
+        self.rows: int = parquet.metadata.num_rows
         metadata = parquet.metadata.metadata or {}
         shard, _, shards = metadata.get(SHARD_KEY, b"0/1").decode().partition("/")
         self.shard, self.shards = int(shard), int(shards)

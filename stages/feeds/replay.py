@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipeline import Batch, Context, Feed, HandedTable, InputError, Recipe
+from pipeline import Batch, Context, Feed, Footprint, HandedTable, InputError, Recipe
 from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
@@ -18,7 +18,7 @@ from .declaration import Declaration
 from .handed import open_handed
 from .lean import open_lean
 from .lean_layout import is_lean
-from .parquet import open_parquet
+from .parquet import open_parquet, rows_of_footers
 from .recording import Recording, cut, span_of
 from .tables import find_tables
 
@@ -93,6 +93,13 @@ class Replay(Declaration, frozen=True):
         if self.path is not None or self.table is not None:
             return self.recording().schema
         return None if self.schema == "auto" else schema_of(self.schema, self.scale or 8)
+
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        """Rows as the footers of parquet files tell them; other formats have to be read for it."""
+        if self.path is None:
+            return Footprint(rows=rows)
+        told = rows_of_footers(self.recording().files)
+        return Footprint(rows=told if rows is None else rows if told is None else min(told, rows))
 
     def input_files(self) -> Sequence[Path]:
         return self.recording().files

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import Batch, Context, Duration, Feed, Stage, parse_duration
+from pipeline import Batch, Context, Duration, Feed, Footprint, Stage, parse_duration
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,
@@ -119,6 +119,9 @@ class Synthetic(Stage, frozen=True):
     def build(self, context: Context) -> SyntheticFeed:
         seeded = self if self.seed is not None else msgspec.structs.replace(self, seed=context.seed)
         return SyntheticFeed(seeded)
+
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        return Footprint(rows=self.rows if rows is None else min(self.rows, rows))
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
         return schema_of(self.schema)

@@ -43,7 +43,7 @@ def rows_of(
 
 def parameters_of(recipe: Portfolio) -> str:
     """What tells a portfolio from others, as JSON."""
-    return msgspec.json.encode(msgspec.structs.asdict(recipe.strategy)).decode()
+    return msgspec.json.encode(recipe.parameters()).decode()
 
 
 def _figures(books: Books, recipes: Sequence[Portfolio]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 import pyarrow as pa
 
-from pipeline import Context, Logic, SchemaMismatch, Stage
+from pipeline import Context, Footprint, Logic, SchemaMismatch, Stage
 from stages.features.feature import Feature, union
 
 from .exits import Exits
@@ -19,6 +19,9 @@ from .sizing import Sizing
 from .statistics import StatisticsSettings
 from .strategy import Strategy
 
+BARS_PER_FILL = 50
+POINT_BYTES, FILL_BYTES, STATISTICS_BYTES = 40, 80, 1_000
+"""What `footprint` supposes of results: see there."""
 NEEDED = ("open", "high", "low", "close", "bar_start", "bar_end")
 
 
@@ -102,11 +105,61 @@ class Portfolio(Stage, frozen=True):
         return PortfolioGroup(members, context)
 
     def vary(self, parameters: Mapping[str, Any]) -> Self:
-        """This portfolio with other fields of its strategy. Raises `ValueError` for unknown or unfit ones."""
-        return msgspec.structs.replace(self, strategy=self.strategy.vary(parameters))
+        """This portfolio with other fields of its strategy, or of its settings under dotted names: `exits.stop_loss`.
+
+        Raises `ValueError` for unknown or unfit ones.
+        """
+        own = {name: value for name, value in parameters.items() if "." in name and not name.startswith("strategy.")}
+        others = {name.removeprefix("strategy."): value for name, value in parameters.items() if name not in own}
+        made = msgspec.structs.replace(self, strategy=self.strategy.vary(others)) if others else self
+        return super(Portfolio, made).vary(own) if own else made
+
+    def parameters(self) -> dict[str, Any]:
+        """What tells this portfolio from others, plain data: all fields of its strategy under their names.
+
+        Beside them, under dotted names such as `fills.fee_bps`, those of its other settings that are not what they are
+        by default.
+        """
+        told: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(self.strategy))
+        for field in msgspec.structs.fields(self):
+            settings = getattr(self, field.name)
+            if field.name != "strategy" and isinstance(settings, msgspec.Struct):
+                told |= _changed(settings, field.name)
+        return told
+
+    @property
+    def grouped_by(self) -> Strategy:
+        return self.strategy
 
     def parameter_fields(self) -> Sequence[str]:
         return self.strategy.__struct_fields__
+
+    def footprint(self, members: int, rows: int | None) -> Footprint:
+        """State and kept equity of all and of the baseline, and what they leave.
+
+        Equity is kept on at most `equity.MAX_POINTS` points of 8 bytes; a point on disk has a time, a value and a name
+        (40 bytes), a fill 80, and a row of statistics 1,000. Nobody knows how often strategies trade: one fill in
+        `BARS_PER_FILL` bars is supposed.
+        """
+        from .accounting import HOLDING, STATE, TERMS
+        from .equity import MAX_POINTS
+
+        members += self.baseline
+        points = MAX_POINTS if rows is None else min(rows, MAX_POINTS)
+        instruments = len(self.instruments) if isinstance(self.instruments, tuple) else 1
+        state = members * (STATE.itemsize + TERMS.itemsize + instruments * HOLDING.itemsize)
+        fills = None if rows is None else members * (rows // BARS_PER_FILL) * FILL_BYTES
+        return Footprint(
+            rows=members,
+            memory_bytes=state + members * points * 8,
+            least_bytes=state,
+            results={
+                "equity": members * points * POINT_BYTES,
+                "fills": fills,
+                "statistics": members * STATISTICS_BYTES,
+            },
+            notes=[f"equity on at most {points:,} points each; one fill in {BARS_PER_FILL} bars is supposed"],
+        )
 
     def needs(self) -> frozenset[Hashable]:
         return frozenset(self._features())
@@ -133,3 +186,15 @@ class Portfolio(Stage, frozen=True):
         except Exception as error:
             raise ValueError(f"features() of strategy {self.strategy!r} failed: {error}") from error
         return union([*wanted, *([Feature.volatility(self.sizing.n)] if self.sizing.by == "volatility" else [])])
+
+
+def _changed(settings: msgspec.Struct, prefix: str) -> dict[str, Any]:
+    """Fields that are not the default, under dotted names."""
+    told: dict[str, Any] = {}
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, msgspec.Struct):
+            told |= _changed(value, f"{prefix}.{field.name}")
+        elif field.required or value != field.default:
+            told[f"{prefix}.{field.name}"] = msgspec.to_builtins(value)
+    return told

@@ -54,8 +54,9 @@ PORTFOLIOS = pa.schema(
     ],
     metadata={"record": "portfolio"},
 )
-"""One row per portfolio: its name, whether it is the baseline others are held against, its strategy's class and fields
-(JSON), what it traded, why it failed (else null), the end of its last bar, every statistic, null where undefined."""
+"""One row per portfolio: its name, whether it is the baseline others are held against, its strategy's class, what
+tells it from others (`Portfolio.parameters`, JSON), what it traded, why it failed (else null), the end of its last bar,
+every statistic, null where undefined."""
 
 
 def fills_of(

@@ -112,7 +112,7 @@ def test_a_misspelt_parameter_is_not_merely_a_missing_field() -> None:
 
 def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
     text = "parameter_space: {fast: 1, slow: [2]}\ncontainers:\n  portfolio_*: {strategy: sma_cross}\n"
-    assert problem(text).startswith("1: parameter_space.fast: expected a list or")
+    assert problem(text).startswith("1: parameter_space.fast: expected a list, a range such as")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,8 @@ def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
         ("parameter_space: {fast: []}\n", "1: parameter_space.fast: expected at least one value, found []"),
         (
             "parameter_space: {fast: 5}\n",
-            "1: parameter_space.fast: expected a list or a mapping of start, stop, step, found 5; write [5]?",
+            "1: parameter_space.fast: expected a list, a range such as {start: 5, stop: 50, step: 5}, "
+            "or a distribution such as {low: 0.1, high: 0.9}, found 5; write [5]?",
         ),
         (
             "parameter_space: {side: {start: 1, stop: 2, step: 0}}\n",
