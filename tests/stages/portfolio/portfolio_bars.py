@@ -150,7 +150,8 @@ class Given:
 
     def bytes_of(self, member: str = "") -> dict[str, Any]:
         """Fills, equity and statistics of a member, as bytes where they are columns."""
-        fills = pa.Table.from_batches(self.fills.get(member, []) or [], _fills_schema()).combine_chunks()
+        parts = self.fills.get(member, [])
+        fills = pa.Table.from_batches(parts, parts[0].schema if parts else _fills_schema()).combine_chunks()
         return {
             "fills": [column.to_pylist() for column in fills.columns],
             "equity": pa.RecordBatch.from_pydict(
