@@ -35,7 +35,7 @@ def follow_lags(lines: Any, owners: Any, plan: Any, values: Any, counts: Any, ou
                 continue
             owner = owners[row]
             seen = counts[owner, f]
-            place = at + seen % lag
+            place = at if lag == 1 else at + seen % lag
             if seen < lag:
                 unformed += 1
             else:

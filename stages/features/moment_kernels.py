@@ -18,12 +18,17 @@ def mean_and_square(values: Any, oldest: int) -> tuple[float, float]:
     """Mean and mean squared deviation of a ring, both of what exceeds its oldest value: equal values give exactly 0."""
     first, n = values[oldest], len(values)
     mean = 0.0
-    for i in range(n):
-        mean += values[(oldest + i) % n] - first
+    for i in range(oldest, n):
+        mean += values[i] - first
+    for i in range(oldest):
+        mean += values[i] - first
     mean /= n
     square = 0.0
-    for i in range(n):
-        distance = (values[(oldest + i) % n] - first) - mean
+    for i in range(oldest, n):
+        distance = (values[i] - first) - mean
+        square += distance * distance
+    for i in range(oldest):
+        distance = (values[i] - first) - mean
         square += distance * distance
     return mean, square / n
 
@@ -35,9 +40,11 @@ def related(mine: Any, theirs: Any, oldest: int, made_by: int) -> Any:
     their_mean, their_square = mean_and_square(theirs, oldest)
     n = len(mine)
     product = 0.0
-    for i in range(n):
-        place = (oldest + i) % n
-        product += ((mine[place] - mine[oldest]) - my_mean) * ((theirs[place] - theirs[oldest]) - their_mean)
+    my_first, their_first = mine[oldest], theirs[oldest]
+    for i in range(oldest, n):
+        product += ((mine[i] - my_first) - my_mean) * ((theirs[i] - their_first) - their_mean)
+    for i in range(oldest):
+        product += ((mine[i] - my_first) - my_mean) * ((theirs[i] - their_first) - their_mean)
     product /= n
     if made_by == BETA:
         return product / their_square if their_square > 0.0 else np.nan
@@ -58,8 +65,6 @@ def follow_pair(x: float, y: float, made_by: int, n: int, ring: Any, before: Any
     State: ring (2 n), returns of both, or n logarithms of the ratio; before (2,) the values of the last bar; seen (1,)
     entries of the ring so far.
     """
-    if made_by == RATIO:
-        return x / y
     place = seen[0] % n
     if made_by == SPREAD:
         share = x / y
@@ -147,7 +152,7 @@ def follow_moments(
                     rings[owner, place] = x
                     seen[owner, f, 0] += 1
                 elif others[f] >= 0 and others[f] != owner and np.isfinite(latest[others[f], c]):
-                    result = follow_pair(
+                    result = x / latest[others[f], c] if made_by == RATIO else follow_pair(
                         x, latest[others[f], c], made_by, n,
                         rings[owner][at : at + 2 * n], before[owner, f], seen[owner, f],
                     )  # fmt: skip

@@ -61,15 +61,18 @@ def follow_weighted(columns: Any, owners: Any, plan: Any, kept: Any, sums: Any, 
     unformed = 0
     for f in range(len(plan)):
         prices, volumes, n, at = columns[plan[f, 0]], columns[plan[f, 1]], plan[f, 2], plan[f, 3]
+        current = 0
+        window, mark, total = kept[0][at : at + 3 * n], marks[0, f], sums[0, f]
         for row in range(len(owners)):
             price, volume = prices[row], volumes[row]
             worth, rest = product(price, volume)
             if not (np.isfinite(worth) and volume >= 0.0 and np.isfinite(price)):
                 unformed += 1
                 continue
-            owner = owners[row]
-            window = kept[owner][at : at + 3 * n]
-            mark, total = marks[owner, f], sums[owner, f]
+            if owners[row] != current:  # views cost more than what is done with them
+                current = owners[row]
+                window = kept[current][at : at + 3 * n]
+                mark, total = marks[current, f], sums[current, f]
             place = 3 * (mark[0] % n)
             if mark[0] >= n:
                 mark[1] -= window[place + VOLUME] > 0.0

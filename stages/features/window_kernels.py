@@ -24,11 +24,15 @@ def queue(values: Any, places: Any, n: int, head: int, size: int, seen: int, x: 
     2006). Returns the new head and size.
     """
     if size > 0 and places[head] <= seen - n:
-        head = (head + 1) % n
+        head = head + 1 if head + 1 < n else 0
         size -= 1
-    while size > 0 and values[(head + size - 1) % n] <= x:
+    end = head + size if head + size < n else head + size - n
+    while size > 0:
+        before = end - 1 if end > 0 else n - 1
+        if values[before] > x:
+            break
+        end = before
         size -= 1
-    end = (head + size) % n
     values[end] = x
     places[end] = seen
     return head, size + 1
@@ -88,49 +92,49 @@ def follow_windows(
     Plan:   windows (windows x 7): what it keeps, column, n, where its `values` and its `places` begin, its first
             line of `out` and the one after its last; quantiles (features,) q of each line.
     State:  values, places (instruments x length): of all windows, one after the other; marks (instruments x
-            windows x 3): values seen, head and size of a queue.
+            windows x 3): values seen, then head and size of a queue, or the place of the oldest value.
     """
     unformed = 0
     for w in range(len(windows)):
         keeps, column, n = windows[w, 0], columns[windows[w, 1]], windows[w, 2]
         at, place, first, last = windows[w, 3], windows[w, 4], windows[w, 5], windows[w, 6]
+        behind = at + n if keeps == SORTED else at
+        current = 0
+        mark, queued = marks[0, w], places[0][place : place + n]
+        held, ordered = values[0][at : at + n], values[0][behind : behind + n]
         for row in range(len(owners)):
             x = column[row]
             if not np.isfinite(x):
                 unformed += last - first
                 continue
-            owner = owners[row]
-            mark = marks[owner, w]
+            if owners[row] != current:  # views cost more than what is done with them
+                current = owners[row]
+                mark, queued = marks[current, w], places[current][place : place + n]
+                held, ordered = values[current][at : at + n], values[current][behind : behind + n]
             seen = mark[0]
             mark[0] = seen + 1
-            held = values[owner][at : at + n]
+            if keeps in (LARGEST, SMALLEST):
+                sign = 1.0 if keeps == LARGEST else -1.0
+                mark[1], mark[2] = queue(held, queued, n, mark[1], mark[2], seen, sign * x)
+                if seen + 1 < n:
+                    unformed += 1
+                else:
+                    out[first, row] = sign * held[mark[1]]
+                continue
+            ring = mark[1]
+            mark[1] = ring + 1 if ring + 1 < n else 0
+            old, held[ring] = held[ring], x
             if keeps == BACK:
-                ring = seen % n
-                result = np.nan
-                if seen >= n:
-                    result = x / held[ring] - 1.0
-                held[ring] = x
+                result = x / old - 1.0 if seen >= n else np.nan
                 if np.isfinite(result):
                     out[first, row] = result
                 else:
                     unformed += 1
                 continue
-            if keeps == SORTED:
-                ring = seen % n
-                size = min(seen, n)
-                ordered = values[owner][at + n : at + 2 * n]
-                sort_in(ordered, size, seen >= n, held[ring], x)
-                held[ring] = x
-                if seen + 1 < n:
-                    unformed += last - first
-                    continue
-                for line in range(first, last):
-                    out[line, row] = quantile(ordered, quantiles[line])
-                continue
-            sign = 1.0 if keeps == LARGEST else -1.0
-            mark[1], mark[2] = queue(held, places[owner][place : place + n], n, mark[1], mark[2], seen, sign * x)
+            sort_in(ordered, min(seen, n), seen >= n, old, x)
             if seen + 1 < n:
-                unformed += 1
-            else:
-                out[first, row] = sign * held[mark[1]]
+                unformed += last - first
+                continue
+            for line in range(first, last):
+                out[line, row] = quantile(ordered, quantiles[line])
     return unformed
