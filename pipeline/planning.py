@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
-from .compose import compose, too_many
+from .compose import too_many
 from .config import Block, Config, recipe_name
 from .data.policy import MB, DataFlow
 from .errors import InputError
+from .phasing import plan_phases
+from .sequencer import PhasePlan
 from .stage import Footprint
 from .topology import Node, Topology
 
@@ -73,8 +75,14 @@ class PlannedInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedPhase(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase; what a selection will choose is not known yet."""
+
     name: str
     needs: Sequence[str]
+    window: str = ""
+    """Its part of the data in words, empty where it is all of it."""
+    select: str = ""
+    """Whom of an earlier phase it runs, in words, empty where it is everybody."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +122,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_of(config: Config) -> Plan:
-    """The plan of a configuration. Reads headers of input files and makes recipes, but runs nothing.
+    """The plan of a configuration, of its first phase where they differ.
+
+    Reads headers of input files and makes recipes, but runs nothing; where phases are shares of the data, that is read
+    once to learn where it begins and ends.
 
     A space of more combinations than `max_portfolios` is counted and refused, not made. Raises `ConfigError` with every
     problem `check` would tell.
@@ -129,11 +140,13 @@ def plan_of(config: Config) -> Plan:
     )
     if wrong := too_many(config):
         return msgspec.structs.replace(plan, refusals=[str(wrong)])
-    topology = compose(config)
+    phases = plan_phases(config)
+    topology = phases[0].topology
     containers = _containers(config, topology)
     inputs, missing = _inputs(topology)
     plan = msgspec.structs.replace(
         plan,
+        phases=[_phase(phase) for phase in phases],
         containers=containers,
         inputs=inputs[:MAX_FILES_LISTED],
         files=len(inputs),
@@ -183,6 +196,11 @@ def _width(kind: pa.DataType) -> int:
         return max(1, int(kind.bit_width) // 8)
     except ValueError:
         return BYTES_OF_TEXT
+
+
+def _phase(phase: PhasePlan) -> PlannedPhase:
+    chosen = "" if phase.select is None else f"top {phase.select.top} of {phase.select.source}"
+    return PlannedPhase(name=phase.name, needs=list(phase.needs), window=phase.window.said(), select=chosen)
 
 
 def _block(config: Config, block: Block) -> PlannedBlock:

@@ -17,6 +17,8 @@ from .reading import read
 from .tables import text_table
 from .trouble import BAD_CONFIGURATION
 
+MOST_NAMED = 8
+"""Phases named in the first lines."""
 UNKNOWN = "?"
 ABSENT = "-"
 
@@ -66,8 +68,9 @@ def sections(made: Plan) -> Iterator[str]:
 
 
 def _heading(made: Plan) -> str:
-    phases = [phase.name + (f" (needs {', '.join(phase.needs)})" if phase.needs else "") for phase in made.phases]
-    lines = [f"plan of {made.name}", f"phases        {', '.join(phases)}"]
+    names = [phase.name for phase in made.phases]
+    listed = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], "...", names[-1]]
+    lines = [f"plan of {made.name}", f"phases        {len(names):,}: {', '.join(listed)}"]
     if made.blocks:
         lines.append(f"combinations  {made.combinations:,} of at most {made.max_portfolios:,}")
     return "\n".join(lines)

@@ -197,3 +197,9 @@ def test_input_files_are_told_with_their_size_and_a_missing_one_is_a_warning(tmp
 def test_phases_and_what_they_need_are_told() -> None:
     made = plan(phases=[{"name": "one"}, {"name": "two", "needs": ["one"]}])
     assert [(phase.name, list(phase.needs)) for phase in made.phases] == [("one", []), ("two", ["one"])]
+
+
+def test_the_phases_of_a_split_are_told_with_their_windows() -> None:
+    made = plan(split={"train": "2024-01-03T00:00:00Z", "test": "end"})
+    assert [phase.name for phase in made.phases] == ["train", "test"]
+    assert all("2024-01-03" in phase.window for phase in made.phases)

@@ -45,7 +45,7 @@ def config(name: str) -> Config:
 
 def test_there_are_as_many_as_the_readers_are_told_of() -> None:
     assert NAMES == [
-        "backtest", "bars", "demo", "high_frequency", "memory_constrained", "thousand_portfolios",
+        "backtest", "bars", "demo", "high_frequency", "memory_constrained", "mixed_sweep", "thousand_portfolios",
     ]  # fmt: skip
 
 
@@ -74,10 +74,14 @@ def test_it_runs(penstock: Penstock, name: str) -> None:
         return
     count = len(config(name).parameter_space)
     assert summary["aggregate_metrics"]["execution"]["portfolios"] == {"planned": count, "run": count, "failed": 0}
-    equity = summary["container_results"]["portfolio"]["keys"]["equity"]["path"]
-    table = pq.read_table(Path(summary["folder"], summary["phase"], equity), columns=["container"])
-    names = table.column("container").unique().to_pylist()
-    assert names == [f"portfolio_{index:04d}" for index in range(count)], "all members share one file"
+    groups = [result for result in summary["container_results"].values() if result["kind"] == "group"]
+    assert len(groups) == (2 if name == "mixed_sweep" else 1)
+    names: list[str] = []
+    for group in groups:
+        path = Path(summary["folder"], summary["phase"], group["keys"]["equity"]["path"])
+        names += pq.read_table(path, columns=["container"]).column("container").unique().to_pylist()
+    members = sorted(found for found in names if not found.endswith("_baseline"))
+    assert members == [f"portfolio_{index:04d}" for index in range(count)], "members of a group share one file"
 
 
 def test_the_demo_ranks_by_sharpe(penstock: Penstock) -> None:
