@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from .compose import too_many
 from .config import Block, Config, recipe_name
-from .data.policy import MB, DataFlow
+from .data.policy import MB
 from .errors import InputError
 from .phasing import plan_phases
 from .sequencer import PhasePlan
@@ -245,7 +245,7 @@ def _container(config: Config, node: Node, found: Footprint) -> PlannedContainer
         ceiling_bytes=sum(flow.memory_limit_bytes for flow in flows),
         state_bytes=found.memory_bytes,
         least_bytes=found.least_bytes,
-        results=_left(node, found, flows),
+        results=_left(node, found),
         spill=bool(spilling),
         spill_bytes=int(sum(quotas) * MB) if spilling and len(quotas) == len(spilling) else None,
         facts=found.facts,
@@ -253,12 +253,10 @@ def _container(config: Config, node: Node, found: Footprint) -> PlannedContainer
     )
 
 
-def _left(node: Node, found: Footprint, flows: Sequence[DataFlow]) -> dict[str, int | None]:
-    """Bytes on disk at the end: results by key, shared among members alike, and the output that is kept whole."""
-    writing = sum(flow.persistence.on_completion or flow.mode == "file" for flow in flows)
-    left: dict[str, int | None] = {}
-    for key, size in found.results.items() if writing else ():
-        left[key] = None if size is None else size * writing // len(flows)
+def _left(node: Node, found: Footprint) -> dict[str, int | None]:
+    """Bytes on disk at the end: results by key, as the policy of the whole group says, and output kept whole."""
+    written = node.data_flow.persistence.on_completion or node.data_flow.mode == "file"
+    left: dict[str, int | None] = dict(found.results) if written else {}
     if node.keep_output == "all":
         known = found.rows is not None and node.schema is not None
         left["output"] = found.rows * row_bytes(node.schema) if known and found.rows is not None else None

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -18,7 +19,7 @@ from pipeline.cli.program import penstock as program
 CONTAINERS: dict[str, Any] = {
     "data": {"type": "synthetic", "rows": 1500, "interval": "5m", "seed": 3, "volatility": 0.002},
     "portfolio_*": {"strategy": {"quantity": 100}, "fills": {"fee_bps": 1}, "data_flow": {"mode": "hybrid"}},
-    "portfolio_0003": {"data_flow": {"mode": "memory", "memory_limit_mb": 7, "persistence": {"on_completion": False}}},
+    "portfolio_0003": {"data_flow": {"mode": "memory", "memory_limit_mb": 7}},
 }
 SPACE: list[dict[str, Any]] = [
     {"strategy": "sma_cross", "fast": [3, 5, 20], "slow": [10, 20], "where": "fast < slow"},
@@ -54,24 +55,32 @@ def test_each_strategy_is_a_group_and_one_ranking_holds_them_all(mixed: tuple[Pa
     groups = {name: result for name, result in results.summary.container_results.items() if result.kind == "group"}
     assert list(groups) == ["portfolio_sma_cross", "portfolio_ema_cross"]
     ranking = [row for row in results["execution"]["ranking"].to_pylist() if not row["baseline"]]
-    assert sorted(row["container"] for row in ranking) == [f"portfolio_{number:04d}" for number in range(9 + 1)]
+    assert sorted(row["container"] for row in ranking) == [f"portfolio_{number:04d}" for number in range(9)]
     by_name = {row["container"]: (row["strategy"], json.loads(row["parameters"])) for row in ranking}
-    assert by_name["portfolio_0000"][0] == "SmaCross" and by_name["portfolio_0005"][0] == "EmaCross"
-    assert {by_name[f"portfolio_{number:04d}"][1]["slow"] for number in range(5)} == {10, 20}
-    for number in range(5, 10):
+    assert by_name["portfolio_0000"][0] == "SmaCross" and by_name["portfolio_0004"][0] == "EmaCross"
+    assert {by_name[f"portfolio_{number:04d}"][1]["slow"] for number in range(4)} == {10, 20}
+    for number in range(4, 9):
         parameters = by_name[f"portfolio_{number:04d}"][1]
         assert parameters["slow"] >= 3 * parameters["fast"] and parameters["fills.fee_bps"] == 1
         assert parameters["quantity"] == 100 and parameters.get("fills.slippage_bps", 0) in (0, 2)
 
 
 def test_members_are_found_whatever_group_they_are_of(mixed: tuple[Path, Any]) -> None:
-    folder, (unwritten, equity) = mixed
+    folder, got = mixed
     results = open_results(folder)
-    assert results["portfolio_0005"]["equity"].equals(equity)
-    assert unwritten.num_rows == equity.num_rows, "its policy is memory, and it is not written"
-    with pytest.raises(KeyError, match="portfolio_0003"):
-        results["portfolio_0003"]
+    for name, equity in zip(("portfolio_0003", "portfolio_0005"), got, strict=True):
+        assert results[name]["equity"].equals(equity) and equity.num_rows > 0
     assert results["portfolio_0002"]["fills"].num_rows > 0
+    with pytest.raises(KeyError, match="'portfolio_0009' has left nothing"):
+        results["portfolio_0009"]
+
+
+def test_a_member_of_any_group_keeps_its_own_policy(mixed: tuple[Path, Any]) -> None:
+    rows = pq.read_table(mixed[0] / "run" / "containers.parquet").to_pylist()
+    found = {row["name"]: (row["group"], row["mode"], row["limit_bytes"]) for row in rows}
+    assert found["portfolio_0003"] == ("portfolio_sma_cross", "memory", 7 << 20)
+    assert found["portfolio_0002"] == ("portfolio_sma_cross", "hybrid", 10 << 20)
+    assert found["portfolio_0004"] == ("portfolio_ema_cross", "hybrid", 10 << 20)
 
 
 @pytest.mark.parametrize("name", ["portfolio_0002", "portfolio_0008"])
@@ -121,10 +130,10 @@ def test_a_plan_in_json_is_complete_and_a_refusal_ends_with_two(tmp_path: Path) 
         return CliRunner().invoke(program, ["plan", str(path), *words], catch_exceptions=False)
 
     made = json.loads(plan("--json").stdout)
-    assert made["combinations"] == 10 and [each["combinations"] for each in made["blocks"]] == [5, 5]
-    assert [each["members"] for each in made["containers"]] == [0, 0, 5, 5, 0]
+    assert made["combinations"] == 9 and [each["combinations"] for each in made["blocks"]] == [4, 5]
+    assert [each["members"] for each in made["containers"]] == [0, 0, 4, 5, 0]
     features = next(each for each in made["containers"] if each["name"] == "features")
-    assert "sma_10" in features["facts"]["features"]
+    assert "sma_3" in features["facts"]["features"]
     assert made["totals"]["ceiling_bytes"] > made["edges_bytes"] > 0
     told = plan("--set", "parameter_space.0.fast={start: 1, stop: 1000000000}", "--set", "parameter_space.0.where=[]")
     assert told.exit_code == 2 and "2,000,000,005" in told.stdout
