@@ -26,7 +26,7 @@ def phase_rows(folder: Path, summaries: Mapping[str, PhaseSummary]) -> list[dict
         row = {
             "phase": phase,
             "window": _said(summary.window),
-            "portfolios": sum(result.members for result in summary.container_results.values()) or None,
+            "portfolios": _count(summary),
             "best": None if best is None else best.get("portfolio"),
             name or "objective": None if best is None or name is None else best.get(name),
         }
@@ -54,6 +54,15 @@ def _objectives(results: PhaseResults) -> tuple[str | None, dict[str, float | No
             return objective, {}
         return objective, dict(zip(names, values, strict=True))
     return None, {}
+
+
+def _count(summary: PhaseSummary) -> int | None:
+    """How many were ranked, where what ranks says so; else how many there were."""
+    for metrics in summary.aggregate_metrics.values():
+        counts = metrics.get("portfolios")
+        if "objective" in metrics and isinstance(counts, Mapping) and "planned" in counts:
+            return int(counts["planned"])
+    return sum(result.members for result in summary.container_results.values()) or None
 
 
 def _best(summary: PhaseSummary) -> Mapping[str, Any] | None:

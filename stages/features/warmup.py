@@ -24,4 +24,4 @@ def bars_to_form(feature: Feature) -> int:
     if alpha_of is not None:
         alpha = alpha_of(feature.n)
         bars += math.ceil(math.log(REST) / math.log1p(-alpha)) if alpha < 1.0 else 0
-    return bars + getattr(feature, "lag", 0)
+    return bars + feature.lag
