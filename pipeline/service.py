@@ -10,11 +10,10 @@ from typing import Any, Self
 
 import anyio
 import msgspec
-import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .config import Config, load_config
-from .data import DataManager, FlushCallback, MemberStores
+from .data import FlushCallback
 from .data.base import Key
 from .data.policy import MB
 from .edge import Edge, EdgePolicy
@@ -24,12 +23,12 @@ from .handed import HandedTable
 from .phasing import plan_phases
 from .pushing import PushFeed
 from .registry import Registry
-from .results import PhaseResults
+from .retrieval import retrieve
 from .sequencer import PhasePlan, RunPlan, Sequencer
 from .status import RunStatus
 from .subscription import Subscription
 from .summary import PhaseSummary
-from .threads import Workers, settled
+from .threads import settled
 from .topology import Node, Topology
 from .windows import Limits, nanoseconds
 
@@ -378,43 +377,7 @@ class Run:
 
         Of several phases it is of the one that runs, else of the last that has it, unless `phase` says of which.
         """
-        engine = self._engine
-        if engine is not None and phase in (None, engine.folder.name):
-            keeper = engine.keeper_of(container)
-            if keeper is not None:
-                if isinstance(keeper.store, MemberStores):
-                    return await keeper.store.retrieve(container, key)
-                assert isinstance(keeper.store, DataManager)
-                return await keeper.store.retrieve(key)
-        left = self._sequencer.leftovers
-        phases = [phase] if phase is not None else [*reversed(left), *reversed(self._sequencer.summaries)]
-        for name in phases:
-            if (container, key) in left.get(name, {}):
-                value = left[name][container, key]
-                return pa.Table.from_batches([value]) if isinstance(value, pa.RecordBatch) else value
-        if not self._sequencer.summaries or self.folder is None:
-            raise KeyError(f"'{container}' holds no {key!r}: the run left no summary")
-        workers = Workers(1)
-        try:
-            return await workers.run(self._read, container, key if isinstance(key, str) else key.hex(), phase)
-        finally:
-            await workers.close()
-
-    def _read(self, container: str, key: str, phase: str | None) -> Any:
-        """A persisted value of the last phase that has it. Blocking."""
-        summaries = self._sequencer.summaries
-        assert self.folder is not None
-        if phase is not None and phase not in summaries:
-            raise KeyError(f"no phase called '{phase}' has completed; there are {', '.join(summaries)}")
-        names = [phase] if phase is not None else list(reversed(summaries))
-        missing: KeyError | None = None
-        for name in names:
-            try:
-                return PhaseResults(self.folder / name, summaries[name])[container][key]
-            except KeyError as error:
-                missing = missing or error
-        assert missing is not None
-        raise missing
+        return await retrieve(self._sequencer, self._engine, container, key, phase)
 
     # -- the supervisor ----------------------------------------------------------------------------------------
 

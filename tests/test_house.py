@@ -26,7 +26,7 @@ FLOORS = [
     {"results", "subscription", "status"},
     {"earlier"},
     {"sequencer"},
-    {"phasing"},
+    {"phasing", "retrieval"},
     {"service", "runs", "planning"},
     {"lookahead"},
     {"testing", "cli"},
