@@ -62,3 +62,14 @@ def test_the_live_lines_show_rows_memory_and_time() -> None:
     text = captured.get()
     assert "12,345 rows" in text and "1.0 MB of 4.0 MB" in text and "disk 3.0 MB" in text and "1970-01-01" in text
     assert len(text.splitlines()) == 2
+
+
+def test_of_several_phases_it_is_said_which_of_how_many_runs() -> None:
+    several = RunStatus(phase="test_001", state="running", phase_number=4, phases=9, containers=[feed("a", 0, None)])
+    figures = Gauge().read(several)
+    assert figures.said().startswith("test_001 (4 of 9) running, ")
+    console = Console(file=StringIO(), width=80)
+    with console.capture() as captured:
+        console.print(drawn(figures, Spinner("dots")))
+    assert "test_001 (4 of 9) running" in captured.get()
+    assert Gauge().read(status()).said().startswith("run running, ")
