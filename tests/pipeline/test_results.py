@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import (
@@ -22,6 +24,7 @@ from pipeline import (
     load_summary,
     open_results,
 )
+from pipeline.results import MemberFile
 from pipeline.testing import ListFeed
 
 
@@ -99,6 +102,60 @@ def test_a_member_sees_its_own_rows_and_the_group_all(tmp_path: Path) -> None:
     assert whole.column("n").to_pylist() == [1, 2, 3, 2, 4, 6, 3, 6, 9]
 
 
+def test_members_are_gone_through_in_order_and_keys_are_attributes(tmp_path: Path) -> None:
+    results = open_results(leave(tmp_path))
+    members = results.members("m")
+    assert list(members) == ["m_1", "m_2", "m_3"] and len(members) == 3 and list(results.members()) == list(members)
+    assert {name: member.total.column("factor").to_pylist() for name, member in members.items()} == {
+        "m_1": [1], "m_2": [2], "m_3": [3],
+    }  # fmt: skip
+    assert results["m_2"].numbers.equals(results["m_2"]["numbers"])
+    assert list(results.members("single")) == []
+    assert results.all("total").to_pydict() == {"container": ["m_1", "m_2", "m_3"], "factor": [1, 2, 3]}
+    assert results["m_1"]["three"].num_rows == 0 and results["m_3"]["three"].num_rows == 1
+    with pytest.raises(AttributeError, match=r"'m_2' has persisted no 'number'; .* did you mean 'numbers'"):
+        results["m_2"].number
+    with pytest.raises(KeyError, match="did you mean 'single'"):
+        results.members("singl")
+    with pytest.raises(KeyError, match="'single' has left nothing"):
+        members["single"]
+    with pytest.raises(KeyError, match="no group has persisted 'equity'; they have numbers, three, total"):
+        results.all("equity")
+
+
+def test_a_member_is_found_by_its_group_whatever_it_is_called(tmp_path: Path) -> None:
+    builder = TopologyBuilder()
+    builder.add("data", ListFeed(items=[{"ts_event": [1, 2], "n": [1, 2]}]))
+    builder.add("m", Counted(), ["data"], members={"m_fast_1": Counted(factor=5)}, pattern="m_*")
+    builder.add("m_fast", Counted(), ["data"], members={"odd": Counted(factor=7)}, pattern="m_fast_*")
+    asyncio.run(Pipeline.from_topology(builder.build(), name="left", output=tmp_path).run())
+    results = open_results(tmp_path / "left")
+    assert results["m_fast_1"]["numbers"].to_pydict() == {"n": [5, 10]}
+    assert results["odd"]["numbers"].to_pydict() == {"n": [7, 14]}
+
+
+def test_only_row_groups_that_can_hold_a_member_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"p_{number:04d}" for number in range(400) for _ in range(number % 5)]
+    table = pa.table({"container": names, "n": range(len(names))})
+    pq.write_table(table, tmp_path / "n.parquet", row_group_size=64)
+    read: list[int] = []
+    whole = pq.ParquetFile.read_row_group
+
+    def counted(file: Any, number: int) -> Any:
+        read.append(number)
+        return whole(file, number)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    file = MemberFile(tmp_path / "n.parquet")
+    for number in range(400):
+        name = f"p_{number:04d}"
+        wanted = [row for row, of in enumerate(names) if of == name]
+        assert file.rows_of(name).to_pydict() == {"n": wanted}
+    assert len(read) < 2 * file._metadata.num_row_groups, "members in order are read once, but for those on a border"
+    assert MemberFile(tmp_path / "n.parquet").rows_of("p_0042").num_rows == 2 and len(set(read[-1:])) == 1
+    assert file.rows_of("q").num_rows == 0 and file.rows_of("").schema.names == ["n"]
+
+
 def test_results_are_a_mapping(tmp_path: Path) -> None:
     single = open_results(leave(tmp_path))["single"]
     assert sorted(single) == ["numbers", "total"] and len(single) == 2
@@ -114,8 +171,10 @@ def test_what_is_missing_is_told_with_what_there_is(tmp_path: Path) -> None:
     results = open_results(leave(tmp_path))
     with pytest.raises(KeyError, match=r"'none' has left nothing in .*; there are data, single, m"):
         results["none"]
-    with pytest.raises(KeyError, match="'m_4' has left nothing"):
+    with pytest.raises(KeyError, match=r"'m_4' has left nothing.*members of m are m_1 to m_3; did you mean 'm_3'"):
         results["m_4"]
+    with pytest.raises(KeyError, match="it has numbers, total; did you mean 'numbers'"):
+        results["single"]["number"]
     with pytest.raises(KeyError, match="'single' has persisted no 'fills'; it has numbers, total"):
         results["single"]["fills"]
     with pytest.raises(KeyError, match="it has nothing"):
