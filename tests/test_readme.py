@@ -46,10 +46,12 @@ def test_every_python_block_runs_in_the_order_of_the_page(workplace: Path) -> No
     demo += "asyncio.run(Pipeline.from_yaml('configs/demo.yaml', limit=5000).run())"
     python(demo, workplace)
     outputs = [python(block, workplace) for block in blocks("python")]
-    assert len(outputs) == 6
+    assert len(outputs) == 8
     assert "portfolio_" in outputs[0]
     assert "flowchart LR" in outputs[1]
-    assert "portfolio_" in outputs[-1]
+    assert "portfolio_" in outputs[2]
+    assert outputs[-2].count("portfolio_") >= 12
+    assert "max(equity)" in outputs[-1] and outputs[-1].count("portfolio_0003") >= 3
 
 
 def test_the_declared_csv_is_a_valid_configuration() -> None:
@@ -64,7 +66,7 @@ async def test_the_sweep_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["Dip", "Dips"])
 async def test_the_strategies_and_the_stage_of_the_page_run_from_yaml(tmp_path: Path, strategy: str) -> None:
-    (tmp_path / "mine.py").write_text("\n\n".join(blocks("python")[2:5]))
+    (tmp_path / "mine.py").write_text("\n\n".join(block for block in blocks("python") if "\nclass " in block))
     (tmp_path / "mine.yaml").write_text(
         "topology: backtest\n"
         "containers:\n"
