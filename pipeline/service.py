@@ -48,19 +48,28 @@ class Pipeline:
         cls,
         source: str | Path | Mapping[str, Any],
         *,
-        data: str | Path | None = None,
+        data: str | Path | HandedTable | None = None,
         overrides: Sequence[str] = (),
         output: str | Path | None = None,
         limit: int | None = None,
         until: str | None = None,
         registry: Registry | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> Self:
         """A pipeline from a YAML file, YAML text or a mapping in the same words; raises `ConfigError`.
 
-        `data` is a path for the feed (`--data`), `overrides` are `a.b=c` (`--set`), `limit` rows per feed and
-        `until` an ISO time at which feeds end.
+        `data` is a path for the feed (`--data`), `overrides` are `a.b=c` (`--set`), `limit` rows per feed and `until`
+        an ISO time at which feeds end; `settings` as in `from_table`.
         """
-        return cls._loaded(source, None if data is None else str(data), overrides, output, limit, until, registry)
+        stops = [f"{name}={value}" for name, value in (("limit", limit), ("until", until)) if value is not None]
+        config = load_config(
+            source,
+            registry=registry or Registry.installed(),
+            overrides=[*overrides, *stops],
+            data=str(data) if isinstance(data, Path) else data,
+            settings=settings,
+        )
+        return cls.from_config(config, output=output)
 
     @classmethod
     def from_table(
@@ -89,30 +98,10 @@ class Pipeline:
         `from_yaml`. Raises `ConfigError`, or `InputError` listing what was found and how to declare the rest.
         """
         space = [] if parameter_space is None else [f"parameter_space={msgspec.json.encode(parameter_space).decode()}"]
-        source, given = {"name": "table"} if config is None else config, HandedTable.of(table)
-        return cls._loaded(source, given, [*space, *overrides], output, limit, until, registry, settings)
-
-    @classmethod
-    def _loaded(
-        cls,
-        source: str | Path | Mapping[str, Any],
-        data: str | HandedTable | None,
-        overrides: Sequence[str],
-        output: str | Path | None,
-        limit: int | None,
-        until: str | None,
-        registry: Registry | None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> Self:
-        stops = [f"{name}={value}" for name, value in (("limit", limit), ("until", until)) if value is not None]
-        config = load_config(
-            source,
-            registry=registry or Registry.installed(),
-            overrides=[*overrides, *stops],
-            data=data,
-            settings=settings,
-        )
-        return cls.from_config(config, output=output)
+        return cls.from_yaml(
+            {"name": "table"} if config is None else config, data=HandedTable.of(table), output=output, limit=limit,
+            until=until, registry=registry, overrides=[*space, *overrides], settings=settings,
+        )  # fmt: skip
 
     @classmethod
     def from_config(cls, config: Config, *, output: str | Path | None = None) -> Self:
