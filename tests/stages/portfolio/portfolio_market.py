@@ -112,11 +112,11 @@ def any_rules(random: Random, part: int = PART) -> Rules:
         "intrabar": random.choice(("worst", "best")),
         "reenter": random.choice(("on_change", "at_once")),
         "by": random.choice(("quantity", "quantity", "equity", "weight", "volatility")),
-        "share": random.choice((1.0, 0.5, 0.3, 3.0)),
+        "share": random.choice((1.0, 0.5, 0.3, 3.0, 20.0)),
         "band": random.choice((0.0, 1 / 64, 0.1)),
         "volatility": random.choice((0.2, 0.5)),
         "n": random.choice((2, 20)),
-        "max_leverage": random.choice((1.0, 0.7, 2.0)),
+        "max_leverage": random.choice((1.0, 0.7, 2.0, 20.0)),
         "calendar": random.choice(("crypto", "xnys")),
         "lot": random.choice((0.0, 0.0, 0.25, 1.0, 0.1)),
     }
