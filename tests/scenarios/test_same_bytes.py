@@ -42,7 +42,7 @@ def test_the_reference_is_worth_comparing_with(reference: Left) -> None:
     ]
     assert len(set(hashes)) == len(hashes) == 4
     ranking = reference.files["containers/execution/ranking.parquet"]
-    assert len(set(ranking.column("end_equity").to_pylist())) == 9
+    assert len(set(ranking.column("end_equity").to_pylist())) == 10
     assert set(ranking.column_names) >= FIGURES
     assert_books_balance(reference.summary)
 
@@ -136,7 +136,9 @@ def test_a_budget_that_just_suffices_changes_nothing_and_one_byte_less_is_refuse
     roomy = finish(changed(SMALL, all__data_flow={"mode": "memory", "keep_output": "none"}), tmp_path / "roomy")
     assert_same(roomy, reference)
     needed = {
-        row["name"]: row["peak_bytes"] for row in roomy.containers if row["kind"] != "group" and row["peak_bytes"]
+        row["name"]: row["peak_bytes"]
+        for row in roomy.containers
+        if row["kind"] != "group" and row["peak_bytes"] and row["name"] != "portfolio_baseline"
     }
     assert len(needed) == 10, "nine members and the execution keep results"
 
@@ -150,7 +152,9 @@ def test_a_budget_that_just_suffices_changes_nothing_and_one_byte_less_is_refuse
 
     exact = finish(limited(0), tmp_path / "exact")
     assert_same(exact, reference)
-    assert all(row["peak_bytes"] == row["limit_bytes"] for row in exact.members)
+    limited_rows = [row for row in exact.members if row["name"] in needed]
+    assert len(limited_rows) == 9
+    assert all(row["peak_bytes"] == row["limit_bytes"] for row in limited_rows)
     with pytest.raises(PhaseFailed, match=r"portfolio_0004.*mode: hybrid"):
         finish(limited(1), tmp_path / "short")
 
@@ -175,7 +179,8 @@ def test_alone_a_portfolio_gives_what_it_gives_in_its_group(reference: Left, tmp
             wanted = [row for row in grouped if row.pop("container") == f"portfolio_{index:04d}"]
             assert left.files[f"containers/mine/{key}.parquet"].to_pylist() == wanted
             assert wanted
-    assert rows.column("container").unique().to_pylist() == [f"portfolio_{index:04d}" for index in range(9)]
+    names = [f"portfolio_{index:04d}" for index in range(9)]
+    assert rows.column("container").unique().to_pylist() == [*names, "portfolio_baseline"]
 
 
 POLICIES = st.sampled_from(MODES).map(tight)

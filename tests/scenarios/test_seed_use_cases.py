@@ -39,7 +39,7 @@ def test_every_block_runs_to_its_end(block: str, tmp_path: Path) -> None:
     assert_books_balance(left.summary)
     assert set(left.summary["container_results"]) == {"data", "features", "portfolio", "execution"}
     assert left.summary["aggregate_metrics"]["portfolio"]["fills"] > 10
-    assert left.files["containers/execution/ranking.parquet"].num_rows == 1
+    assert left.files["containers/execution/ranking.parquet"].column("baseline").to_pylist() == [False, True]
 
 
 def test_all_blocks_give_the_same_results(tmp_path: Path) -> None:
@@ -70,13 +70,14 @@ def test_the_overview_gives_each_container_its_own_mode(tmp_path: Path) -> None:
 def test_a_thousand_portfolios_have_five_megabytes_each(tmp_path: Path) -> None:
     space = {"fast": {"start": 2, "stop": 40, "step": 2}, "slow": {"start": 50, "stop": 295, "step": 5}}
     left = finish(with_data(OPTIMIZATION, parameter_space=space), tmp_path)
-    assert len(left.members) == 1000
+    assert len(left.members) == 1001, "and the baseline"
     assert {(row["mode"], row["limit_bytes"]) for row in left.members} == {("hybrid", 5 * MIB)}
     assert all(row["peak_bytes"] <= 5 * MIB for row in left.members)
     ranking = left.files["containers/execution/ranking.parquet"]
-    assert len(set(ranking.column("parameters").to_pylist())) == 1000
+    assert len(set(ranking.column("parameters").to_pylist())) == 1001
     saved = left.files["containers/portfolio/statistics.parquet"]
-    assert saved.column("container").to_pylist() == [f"portfolio_{index:04d}" for index in range(1000)]
+    names = [f"portfolio_{index:04d}" for index in range(1000)]
+    assert saved.column("container").to_pylist() == [*names, "portfolio_baseline"]
 
 
 def test_the_optimization_without_a_wildcard_of_its_own_takes_the_small_profile(tmp_path: Path) -> None:
@@ -117,6 +118,7 @@ def test_modes_mix_within_one_workflow_and_exact_names_beat_wildcards(tmp_path: 
     assert modes == {
         "portfolio_0000": "hybrid", "portfolio_0001": "hybrid", "portfolio_0002": "memory",
         "portfolio_0003": "hybrid", "portfolio_0004": "hybrid", "portfolio_0005": "file",
+            "portfolio_baseline": "hybrid",
     }  # fmt: skip
     assert left.container("portfolio_0002")["limit_bytes"] == MIB
     plain = finish(with_data(OPTIMIZATION, parameter_space={"fast": [2, 4, 6], "slow": [20, 30]}), tmp_path / "plain")

@@ -15,7 +15,7 @@ from whole_runs import ROOT, Left, assert_books_balance, await_program, left_in,
 from pipeline import Pipeline, open_results
 
 CONFIG = ROOT / "configs" / "thousand_portfolios.yaml"
-NAMES = [f"portfolio_{index:04d}" for index in range(1000)]
+NAMES = [*(f"portfolio_{index:04d}" for index in range(1000)), "portfolio_baseline"]
 GIB = 1 << 30
 TINY_MB = 0.05
 """Less than a portfolio's results weigh at their peak, more than a single piece of them."""

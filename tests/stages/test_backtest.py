@@ -154,7 +154,7 @@ async def test_the_topology_runs(tmp_path: Path) -> None:
     topology = create_backtest_topology(config(parameter_space=SPACE))
     summary = await Pipeline.from_topology(topology, output=tmp_path).run()
     assert summary.aggregate_metrics["execution"]["portfolios"] == {"planned": 6, "run": 6, "failed": 0}
-    assert summary.container_results["portfolio"].members == 6
+    assert summary.container_results["portfolio"].members == 7, "six and the baseline"
 
 
 async def test_a_recording_is_given_beside_the_configuration(tmp_path: Path, lean: Path) -> None:
