@@ -77,8 +77,13 @@ def _momentum(strategy: Momentum, bars: Sequence[OracleBar]) -> list[float]:
     return found
 
 
-def _reversion(closes: Sequence[float], n: int, side: str, entry: float, leave: float) -> list[float]:
-    """Positions entered beyond `entry` deviations, and left on the way back at `leave` (-entry: at the other side)."""
+def _reversion(
+    closes: Sequence[float], n: int, side: str, entry: float, leave: float, at_rest: bool = False
+) -> list[float]:
+    """Positions entered beyond `entry` deviations, and left on the way back at `leave` (-entry: at the other side).
+
+    Where all of a window is one price there is no score: `at_rest` says whether that is the mean all the same.
+    """
     held, found = 0.0, []
     for place in range(len(closes)):
         window = closes[max(0, place + 1 - n) : place + 1]
@@ -91,6 +96,8 @@ def _reversion(closes: Sequence[float], n: int, side: str, entry: float, leave: 
                 held = 1.0
             if score > entry and side != "long":
                 held = -1.0
+        elif len(window) == n and at_rest:
+            held = 0.0
         found.append(held)
     return found
 
@@ -103,7 +110,7 @@ def _zscore(strategy: ZscoreReversion, bars: Sequence[OracleBar]) -> list[float]
 def _bollinger(strategy: BollingerReversion, bars: Sequence[OracleBar]) -> list[float]:
     closes = [float(bar.close) for bar in bars]
     leave = 0.0 if strategy.exit == "middle" else -math.nextafter(strategy.k, math.inf)
-    return _reversion(closes, strategy.n, strategy.side, strategy.k, leave)
+    return _reversion(closes, strategy.n, strategy.side, strategy.k, leave, strategy.exit == "middle")
 
 
 def spread_positions(

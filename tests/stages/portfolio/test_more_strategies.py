@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from strategy_oracle import positions, spread_positions
 from pipeline.frames import Batch
 from pipeline.stage import Context
 from stages.features.features import Features
+from stages.feeds.replay import Replay
 from stages.portfolio.bars import Bars
 from stages.portfolio.strategies.bollinger_reversion import BollingerReversion
 from stages.portfolio.strategies.breakout import Breakout
@@ -81,6 +83,22 @@ def test_positions_are_what_the_oracle_wants(seed: int) -> None:
         assert found == positions(strategy, bars), strategy
         if not isinstance(strategy, BuyAndHold):
             assert sum(one != other for one, other in pairwise(found)) > 5, strategy
+
+
+@pytest.mark.parametrize(
+    ("path", "price"), [("crypto/coinbase/minute/btcusd", "last"), ("forex/oanda/minute/eurusd", "mid")]
+)
+def test_positions_on_recorded_bars_are_what_the_oracle_wants(recordings: Path, path: str, price: Any) -> None:
+    feed = Replay(path=str(recordings / "lean" / "Data" / path), schema="bar", price=price, batch_rows=1000)
+    batches = list(feed.build(Context()).batches())[:2]
+    seen = looked_at(STRATEGIES, batches)
+    prices = zip(*(seen[name].tolist() for name in ("open", "high", "low", "close")), strict=True)
+    ends = seen.times("bar_end").tolist()
+    bars = [OracleBar(*each, end - 1, end) for each, end in zip(prices, ends, strict=True)]
+    assert len(bars) == 2000
+    for strategy in STRATEGIES:
+        targets = strategy.build().on_bars(seen)  # type: ignore[union-attr]
+        assert carried(targets) == positions(strategy, bars), strategy
 
 
 @pytest.mark.parametrize("kind", sorted({type(strategy) for strategy in STRATEGIES}, key=lambda kind: kind.__name__))
