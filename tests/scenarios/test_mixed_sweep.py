@@ -135,6 +135,7 @@ def test_a_plan_in_json_is_complete_and_a_refusal_ends_with_two(tmp_path: Path) 
     features = next(each for each in made["containers"] if each["name"] == "features")
     assert "sma_3" in features["facts"]["features"]
     assert made["totals"]["ceiling_bytes"] > made["edges_bytes"] > 0
+    path.write_text(json.dumps(CONFIG | {"containers": {"data": CONTAINERS["data"]}}))
     told = plan("--set", "parameter_space.0.fast={start: 1, stop: 1000000000}", "--set", "parameter_space.0.where=[]")
     assert told.exit_code == 2 and "2,000,000,005" in told.stdout
     assert "found 2,000,000,005; add `sample: {size: 1000}`" in told.stderr
