@@ -117,7 +117,7 @@ def test_a_split_is_trained_validated_and_tested(penstock: Penstock) -> None:
 
 def test_the_demo_ranks_by_sharpe(penstock: Penstock) -> None:
     told = penstock("run", CONFIGS / "demo.yaml", "--limit", "40000")
-    rows = [line.split() for line in told.stdout.splitlines() if "portfolio_" in line]
+    rows = [line.split() for line in told.stdout.splitlines() if "portfolio_0" in line]
     assert len(rows) == 12 and [row[0] for row in rows] == [str(rank) for rank in range(1, 13)]
     sharpes = [float(row[4]) for row in rows if row[4] != "-"]
     assert sharpes == sorted(sharpes, reverse=True)
