@@ -19,7 +19,7 @@ FLOORS = [
     {"stage"},
     {"registry", "calling", "pushing", "handed", "sources"},
     {"config", "topology", "keeping"},
-    {"compose", "container"},
+    {"compose", "container", "walks"},
     {"phases"},
     {"identity", "summary", "engines"},
     {"folder"},

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import ConfigError, InputError, Pipeline, Registry, compose, load_config
-from pipeline.phasing import data_span, expanded, plan_phases, warmup_of
+from pipeline.phasing import plan_phases, warmup_of
+from pipeline.walks import data_span, expanded
 from pipeline.windows import WarmUp
 
 DAY = 86_400_000_000_000
@@ -111,10 +112,10 @@ def test_data_of_which_nobody_knows_the_span_needs_its_ends_written() -> None:
 
 def test_the_span_is_of_what_limit_and_until_leave() -> None:
     config = load_config(HEAD + "limit: 1440\n", registry=REGISTRY)
-    first, last = data_span(config, compose(config))
+    first, last = data_span(config)
     assert last - first == DAY
     config = load_config(HEAD + "until: 2024-01-03\n", registry=REGISTRY)
-    assert data_span(config, compose(config)) == (first, first + 2 * DAY - 1)
+    assert data_span(config) == (first, first + 2 * DAY - 1)
     assert expanded(config, lambda: (first, last)) == config.phases
 
 
