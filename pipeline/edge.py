@@ -180,11 +180,14 @@ class Edge:
             raise BudgetExceeded(f"{what}: {pool.shortage()}; or make the batches smaller")
         clock = self.account.clock
         deadline = clock.monotonic_ns() + int(POOL_SECONDS * 1e9)
-        self.pool_need = batch_bytes
-        pool.line_up(self)
         ringing = asyncio.ensure_future(self._credit.wait())
         timer = asyncio.ensure_future(clock.sleep_until(deadline))
         try:
+            await asyncio.sleep(0)  # room made from here on finds somebody listening
+            if self.detached or pool.admits(self, batch_bytes):
+                return
+            self.pool_need = batch_bytes
+            pool.line_up(self)
             await asyncio.wait((ringing, timer), return_when=asyncio.FIRST_COMPLETED)
             if not ringing.done():
                 raise BudgetExceeded(f"{what} within {POOL_SECONDS:g} s: {pool.shortage()}")

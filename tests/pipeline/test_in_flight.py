@@ -152,3 +152,19 @@ async def test_rows_that_conflate_give_their_bytes_back_in_one_step() -> None:
         assert pool.charged == account.charged == line.stats().in_flight_bytes
     stats = line.stats()
     assert stats.sent_rows == 300 == stats.dropped_rows + stats.in_flight_rows
+
+
+async def test_room_that_came_and_went_while_a_producer_woke_is_found_again() -> None:
+    pool = Pool(1000)
+    holder = Holder(pool, 900)
+    line = edge(EdgesAccount(pool))
+    sending = asyncio.ensure_future(line.send(batch()))
+    await anyio.wait_all_tasks_blocked()
+    for _ in range(3):
+        holder.give(700)  # the producer is called, and wakes in another step
+        holder.charged += 700
+        pool.take(holder, 700)  # as eviction takes room for its copies
+        await asyncio.sleep(0)
+    holder.give(700)
+    await sending
+    assert line.stats().sent_batches == 1

@@ -1,0 +1,102 @@
+"""`process_memory_mb`: one pool for everything containers keep, whatever their own limits add up to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from whole_runs import SMALL, Left, await_program, changed, finish, left_in, start_program
+
+MB = 1 << 20
+SOAK = "PENSTOCK_SOAK" in os.environ
+FAST, SLOW = (50, 100) if SOAK else (25, 80)
+"""Pairs of averages: 5,000 portfolios in `make soak`, 2,000 in `make test`."""
+BARS = 6767
+POOL_MB = 512 if SOAK else 205
+"""As much per portfolio in both."""
+TINY_MB = 0.1
+"""A quarter of what the nine portfolios and their bars take when they may."""
+
+
+def sweep(fast: int, slow: int, **settings: Any) -> Mapping[str, Any]:
+    """Portfolios of ten megabytes each over one recording of minutes."""
+    return {
+        "name": "sweep",
+        "topology": "backtest",
+        **settings,
+        "containers": {
+            "data": {
+                "type": "synthetic", "schema": "bar", "rows": BARS, "interval": "1m", "volatility": 0.001,
+                "trend": 0.02, "seed": 11,
+            },
+            "portfolio_*": {
+                "strategy": {"type": "sma_cross", "quantity": 500},
+                "fills": {"at": "next_open", "fee_bps": 1, "slippage_bps": 1},
+                "data_flow": {"mode": "hybrid", "memory_limit_mb": 10},
+            },
+            "execution": {"objective": "sharpe"},
+        },
+        "parameter_space": {
+            "fast": {"start": 2, "stop": 1 + fast, "step": 1},
+            "slow": {"start": 52, "stop": 51 + slow, "step": 1},
+        },
+    }  # fmt: skip
+
+
+def run_alone(folder: Path, config: Mapping[str, Any]) -> Left:
+    """In a process of its own, of which the peak memory is the run's."""
+    folder.mkdir()
+    (folder / "run.yaml").write_text(yaml.safe_dump(dict(config)))
+    told = await_program(start_program(folder, "run", "run.yaml", "--output", "out", "--json"))
+    assert told[0] == 0, told
+    return left_in(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def thousands(tmp_path_factory: pytest.TempPathFactory) -> Left:
+    return run_alone(tmp_path_factory.mktemp("pool") / "run", sweep(FAST, SLOW, process_memory_mb=POOL_MB))
+
+
+def test_thousands_of_portfolios_run_within_the_pool_and_the_process_is_hardly_larger(
+    thousands: Left, tmp_path: Path
+) -> None:
+    """Their own limits add up to far above the pool. An empty process is one that runs a single portfolio."""
+    empty = run_alone(tmp_path / "one", sweep(1, 1)).record["process_peak_rss_bytes"]
+    members = thousands.members
+    assert len(members) == FAST * SLOW
+    assert sum(row["limit_bytes"] for row in members) == FAST * SLOW * 10 * MB > 90 * POOL_MB * MB
+    pool = thousands.record["pool"]
+    assert pool["limit_bytes"] == POOL_MB * MB
+    assert 0 < pool["peak_bytes"] <= pool["limit_bytes"]
+    assert thousands.summary["aggregate_metrics"]["execution"]["portfolios"]["run"] == FAST * SLOW
+    assert thousands.record["process_peak_rss_bytes"] < POOL_MB * MB + empty
+
+
+def test_a_tiny_pool_spills_and_leaves_the_same_bytes(tmp_path: Path) -> None:
+    plain = finish(SMALL, tmp_path / "plain")
+    assert plain.record["pool"] is None
+    config = changed(SMALL, all__data_flow={"mode": "hybrid", "memory_limit_mb": 10}, data__batch_rows=100)
+    for name, size in (("large", 512), ("tiny", TINY_MB)):
+        left = finish({**config, "process_memory_mb": size}, tmp_path / name)
+        pool = left.record["pool"]
+        assert 0 < pool["peak_bytes"] <= pool["limit_bytes"] == int(size * MB)
+        assert (pool["spills"] > 0) == (name == "tiny")
+        spilled = sum(each["store"]["evictions"] for each in left.record["containers"].values())
+        assert spilled >= pool["spills"]
+        assert left.summary_bytes == plain.summary_bytes
+        for path, table in plain.files.items():
+            if not path.endswith("/output.parquet"):
+                assert left.files[path].equals(table), path
+
+
+def test_what_cannot_spill_fails_with_an_error_that_names_the_pool(tmp_path: Path) -> None:
+    config = changed(SMALL, all__data_flow={"mode": "memory", "memory_limit_mb": 50}, data__batch_rows=100)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**config, "process_memory_mb": TINY_MB}))
+    code, _, told = await_program(start_program(tmp_path, "run", "run.yaml", "--output", "out"))
+    assert code == 1
+    assert "process_memory_mb" in told and "most is held by" in told
+    assert "hybrid" in told
