@@ -4,13 +4,14 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup browser demo test check format bench bench-peers clean
+.PHONY: help setup browser demo test check format bench bench-peers soak clean
 
 help:
 	@echo "make demo    set up and run a backtest on a generated market"
 	@echo "make test    set up and run lint, strict types and the tests"
 	@echo "make check   lint and strict types only"
 	@echo "make format  rewrite the code in the house's layout"
+	@echo "make soak    the tests that take longer, at their full size: 5,000 portfolios within process_memory_mb: 512"
 	@echo "make bench   measure; the table is printed and written to bench/results.json"
 	@echo "make bench-peers  measure sweeps against vectorbt, NautilusTrader and backtrader, in an environment of its own"
 	@echo "make clean   remove what the above made"
@@ -45,6 +46,9 @@ check: setup
 
 test: check browser
 	$(BIN)/python -m pytest -n 2
+
+soak: setup
+	PENSTOCK_SOAK=1 $(BIN)/python -m pytest tests/scenarios/test_process_memory.py
 
 format: setup
 	$(BIN)/ruff check --fix .
