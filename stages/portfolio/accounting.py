@@ -45,11 +45,11 @@ the notional of all fills; `won` and `lost` sum the results of trades. `held` co
 `begun` is the start of the first bar, `ended` the end of the last; `under_water`, `longest_under_water` and `exposed`
 are ns; `ruined` is 1 once equity has been 0 or below."""
 
-HOLDING = _record("position entry pending level decided units best close trade_result", "age passing")
+HOLDING = _record("position entry pending level decided units best close trade_result trade_traded", "age passing")
 """One instrument of a member. `entry` is the average price paid; `pending` the position a waiting order leads to, NaN
 for none, `level` its limit or stop, `age` the bars of trading it has seen; `decided` the target decided last, NaN for
 none, `units` what it was worth; `best` the best price since entry; `close` the last close; `trade_result` of the open
-trade so far, realised less fees; `passing` is 1 while decisions are passed over after an exit."""
+trade so far, realised less fees, and `trade_traded` its notional; `passing` is 1 while decisions are passed over."""
 
 TERMS = _record(
     "quantity share band volatility max_leverage lot fee_rate fee_per_unit fee_minimum slippage_rate offset_rate"

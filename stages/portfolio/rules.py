@@ -72,18 +72,20 @@ def _fill(own: Any, held: Any, term: Any, fill: Any, after: float, price: float,
     own["traded"] += abs(notional)
     own["fills"] += 1
     result = held["trade_result"] + (gain - fee)
+    traded = held["trade_traded"] + abs(notional)
     if after == 0.0:
+        nothing = ROUNDING * traded  # what comes out even in decimals may miss 0 by the last bit
         held["entry"] = 0.0
         own["held"] -= 1
         own["trades"] += 1
-        if result > 0.0:
+        if result > nothing:
             own["wins"] += 1
             own["won"] += result
-        elif result < 0.0:
+        elif result < -nothing:
             own["losses"] += 1
             own["lost"] += result
-        result = 0.0
-    held["trade_result"] = result
+        result = traded = 0.0
+    held["trade_result"], held["trade_traded"] = result, traded
     held["position"] = after
     fill["quantity"] = size
     fill["price"] = paid
