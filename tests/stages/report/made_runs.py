@@ -141,7 +141,7 @@ class MadeRun:
         keys = {}
         if kept:
             (files / "portfolio").mkdir(parents=True)
-            pq.write_table(pa.concat_tables(kept), files / "portfolio" / "equity.parquet")
+            pq.write_table(pa.concat_tables(kept).sort_by("container"), files / "portfolio" / "equity.parquet")
             keys = {"equity": KeyResult(rows=1, hash="e0", path="containers/portfolio/equity.parquet")}
         ranked = {"ranking": KeyResult(rows=rows, hash="f1", path="containers/execution/ranking.parquet")}
         flow = [("data", "portfolio", days), ("portfolio", "execution", rows)]
@@ -170,6 +170,8 @@ class MadeRun:
             ),
             hashes={**hashes, "output": f"{len(self.rankings):032d}"},
         )
+        names = sorted(ranking.column("container").to_pylist())
+        pq.write_table(pa.table({"name": names, "group": ["portfolio"] * rows}), folder / "containers.parquet")
         (folder / "summary.json").write_bytes(msgspec.json.encode(summary))
         store = {"evicted_bytes": 0}
         record = {
