@@ -21,6 +21,7 @@ from .canonical import canonical
 from .convert import fields_of
 from .patterns import is_pattern
 from .schema import CONTAINER_KEYS, ConfigFile, ContainerConfig, InputConfig
+from .space import Distribution, Range, Sample, Spaced
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The version editors understand best."""
@@ -57,6 +58,9 @@ class _Writer:
     def whole(self) -> Schema:
         top = self.struct(ConfigFile)
         top["properties"]["containers"] = self.containers(top["properties"]["containers"])
+        space = self.space()
+        top["properties"]["parameter_space"].pop("anyOf", None)
+        top["properties"]["parameter_space"]["anyOf"] = [space, {"type": "array", "items": space}]
         name = top["properties"]["topology"]
         name["anyOf"] = [{"enum": sorted(self.registry.topologies)}, {"type": "null"}]
         return {
@@ -144,6 +148,21 @@ class _Writer:
     @staticmethod
     def _is_feed(kind: type[Recipe]) -> bool:
         return issubclass(kind, Stage) and kind.is_feed is True
+
+    def space(self) -> Schema:
+        """A block of `parameter_space:`: values by parameter, the choice of a recipe, constraints, a sample."""
+        axes = [{"type": "array", "minItems": 1}, *(self.reference(cls) for cls in (Range, Spaced, Distribution))]
+        choice = {"type": "object", "required": ["type"]}
+        where = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
+        sample = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, self.reference(Sample), {"type": "null"}]}
+        return {
+            "type": ["object", "null"],
+            "properties": {
+                "where": {"description": "Constraints, such as fast < slow: other combinations are left out.", **where},
+                "sample": {"description": _doc(Sample), **sample},
+            },
+            "additionalProperties": {"anyOf": [*axes, {"type": "string", "minLength": 1}, choice]},
+        }
 
     # -- structs and types ---------------------------------------------------------------------------------------
 

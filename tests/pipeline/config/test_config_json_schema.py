@@ -83,6 +83,14 @@ VALID = {
         containers:
           features: {bars: 1m, indicators: [sma_20, {type: bollinger_upper, n: 20, k: 2.5}]}
     """,
+    "samples, constraints and several strategies": """
+        parameter_space:
+          - {strategy: sma_cross, fast: {start: 2, stop: 9, num: 3, scale: log}, slow: [20], where: fast < slow}
+          - strategy: {type: ema_cross, skip_single_price: false}
+            fast: {low: 2, high: 9}
+            where: [fast > 2]
+            sample: {size: 3, method: latin_hypercube}
+    """,
     "phases": """
         phases: [{name: train}, {name: test, needs: [train]}]
     """,
@@ -114,6 +122,12 @@ WRONG = {
     "a duration without a unit": ("containers: {features: {bars: 60}}", "$.containers.features.bars"),
     "a name that is no folder": ("name: a/b", "$.name"),
     "a phase without a name": ("phases: [{needs: [a]}]", "$.phases"),
+    "a parameter without values": ("parameter_space: {fast: []}", "$.parameter_space"),
+    "a range without an end": ("parameter_space: {fast: {start: 5}}", "$.parameter_space"),
+    "a sample by an unknown method": (
+        "parameter_space: {fast: [2, 3], slow: [9], sample: {size: 1, method: latin}}",
+        "$.parameter_space",
+    ),
     "a topology that is not there": ("topology: backtst", "$.topology"),
 }
 
