@@ -1,4 +1,4 @@
-"""The same bytes where everything is used: sizing, exits, waiting orders, two instruments, and in whichever threads."""
+"""The same bytes where everything is used: four strategies, sizing, exits, waiting orders, two instruments."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ RICH: Mapping[str, Any] = {
     **changed(
         SMALL,
         data__instruments=["A.X", "B.X"],
-        data__rows=4000,
+        data__rows=3000,
         portfolio__instruments="all",
+        portfolio__strategy={"quantity": 100},
         portfolio__sizing={
             "by": "volatility", "volatility": 0.4, "n": 5, "max_leverage": 0.5, "band": 0.02, "lot": 0.5,
         },
@@ -30,9 +31,14 @@ RICH: Mapping[str, Any] = {
         portfolio__exits={"stop_loss": 0.004, "trailing_stop": 0.006, "take_profit": 0.005, "reenter": "at_once"},
     ),
     "name": "rich",
-    "parameter_space": {"fast": [1, 2, 3, 4, 5], "slow": [6, 8, 10, 13, 17, 21]},
+    "parameter_space": [
+        {"strategy": "sma_cross", "fast": [1, 2, 3, 5], "slow": [6, 8, 13, 21]},
+        {"strategy": "ema_cross", "slow": [4, 8], "fast": [2, 3], "sizing.lot": [0.5, 0.25]},
+        {"strategy": "rsi", "n": [3, 5, 8]},
+        {"strategy": "breakout", "n": [3, 5, 8]},
+    ],
 }  # fmt: skip
-"""Thirty portfolios of two instruments, each of one cash account."""
+"""Thirty portfolios of four strategies and two instruments, each of one cash account."""
 BLOCKS = {"BLOCK_BARS": 7, "BLOCK_CELLS": 11, "EMIT_FILLS": 5, "EMIT_FILLS_EACH": 1, "TOGETHER": 3, "FEW_MEMBERS": 1}
 
 
@@ -44,13 +50,15 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Left:
 
 def test_the_reference_uses_what_it_says(reference: Left) -> None:
     ranking = reference.files["containers/execution/ranking.parquet"].to_pylist()
-    assert len(ranking) == 31 and [row["container"] for row in ranking if row["baseline"]] == ["portfolio_baseline"]
-    assert all(row["error"] is None and row["n_trades"] > 10 for row in ranking if not row["baseline"])
-    assert len({row["end_equity"] for row in ranking}) == 31
-    fills = reference.files["containers/portfolio/fills.parquet"]
-    assert fills.num_rows > 3000 and sorted(fills.column("instrument_id").unique().to_pylist()) == ["A.X", "B.X"]
-    traded = [row["quantity"] for row in fills.to_pylist() if row["container"] != "portfolio_baseline"]
-    assert all(units % 0.5 == 0 for units in traded) and len(set(traded)) > 10
+    portfolios = [row for row in ranking if not row["baseline"]]
+    assert len(portfolios) == 30 and len(ranking) > 30
+    assert {row["strategy"] for row in portfolios} == {"SmaCross", "EmaCross", "Rsi", "Breakout"}
+    assert all(row["error"] is None and row["n_trades"] > 10 for row in portfolios)
+    assert len({row["end_equity"] for row in portfolios}) == 30
+    fills = [row for name, table in reference.files.items() if "/fills." in name for row in table.to_pylist()]
+    traded = [row["quantity"] for row in fills if not row["container"].endswith("_baseline")]
+    assert len(traded) > 3000 and all(units % 0.25 == 0 for units in traded) and len(set(traded)) > 10
+    assert {row["instrument_id"] for row in fills} == {"A.X", "B.X"}
 
 
 @pytest.mark.parametrize("small", [False, True], ids=["blocks as they are", "tiny blocks"])
@@ -100,7 +108,7 @@ def test_processes_with_different_hash_seeds_and_threads_write_the_same_summary(
     policies=st.fixed_dictionaries(
         dict.fromkeys(("data", "features", "portfolio", "execution"), st.sampled_from(MODES).map(tight))
     ),
-    batch_rows=st.sampled_from([7, 64, 999]),
+    batch_rows=st.sampled_from([64, 999]),
     threads=st.integers(1, 8),
     grouped=st.booleans(),
 )

@@ -30,9 +30,9 @@ class OracleBar(NamedTuple):
     """Prices as given, exact where they were; times in ns; `volatility` is the feature's value, None until formed."""
 
     open: Number
-    high: float | Fraction
-    low: float | Fraction
-    close: float | Fraction
+    high: Number
+    low: Number
+    close: Number
     start: int
     end: int
     volume: float | None = 1.0
