@@ -83,6 +83,18 @@ async def test_no_built_in_strategy_looks_ahead(strategy: str, every: str | None
     clean(report, "features", "portfolio")
 
 
+@pytest.mark.parametrize("strategy", ["breakout", "momentum", "rsi", "zscore_reversion", "bollinger_reversion"])
+async def test_no_rule_of_fills_sizing_or_exits_looks_ahead(strategy: str) -> None:
+    rules: dict[str, dict[str, Any]] = {
+        "breakout": {"fills": {"order": "stop", "offset_bps": 5, "expires_bars": 3}},
+        "momentum": {"sizing": {"by": "volatility", "n": 5}},
+        "rsi": {"fills": {"order": "limit", "offset_bps": 5}, "exits": {"stop_loss": 0.01, "take_profit": 0.01}},
+        "zscore_reversion": {"sizing": {"by": "weight", "share": 0.5}, "exits": {"trailing_stop": 0.01}},
+        "bollinger_reversion": {"fills": {"at": "close"}, "sizing": {"by": "equity", "share": 0.5}},
+    }
+    clean(await check_lookahead(market(strategy, **rules[strategy]), rows=1000, cuts=4), "features", "portfolio")
+
+
 async def test_bars_of_several_instruments_do_not_look_ahead() -> None:
     config = {
         "containers": {
