@@ -118,6 +118,6 @@ def any_rules(random: Random, part: int = PART) -> Rules:
         "n": random.choice((2, 20)),
         "max_leverage": random.choice((1.0, 0.7, 2.0, 20.0)),
         "calendar": random.choice(("crypto", "xnys")),
-        "lot": random.choice((0.0, 0.0, 0.25, 1.0, 0.1)),
+        "lot": random.choice((0, 0, 0.25, 1, Fraction(1, 10))),
     }
     return Rules(**words)  # type: ignore[arg-type]
