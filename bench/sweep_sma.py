@@ -209,7 +209,8 @@ def per_member(bars: pa.RecordBatch, counts: list[int], rounds: int) -> dict[int
 
 def peak_mb(code: str) -> float:
     """Peak resident memory of a process of its own that runs this."""
-    told = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    # Not ru_maxrss, which a child takes over from the process that made it.
+    told = "print(next(int(line.split()[1]) / 1024 for line in open('/proc/self/status') if line[:5] == 'VmHWM'))"
     process = subprocess.run([sys.executable, "-c", f"{code}\n{told}"], stdout=subprocess.PIPE, text=True, check=True)
     return float(process.stdout.split()[-1])
 
@@ -217,7 +218,7 @@ def peak_mb(code: str) -> float:
 def idle_kb(members: int = 10_000) -> float:
     """Resident memory of an idle member, between a small group and one of so many, recipes and names included."""
     code = (
-        "import resource\nfrom bench.sweep_sma import PAIRS, sweep\nfrom pipeline import Context\n"
+        "from bench.sweep_sma import PAIRS, sweep\nfrom pipeline import Context\n"
         "def group(count):\n"
         "    members = sweep([PAIRS[place % 1000] for place in range(count)])\n"
         "    logic = members['portfolio_00000'].build_group(members, Context())\n"
