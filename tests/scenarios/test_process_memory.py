@@ -13,10 +13,10 @@ from whole_runs import SMALL, Left, await_program, changed, finish, left_in, sta
 
 MB = 1 << 20
 SOAK = "PENSTOCK_SOAK" in os.environ
-FAST, SLOW = (50, 100) if SOAK else (20, 50)
-"""Pairs of averages: 5,000 portfolios in `make soak`, 1,000 in `make test`."""
+FAST, SLOW = (50, 100) if SOAK else (25, 100)
+"""Pairs of averages: 5,000 portfolios in `make soak`, half of them in `make test`."""
 BARS = 6767
-POOL_MB = 512 if SOAK else 103
+POOL_MB = 512 if SOAK else 256
 """As much per portfolio in both."""
 TINY_MB = 0.1
 """A quarter of what the nine portfolios and their bars take when they may."""
