@@ -75,6 +75,11 @@ class Books:
         """Steps of the tape that was made room for last, as `account` takes them."""
         return tape.read(first, last, self._slots[first - tape.warm : last - tape.warm], self._volatilities)
 
+    def retire(self, place: int) -> None:
+        """A member that trades no more: nothing is held and no order waits."""
+        self.state[place] = opening_state([1.0])[0]
+        self.holdings[place] = opening_holdings(1, self.holdings.shape[1])[0]
+
     def account(self, thread: int, first: int, targets: Floats, block: Block) -> np.ndarray[Any, Any] | None:
         """Carry members from `first` on with `targets` (members, rows); gives their fills (FILL), None for none.
 

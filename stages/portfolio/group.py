@@ -19,7 +19,7 @@ from .closing import rows_of
 from .crew import Crew, processors
 from .deciders import Deciders
 from .records import PORTFOLIOS, equity_of, fills_of
-from .strategy import Strategy, StrategyFailed
+from .strategy import GroupDecider, Strategy, StrategyFailed
 from .tape import Tape
 
 if TYPE_CHECKING:
@@ -187,6 +187,12 @@ class PortfolioGroup(Transform):
                 decider.look(bars, low, high - low)
                 parts.append((decider, places[low:high] - begin))
         each = max(1, BLOCK_CELLS // length)
+        failed: dict[int, StrategyFailed] = {}
+
+        def ask(decider: GroupDecider, at: int, targets: Floats) -> None:
+            wrong = decider.on_bars(at - first, targets)
+            for member, error in (wrong or {}).items():
+                failed.setdefault(first + member, error)
 
         def work(thread: int, piece: int) -> np.ndarray[Any, Any] | None:
             at = first + piece * each
@@ -194,14 +200,18 @@ class PortfolioGroup(Transform):
             targets = self._desk(thread, members, length)
             for decider, places in parts:
                 if len(places) == length:
-                    decider.on_bars(at - first, targets)
+                    ask(decider, at, targets)
                 else:
                     own = np.empty((members, len(places)))
-                    decider.on_bars(at - first, own)
+                    ask(decider, at, own)
                     targets[:, places] = own
             return None if block is None else self._books.account(thread, at, targets, block)
 
-        return self._crew.each(work, -(-(last - first) // each))
+        made = self._crew.each(work, -(-(last - first) // each))
+        for place in sorted(failed.keys() - self._errors.keys()):
+            self._take_out(place, failed[place])
+            self._books.retire(place)
+        return made
 
     def _decide_one_by_one(self, tape: Tape) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
         """Members whose own decider is asked: for the whole tape, in one thread, since it may be anybody's code."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -67,34 +67,36 @@ class KernelGroup:
             row[:] = bars[name][block]
         self._times = bars.times("bar_end")[block]
 
-    def on_bars(self, first: int, targets: Floats) -> None:
-        """Fill `targets` (members, bars) for members from `first`. Raises `StrategyFailed`, which names the member."""
+    def on_bars(self, first: int, targets: Floats) -> Mapping[int, StrategyFailed] | None:
+        """Fill `targets` (members, bars) for members from `first`; those that failed, by number, decide nothing."""
         last = first + len(targets)
         try:
-            infinite = self._walk(first, last, targets)
+            if self._walk(first, last, targets) < 0:
+                return None
+        except Exception:  # whose it was is found below
+            pass
+        failed = {at: error for at in range(first, last) if (error := self._alone(at, targets[at - first])) is not None}
+        for at in failed:
+            targets[at - first] = np.nan
+        return failed
+
+    def _alone(self, at: int, targets: Floats) -> StrategyFailed | None:
+        """Why one member fails, which is asked by itself."""
+        try:
+            infinite = self._walk(at, at + 1, targets.reshape(1, -1))
         except Exception as error:
-            at, error = self._whose(first, last, targets, error)
-            raise self._failed(
-                at, 0, f"in its kernel: {type(error).__name__}: {error}", "in the block of bars from"
-            ) from error
-        if infinite >= 0:
-            bar = int(np.flatnonzero(np.isinf(targets[infinite]))[0])
-            raise self._failed(first + infinite, bar, "the target is infinite", "at the bar ending")
+            said = f"in its kernel: {type(error).__name__}: {error}"
+            return self._failed(at, 0, said, "in the block of bars from")
+        if infinite < 0:
+            return None
+        bar = int(np.flatnonzero(np.isinf(targets))[0])
+        return self._failed(at, bar, "the target is infinite", "at the bar ending")
 
     def _walk(self, first: int, last: int, targets: Floats) -> int:
         found: int = walker()(
             compiled(self._kernel), self._matrix, self._places[first:last], self._parameters[first:last], targets
         )
         return found
-
-    def _whose(self, first: int, last: int, targets: Floats, error: Exception) -> tuple[int, Exception]:
-        """The member that failed: each is asked again, alone."""
-        for at in range(first, last):
-            try:
-                self._walk(at, at + 1, targets[at - first : at - first + 1])
-            except Exception as its_own:
-                return at, its_own
-        return first, error
 
     def _failed(self, at: int, bar: int, said: str, where: str) -> StrategyFailed:
         when = f" {where} {timestamp(int(self._times[bar]))}" if len(self._times) else ""
@@ -115,7 +117,9 @@ class OneKernel:
         """One target per bar, NaN to keep the one before."""
         targets = np.empty(len(bars))
         self._group.look(bars, 0, len(bars))
-        self._group.on_bars(0, targets.reshape(1, -1))
+        failed = self._group.on_bars(0, targets.reshape(1, -1))
+        if failed:
+            raise failed[0]
         return targets
 
 

@@ -58,11 +58,12 @@ class GroupDecider(Protocol):
         """Gather what the next calls of `on_bars` need of the bars from `first_bar`; blocks come in order of time."""
         ...
 
-    def on_bars(self, first: int, targets: Floats) -> None:
+    def on_bars(self, first: int, targets: Floats) -> Mapping[int, StrategyFailed] | None:
         """Fill `targets` (float64, members x bars, NaN keeps) for members from `first` and the bars looked at.
 
         Its shape says how many. Writes every value; must not depend on how blocks were chosen. Several threads call
-        it at once, each for members of its own, each member once per block.
+        it at once, each for members of its own, each member once per block. Gives the members whose own rule failed,
+        by their number in the group, with NaN among the targets; None where none did.
         """
         ...
 

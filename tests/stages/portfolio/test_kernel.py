@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from portfolio_bars import columns, random_bars, run_alone, run_group
 
+from pipeline import PenstockError
 from pipeline.registry import Registry
 from pipeline.stage import Context
 from stages.features.feature import Feature
@@ -121,21 +123,24 @@ def test_what_a_kernel_raises_names_the_member_and_the_bars() -> None:
     group = Above.build_group([*members(), Above(n=13), Above(n=2)])
     assert group is not None
     group.look(seen(), 60, 100)
-    with pytest.raises(
-        StrategyFailed,
-        match=r"Above\(.*n=13.*in the block of bars from 2024-01-01 01:01:00: in its kernel: ValueError: thirteen is",
-    ):
-        group.on_bars(0, np.empty((10, 100)))
+    targets = np.empty((10, 100))
+    failed = group.on_bars(0, targets)
+    assert failed is not None
+    assert list(failed) == [8]
+    said = r"Above\(.*n=13.*in the block of bars from 2024-01-01 01:01:00: in its kernel: ValueError: thirteen is"
+    assert re.search(said, str(failed[8]))
+    assert np.isnan(targets[8]).all()
+    assert not np.isnan(targets[[0, 9]]).all()
 
 
 def test_an_infinite_target_is_refused_with_the_bars_time() -> None:
     group = Above.build_group([*members(), Above(n=14)])
     assert group is not None
     group.look(seen(), 0, 200)
-    with pytest.raises(
-        StrategyFailed, match=r"Above\(.*n=14.*at the bar ending 2024-01-01 01:\d+:00: the target is inf"
-    ):
-        group.on_bars(4, np.empty((5, 200)))
+    failed = group.on_bars(4, np.empty((5, 200)))
+    assert failed is not None
+    assert list(failed) == [8]
+    assert re.search(r"Above\(.*n=14.*at the bar ending 2024-01-01 01:\d+:00: the target is inf", str(failed[8]))
     one = Portfolio(strategy=Above(n=14))
     with pytest.raises(StrategyFailed, match="infinite"):
         run_alone(one, [columns(BARS, [Feature.sma(14), Feature.sma(20)])])
@@ -228,3 +233,29 @@ def test_the_compiled_walk_is_its_python_self() -> None:
         assert walk(rule, group._matrix, group._places, group._parameters, targets) == -1  # type: ignore[attr-defined]
         found.append(targets.tobytes())
     assert found[0] == found[1]
+
+
+def test_a_member_whose_kernel_fails_is_recorded_and_the_others_go_on() -> None:
+    from pipeline.frames import Batch
+
+    bars = columns(BARS, [Feature.sma(n) for n in (2, 5, 13, 14, 20)]).columns
+    batches = [Batch(bars.slice(begin, 37)) for begin in range(0, 200, 37)]
+    good = {str(place): Portfolio(strategy=strategy) for place, strategy in enumerate(members())}
+    bad = {"thirteen": Portfolio(strategy=Above(n=13)), "infinite": Portfolio(strategy=Above(n=14))}
+    together = run_group({**good, **bad}, batches)
+    for name, portfolio in good.items():
+        assert together.rows(name) == run_alone(portfolio, batches).rows() != []
+    (rows,) = together.batches
+    errors = dict(zip(rows["container"].to_pylist(), rows["error"].to_pylist(), strict=True))
+    assert "thirteen is not for me" in errors["thirteen"]
+    assert "infinite" in errors["infinite"]
+    assert [errors[name] for name in good] == [None] * len(good)
+
+
+def test_the_phase_fails_where_too_many_kernels_do() -> None:
+    from pipeline.frames import Batch
+
+    bars = Batch(columns(BARS, [Feature.sma(n) for n in (5, 13, 20)]).columns)
+    portfolios = {str(n): Portfolio(strategy=Above(n=n), max_failed_share=0.3) for n in (5, 13)}
+    with pytest.raises(PenstockError, match=r"1 of 2 portfolios failed, and max_failed_share is 0\.3; the first, '13'"):
+        run_group(portfolios, [bars])
