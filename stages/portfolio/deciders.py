@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from .cross import CrossGroup
-from .strategy import GroupDecider, Strategy, StrategyFailed, TargetsOf
+from .strategy import GroupDecider, Strategy, StrategyFailed, TargetsOf, together
 
 
 class Deciders:
@@ -22,7 +22,7 @@ class Deciders:
         for _, run in groupby(range(len(strategies)), key=lambda place: type(strategies[place])):
             places = list(run)
             own = [strategies[place] for place in places]
-            decider = type(own[0]).build_group(own) if grouped else None
+            decider = together(own) if grouped else None
             if decider is not None:
                 self.together.append((places[0], places[-1] + 1, decider))
                 continue

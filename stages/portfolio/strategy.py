@@ -173,7 +173,7 @@ class TargetsOf:
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
         try:
-            self.decider = strategy.build()
+            self.decider = strategy if _decides_itself(type(strategy)) else strategy.build()
         except Exception as error:
             raise self._failed(None, f"in build(): {_told(error)}") from error
         if isinstance(self.decider, Vectorised):
@@ -229,6 +229,27 @@ class TargetsOf:
     def _failed(self, ts: int | None, said: str, where: str = "at the bar ending") -> StrategyFailed:
         when = "" if ts is None else f" {where} {timestamp(ts)}"
         return StrategyFailed(f"strategy {self.strategy!r} failed{when}: {said}")
+
+
+def together(members: Sequence[Strategy]) -> GroupDecider | None:
+    """One compiled decider for strategies of one class, None where each is asked by itself.
+
+    A class that decides in another way than the one whose `build_group` it inherits is asked by itself.
+    """
+    kind = type(members[0])
+    maker = next(each for each in kind.__mro__ if "build_group" in vars(each))
+    rule = next((each for each in kind.__mro__ if _RULES & vars(each).keys()), Strategy)
+    return kind.build_group(members) if maker is Strategy or issubclass(maker, rule) else None
+
+
+_RULES = {"build", "kernel", "on_bar", "on_bars"}
+"""What says how a strategy decides."""
+
+
+def _decides_itself(kind: type[Strategy]) -> bool:
+    """Whether `on_bar` or `on_bars` of the class is its rule, also where it inherits a `build` from a class below."""
+    rule: type = next((each for each in kind.__mro__ if _RULES & vars(each).keys()), Strategy)
+    return not {"build", "kernel"} & vars(rule).keys()
 
 
 def _has_kernel(kind: type[Strategy]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from portfolio_bars import columns, random_bars, run, run_alone
+from portfolio_bars import columns, random_bars, run, run_alone, run_group
 
 from pipeline.registry import Registry
 from pipeline.stage import Context
@@ -168,3 +168,17 @@ def test_recipes_come_from_plain_values() -> None:
     ]:
         with pytest.raises(msgspec.ValidationError, match=said):
             msgspec.convert(wrong, Portfolio, from_attributes=True)
+
+
+class Contrary(SmaCross, frozen=True):
+    """Built on another strategy, and decides by itself."""
+
+    def on_bar(self, bar: Any) -> float:
+        return -1.0
+
+
+def test_a_subclass_that_decides_by_itself_is_asked_alone_and_in_a_group() -> None:
+    bars = [columns(random_bars(30), [Feature.sma(n) for n in (2, 3, 4)])]
+    recipes = {str(slow): Portfolio(strategy=Contrary(fast=2, slow=slow)) for slow in (3, 4)}
+    sides = [row["side"] for row in run_alone(recipes["3"], bars).rows()]
+    assert sides == [row["side"] for row in run_group(recipes, bars).rows("3")] == [2]
