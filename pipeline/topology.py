@@ -124,6 +124,8 @@ class TopologyBuilder:
         self._nodes: dict[str, Node] = {}
         self._wanted: dict[str, list[Input]] = {}
         self._problems: list[Problem] = []
+        self._silent: set[str] = set()
+        """Nodes that cannot tell what they need, of which no more is asked."""
         self._locate = locate or (lambda path: ("", None))
 
     def add(
@@ -230,6 +232,7 @@ class TopologyBuilder:
                 f"containers.{consumer.pattern or consumer.name}",
                 f"{type(stage).__name__} cannot tell what it needs: {type(error).__name__}: {error}",
             )
+            self._silent.add(consumer.name)
             return frozenset()
 
     def _check_flow(self, ordered: Sequence[Node]) -> list[Node]:
@@ -245,6 +248,10 @@ class TopologyBuilder:
                     schema = stage.output_schema(offered)
             except (SchemaMismatch, InputError) as error:
                 self._problem(f"containers.{node.pattern or node.name}", str(error))
+            except Exception as error:
+                if node.name not in self._silent:
+                    said = f"{type(stage).__name__} cannot tell what it sends: {type(error).__name__}: {error}"
+                    self._problem(f"containers.{node.pattern or node.name}", said)
             self._check_keys(node, sources)
             live = node.stage.live or any(source.live for source in sources.values())
             done[node.name] = replace(node, schema=schema, live=live)

@@ -121,7 +121,7 @@ class PoolRelief:
         began = self._pool.charged
         for _ in range(2 * len(self._line)):  # once round to spare those that were read, once to take
             wanted = excess - size - (began - self._pool.charged)
-            if wanted <= 0 or size >= GROUP_BYTES or values >= HOP_VALUES:
+            if wanted <= 0 or size >= GROUP_BYTES or values >= HOP_VALUES or not self._line:
                 break
             eviction, noted = next(iter(self._line.items()))
             if eviction.tick != noted or eviction.spill is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .strategy import Strategy
 
 BUILT_IN = "stages"
-"""Kernels of this package are cached on disk; a user's file may change within the second, so they are compiled anew."""
+"""Kernels of this package are cached on disk and trusted with their indices; a user's are compiled anew and checked."""
 SAID_LINES = 6
 """Lines of a compiler's message that are passed on."""
 
@@ -128,8 +128,11 @@ def compiled(kernel: Callable[..., None]) -> Callable[..., None]:
     """A strategy's `kernel`, compiled for any number of inputs and parameters: releases the GIL."""
     import numba
 
-    cached = kernel.__module__.partition(".")[0] == BUILT_IN
-    made: Callable[..., None] = numba.njit(_signature(), nogil=True, cache=cached, error_model="numpy")(kernel)
+    ours = kernel.__module__.partition(".")[0] == BUILT_IN
+    # Nobody else's kernel is trusted with its indices: beyond the end lie other portfolios' targets.
+    made: Callable[..., None] = numba.njit(
+        _signature(), nogil=True, cache=ours, error_model="numpy", boundscheck=not ours
+    )(kernel)
     return made
 
 

@@ -171,7 +171,8 @@ class Portfolio(Stage, frozen=True):
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
         wanted = [*NEEDED, *(feature.name for feature in self._features())]
         for name, schema in inputs.items():
-            missing = [column for column in wanted if schema is not None and column not in schema.names]
+            sent = () if schema is None else set(schema.names)
+            missing = [column for column in wanted if schema is not None and column not in sent]
             if missing and schema is not None:
                 raise SchemaMismatch(
                     f"a portfolio needs columns {', '.join(missing)}, which '{name}' does not send; "

@@ -523,7 +523,7 @@ async def test_subscribers_that_left_are_forgotten_and_their_bytes_given_back(tm
             async for _ in batches:
                 break
         await run.finished()
-        assert engine.account.bytes == 0
+        assert engine.account.charged == 0
 
 
 @pytest.mark.parametrize("how", ["build", "on_batch", "close"])

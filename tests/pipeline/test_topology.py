@@ -359,3 +359,26 @@ def test_a_stage_that_does_not_say_what_it_builds_is_refused_by_name_when_it_run
     for topology, words in ((feed, "'second' failed: .*takes no inputs"), (sink, "'alone' failed: .*only a feed")):
         with pytest.raises(PhaseFailed, match=words):
             asyncio.run(Pipeline.from_topology(topology, output=tmp_path).run())
+
+
+class Clueless(Stage, frozen=True):
+    """Fails when it is asked what it needs, and what it sends."""
+
+    needs_too: bool = False
+
+    def needs(self) -> frozenset[Any]:
+        if self.needs_too:
+            raise ValueError("no idea")
+        return frozenset()
+
+    def output_schema(self, inputs: Any) -> Any:
+        raise ValueError("no idea")
+
+
+@pytest.mark.parametrize(("needs_too", "said"), [(True, "what it needs"), (False, "what it sends")])
+def test_a_stage_that_fails_when_it_is_asked_is_one_problem(needs_too: bool, said: str) -> None:
+    builder = TopologyBuilder().add("feed", Source()).add("odd", Clueless(needs_too=needs_too), ["feed"])
+    with pytest.raises(ConfigError) as caught:
+        builder.build()
+    (problem,) = caught.value.problems
+    assert problem.expected == f"Clueless cannot tell {said}: ValueError: no idea"

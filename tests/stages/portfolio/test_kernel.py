@@ -45,6 +45,10 @@ class Above(Strategy, frozen=True):
         n, margin, short = parameters[0], parameters[1], parameters[2]
         if n == 13 and targets.size:
             raise ValueError("thirteen is not for me")
+        if n == 15:
+            targets[len(targets)] = 1.0
+        if n == 16:
+            targets[-len(targets) - 1] = 1.0
         for bar in range(len(targets)):
             if long_mean[bar] == long_mean[bar]:
                 above = close[bar] > mean[bar] * (1 + margin)
@@ -259,3 +263,18 @@ def test_the_phase_fails_where_too_many_kernels_do() -> None:
     portfolios = {str(n): Portfolio(strategy=Above(n=n), max_failed_share=0.3) for n in (5, 13)}
     with pytest.raises(PenstockError, match=r"1 of 2 portfolios failed, and max_failed_share is 0\.3; the first, '13'"):
         run_group(portfolios, [bars])
+
+
+@pytest.mark.parametrize("n", [15, 16])
+def test_a_kernel_that_writes_beyond_its_targets_is_told_and_touches_nobody_else(n: int) -> None:
+    from pipeline.frames import Batch
+
+    bars = Batch(columns(BARS, [Feature.sma(length) for length in (2, 5, n, 20)]).columns)
+    good = {str(place): Portfolio(strategy=strategy) for place, strategy in enumerate(members())}
+    together = run_group({**good, "wild": Portfolio(strategy=Above(n=n))}, [bars])
+    for name, portfolio in good.items():
+        assert together.rows(name) == run_alone(portfolio, [bars]).rows() != []
+    errors = dict(
+        zip(together.batches[0]["container"].to_pylist(), together.batches[0]["error"].to_pylist(), strict=True)
+    )
+    assert "IndexError" in errors["wild"]
