@@ -49,6 +49,7 @@ class CrossGroup:
         self._skips = np.array([cross.skip_single_price for cross in crosses], np.bool_)
         self._same = np.array([cross.same for cross in crosses], np.float64)
         self.skipped_decisions = 0
+        self._kept: Floats = np.empty(0)
         self._matrix: Floats = np.empty((0, 0))
         self._single = np.empty(0, np.bool_)
 
@@ -64,7 +65,7 @@ class CrossGroup:
     def look(self, bars: Bars, first_bar: int, length: int) -> None:
         """Gather this block's features, and which of its bars have one price only."""
         block = slice(first_bar, first_bar + length)
-        self._matrix = np.empty((len(self._features), length))
+        self._matrix = self._room(length)
         for row, feature in zip(self._matrix, self._features, strict=True):
             row[:] = bars[feature][block]
         if self._skips.any():
@@ -72,6 +73,13 @@ class CrossGroup:
             self.skipped_decisions += self.num_skipping * int(np.count_nonzero(self._single))
         else:
             self._single = np.zeros(length, np.bool_)
+
+    def _room(self, length: int) -> Floats:
+        """A line per feature, where the block before was: fresh memory for each costs more than filling it."""
+        cells = len(self._features) * length
+        if len(self._kept) < cells:
+            self._kept = np.empty(cells)
+        return self._kept[:cells].reshape(-1, length)
 
     def on_bars(self, first: int, targets: Floats) -> None:
         """Fill `targets` (members, bars) for members from `first`."""
