@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numba import float64, from_dtype, int64, njit, types
 
-from . import accounting, marking, rules
+from . import accounting, marking, plain, rules
 from .accounting import FILL, HOLDING, STATE, TERMS, Block
 from .marking import mark, mark_run
+from .plain import CHUNK, WORD, extremes, walk
 from .rules import EQUITY, VOLATILITY, decide, exit_at_open, fill_at_close, fill_at_open, rule, trade_within
 
 
@@ -77,26 +78,39 @@ def _compiled(sources: str) -> Any:
         _ = sources
         closes, highs, lows, trades, owners = block.closes, block.highs, block.lows, block.trades, block.owners
         starts, ends, steps, slots = block.starts, block.ends, block.steps, block.slots
+        opens, kept_steps, kept_before = block.opens, block.kept_steps, block.kept_before
         written = 0
         count, instruments = len(steps) - 1, holdings.shape[1]
+        least, most = np.empty(-(-count // CHUNK)), np.empty(-(-count // CHUNK))
+        flags = np.zeros((count // WORD + 1) * WORD, np.uint8)
+        words = flags.view(np.uint64)
+        one_by_one = instruments == 1 and len(closes) == count
+        if one_by_one:
+            extremes(closes, least, most)
         for m in range(targets.shape[0]):
             own, term, books, wants = state[m], terms[m], holdings[m], targets[m]
             only = books[0]
-            plain = term["plain"] == 1 and instruments == 1
+            is_plain = term["plain"] == 1 and one_by_one
             at_open = term["at_open"] == 1
             if own["bars"] == 0:
                 own["begun"] = own["ended"] = own["peak_at"] = starts[steps[0] : steps[1]].min()
             own["bars"] += count
+            if is_plain and at_open:
+                written = walk(
+                    m, own, only, term, wants, opens, closes, starts, ends, trades, slots, kept_steps, kept_before,
+                    least, most, flags, words, kept[m], fills, written,
+                )  # fmt: skip
+                continue
             s = 0
             while s < count:
-                if plain and only["pending"] != only["pending"]:
+                if is_plain and only["pending"] != only["pending"]:
                     first, decided = s, only["decided"]
                     s = _same_until(wants, decided, s, count)
                     if s > first:
                         position = only["position"]
                         s = mark_run(own, position, term["sizing"] == EQUITY, wants, closes, ends, first, s)
-                        for place in range(block.kept_before[first], block.kept_before[s]):
-                            step = block.kept_steps[place]
+                        for place in range(kept_before[first], kept_before[s]):
+                            step = kept_steps[place]
                             kept[m, slots[step]] = own["cash"] + position * closes[step]
                         if s == count:
                             break
@@ -112,9 +126,9 @@ def _compiled(sources: str) -> Any:
                     held["close"] = closes[r]
                     if trades[r]:
                         if at_open and held["pending"] == held["pending"]:
-                            written = fill_at_open(own, held, term, fills, written, block.opens[r], starts[r])
+                            written = fill_at_open(own, held, term, fills, written, opens[r], starts[r])
                         if term["exits"] == 1 and held["position"] != 0.0:
-                            written = exit_at_open(own, held, term, fills, written, block.opens[r], starts[r])
+                            written = exit_at_open(own, held, term, fills, written, opens[r], starts[r])
                     _belong(fills, before, written, owners[r])
                 if own["held"] != 0:
                     own["exposed"] += end - start
@@ -156,8 +170,5 @@ def _compiled(sources: str) -> Any:
     return account
 
 
-account = _compiled(
-    "".join(
-        hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in (accounting, marking, rules)
-    )
-)
+_PARTS = (accounting, marking, plain, rules)
+account = _compiled("".join(hashlib.sha256(Path(str(part.__file__)).read_bytes()).hexdigest() for part in _PARTS))

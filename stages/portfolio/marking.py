@@ -44,9 +44,8 @@ def mark(own: Any, equity: float, gross: float, net: float, end: int) -> None:
 
 
 @rule
-def _surface(own: Any, peak: float, trough: float, since: int, until: int, peak_at: int) -> None:
+def surface(own: Any, since: int, until: int, peak_at: int) -> None:
     """A stretch below the peak that ends at `until`, or is interrupted there."""
-    own["max_drawdown"] = max(own["max_drawdown"], (peak - trough) / peak)
     own["under_water"] += until - since
     own["longest_under_water"] = max(own["longest_under_water"], until - peak_at)
 
@@ -73,7 +72,8 @@ def mark_run(
             own["peak"] = max(peak, cash)
             own["peak_at"] = end
         else:
-            _surface(own, peak, cash, ended, end, peak_at)
+            own["max_drawdown"] = max(own["max_drawdown"], (peak - cash) / peak)
+            surface(own, ended, end, peak_at)
         own["ended"] = end
         return last
     equity_sum = own["equity_sum"] + own["flat_bars"] * own["equity"]
@@ -105,7 +105,8 @@ def mark_run(
             trough = min(trough, equity)
         else:
             if below:
-                _surface(own, peak, trough, since, ends[b - 1], peak_at)
+                own["max_drawdown"] = max(own["max_drawdown"], (peak - trough) / peak)
+                surface(own, since, ends[b - 1], peak_at)
                 below = False
             peak = max(peak, equity)
             rounding = ROUNDING * peak
@@ -113,7 +114,8 @@ def mark_run(
     if b > first:
         end = ends[b - 1]
         if below:
-            _surface(own, peak, trough, since, end, peak_at)
+            own["max_drawdown"] = max(own["max_drawdown"], (peak - trough) / peak)
+            surface(own, since, end, peak_at)
         else:
             peak_at = end
         own["exposed"] += end - ended

@@ -98,7 +98,7 @@ def _fill(own: Any, held: Any, term: Any, fill: Any, after: float, price: float,
 
 
 @rule
-def _fill_market(own: Any, held: Any, term: Any, fills: Any, at: int, wanted: float, price: float, ts: int) -> int:
+def fill_market(own: Any, held: Any, term: Any, fills: Any, at: int, wanted: float, price: float, ts: int) -> int:
     """To `wanted` at this price, in two fills where the side changes; gives the place after the last fill."""
     if held["position"] * wanted < 0.0:
         _fill(own, held, term, fills[at], 0.0, price, term["slippage_rate"], ts)
@@ -115,7 +115,7 @@ def fill_at_open(own: Any, held: Any, term: Any, fills: Any, at: int, price: flo
     """The waiting order at a bar's open: all of it at market, or what closes and reduces, and the rest if it may."""
     wanted = held["pending"]
     if term["order"] == 0:
-        return int(_fill_market(own, held, term, fills, at, wanted, price, ts))
+        return int(fill_market(own, held, term, fills, at, wanted, price, ts))
     position = held["position"]
     if position * wanted < 0.0 or abs(wanted) < abs(position):
         _fill(own, held, term, fills[at], 0.0 if position * wanted < 0.0 else wanted, price, term["slippage_rate"], ts)
@@ -135,7 +135,7 @@ def fill_at_open(own: Any, held: Any, term: Any, fills: Any, at: int, price: flo
 def fill_at_close(own: Any, held: Any, term: Any, fills: Any, at: int, price: float, ts: int) -> int:
     """The waiting order at a bar's close; the best price of what it opens is that close."""
     before = held["position"]
-    at = _fill_market(own, held, term, fills, at, held["pending"], price, ts)
+    at = fill_market(own, held, term, fills, at, held["pending"], price, ts)
     if before * held["position"] <= 0.0:
         held["best"] = price
     return at

@@ -170,6 +170,7 @@ def plain_block(bars: list[OracleBar]) -> Block:
     ("fills", "sizing", "exits"),
     [
         (Fills(fee_bps=10, slippage_bps=2), Sizing(), Exits()),
+        (Fills(), Sizing(by="equity", share=0.7, lot=0.1), Exits()),
         (Fills(at="close"), Sizing(by="equity", share=0.7, lot=0.1), Exits()),
         (Fills(order="limit", offset_bps=5, expires_bars=3), Sizing(by="weight"), Exits(stop_loss=0.004)),
         (Fills(order="stop", offset_bps=5, fee_minimum=1), Sizing(by="volatility"), Exits(trailing_stop=0.004)),
@@ -179,7 +180,7 @@ def plain_block(bars: list[OracleBar]) -> Block:
 def test_the_compiled_ledger_is_its_python_self(
     monkeypatch: pytest.MonkeyPatch, fills: Fills, sizing: Sizing, exits: Exits
 ) -> None:
-    from stages.portfolio import ledger, marking, rules
+    from stages.portfolio import ledger, marking, plain, rules
 
     random = np.random.default_rng(7)
     members, length = 3, 200
@@ -196,7 +197,7 @@ def test_the_compiled_ledger_is_its_python_self(
 
     compiled = call(account_kernel())
     assert compiled[0] > 20
-    for module in (ledger, marking, rules):
+    for module in (ledger, marking, plain, rules):
         for name, function in vars(module).copy().items():
             if name != "account" and hasattr(function, "py_func"):
                 monkeypatch.setattr(module, name, function.py_func)
