@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 BLOCK_BARS = 1_024
 BLOCK_CELLS = 65_536
 """Members x bars in one kernel call: half a megabyte of targets, which stays in cache."""
+ASKED_CELLS = 524_288
+"""Targets of members asked one by one that are gathered before their books are kept: 4 megabytes, or one member's."""
 EMIT_FILLS = 65_536
 """Fills gathered before they are handed over (80 bytes each), so that short batches do not make results of one fill."""
 EMIT_FILLS_EACH = 256
@@ -166,7 +168,7 @@ class PortfolioGroup(Transform):
         yield from self._decide_one_by_one(tape)
         if self._baseline is not None:
             targets = self._baseline.targets(tape, self._books.terms)
-            for fills in self._account_all(self._baseline.place, targets, tape, last):
+            for fills in self._account_all(self._baseline.place, [targets], tape, last):
                 yield () if self._alone else fills
 
     def _decide_together(
@@ -214,21 +216,36 @@ class PortfolioGroup(Transform):
         return made
 
     def _decide_one_by_one(self, tape: Tape) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
-        """Members whose own decider is asked: for the whole tape, in one thread, since it may be anybody's code."""
+        """Members whose own decider is asked: for the whole tape, in one thread, since it may be anybody's code.
+
+        The books of neighbours are kept together, by all threads.
+        """
         rows: dict[int, Sequence[Bar]] = {}
         last = len(tape.steps) - 1
+        most = max(1, ASKED_CELLS // max(1, len(tape)))
+        asked: list[Floats] = []
+        first = 0
         for place in sorted(self._deciders[0].alone):
             if place in self._errors:
                 continue
             targets, known, failure = self._ask(place, tape, rows)
-            until = last if failure is None else int(np.searchsorted(tape.steps, known, side="right")) - 1
-            yield from self._account_all(place, targets, tape, until)
+            if asked and (failure is not None or place != first + len(asked) or len(asked) == most):
+                yield from self._account_all(first, asked, tape, last)
+                asked = []
             if failure is not None:
+                until = int(np.searchsorted(tape.steps, known, side="right")) - 1
+                yield from self._account_all(place, [targets], tape, until)
                 self._take_out(place, failure)
+                continue
+            if not asked:
+                first = place
+            asked.append(targets)
+        if asked:
+            yield from self._account_all(first, asked, tape, last)
 
     def _ask(self, place: int, tape: Tape, rows: dict[int, Sequence[Bar]]) -> tuple[Floats, int, StrategyFailed | None]:
         """Targets of one member, how many rows they are good for, and why for no more."""
-        targets, known, failure = np.full(len(tape), np.nan), len(tape), None
+        targets, known, failure = np.empty(0), len(tape), None
         for instrument, (places, bars) in tape.parts.items():
             one = self._deciders[instrument].alone[place]
             if one.wants_rows and instrument not in rows:
@@ -239,16 +256,31 @@ class PortfolioGroup(Transform):
                 own = error.targets
                 if places[len(own)] < known:
                     known, failure = int(places[len(own)]), error
+            if len(own) == len(tape):
+                return own, known, failure
+            if not len(targets):
+                targets = np.full(len(tape), np.nan)
             targets[places[: len(own)]] = own
         return targets, known, failure
 
     def _account_all(
-        self, place: int, targets: Floats, tape: Tape, last: int
+        self, place: int, targets: Sequence[Floats], tape: Tape, last: int
     ) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
-        """One member through the window's steps up to `last`."""
+        """Members from `place` on, each with a target per row, through the window's steps up to `last`."""
         for first, until in tape.blocks(BLOCK_CELLS, tape.warm, last):
-            own = targets[None, tape.steps[first] : tape.steps[until]]
-            yield [self._books.account(0, place, own, self._books.read(tape, first, until))]
+            begin, end = int(tape.steps[first]), int(tape.steps[until])
+            block, each = self._books.read(tape, first, until), max(1, BLOCK_CELLS // (end - begin))
+
+            def work(
+                thread: int, piece: int, block: Block = block, own: slice = slice(begin, end), each: int = each
+            ) -> np.ndarray[Any, Any] | None:
+                at = piece * each
+                desk = self._desk(thread, len(targets[at : at + each]), own.stop - own.start)
+                for line, whole in zip(desk, targets[at : at + each], strict=True):
+                    line[:] = whole[own]
+                return self._books.account(thread, place + at, desk, block)
+
+            yield self._crew.each(work, -(-len(targets) // each))
 
     def _desk(self, thread: int, members: int, rows: int) -> Floats:
         """Room for targets that each thread uses again and again."""

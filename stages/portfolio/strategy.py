@@ -5,7 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias, Union, get_args, get_origin, runtime_checkable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Protocol,
+    Self,
+    TypeAlias,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    runtime_checkable,
+)
 
 import msgspec
 import numpy as np
@@ -176,11 +188,9 @@ class TargetsOf:
             self.decider = strategy if _decides_itself(type(strategy)) else strategy.build()
         except Exception as error:
             raise self._failed(None, f"in build(): {_told(error)}") from error
-        if isinstance(self.decider, Vectorised):
-            self._ask = self._ask_batch
-        elif isinstance(self.decider, PerBar):
-            self._ask = self._ask_bars
-        else:
+        self.wants_rows = not isinstance(self.decider, Vectorised)
+        """Whether `rows` are looked at: True for deciders that go bar by bar."""
+        if self.wants_rows and not isinstance(self.decider, PerBar):
             raise self._failed(None, f"build() gave {self.decider!r}, which has neither on_bar nor on_bars")
 
     def warm(self) -> None:
@@ -190,18 +200,14 @@ class TargetsOf:
 
     def targets(self, bars: Bars, rows: Sequence[Bar] | None = None) -> Floats:
         """One target per bar, float64, NaN = keep; `rows` are the bars already made into objects."""
-        return self._ask(bars, rows)
+        if self.wants_rows:
+            return self._ask_bars(cast(PerBar, self.decider), bars, rows)
+        return self._ask_batch(cast(Vectorised, self.decider), bars)
 
-    @property
-    def wants_rows(self) -> bool:
-        """Whether `rows` are looked at: True for deciders that go bar by bar."""
-        return not isinstance(self.decider, Vectorised)
-
-    def _ask_batch(self, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
-        assert isinstance(self.decider, Vectorised)
+    def _ask_batch(self, decider: Vectorised, bars: Bars) -> Floats:
         start = int(bars.times("bar_end")[0])
         try:
-            found = np.asarray(self.decider.on_bars(bars.guarded), dtype=np.float64)
+            found = np.asarray(decider.on_bars(bars.guarded), dtype=np.float64)
         except Exception as error:
             raise self._failed(start, _told(error), "in the batch from the bar ending") from error
         if found.shape != (len(bars),):
@@ -212,9 +218,8 @@ class TargetsOf:
             raise self._failed(int(bars.times("bar_end")[infinite[0]]), "the target is infinite")
         return np.ascontiguousarray(found)
 
-    def _ask_bars(self, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
-        assert isinstance(self.decider, PerBar)
-        on_bar = self.decider.on_bar
+    def _ask_bars(self, decider: PerBar, bars: Bars, rows: Sequence[Bar] | None) -> Floats:
+        on_bar = decider.on_bar
         targets: list[float] = []
         try:
             for bar in bars.rows() if rows is None else rows:
