@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from .bars import Bar, Floats
     from .portfolio import Portfolio
 
-BLOCK_BARS = 1_024
-BLOCK_CELLS = 65_536
-"""Members x bars in one kernel call: half a megabyte of targets, which stays in cache."""
+BLOCK_BARS = 2_048
+BLOCK_CELLS = 131_072
+"""Members x bars in one kernel call: a megabyte of targets, which stays in cache."""
 ASKED_CELLS = 524_288
 """Targets of members asked one by one that are gathered before their books are kept: 4 megabytes, or one member's."""
 EMIT_FILLS = 65_536

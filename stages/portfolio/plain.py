@@ -11,17 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from .accounting import ROUNDING
 from .marking import mark, surface
-from .rules import EQUITY, decide, fill_market, rule
-
-
-def inlined(function: Any) -> Any:
-    """Compiled into the one place that uses it: an array handed to a function is seven numbers on the stack."""
-    return njit(function, nogil=True, error_model="numpy", forceinline=True)
-
+from .rules import EQUITY, decide, fill_market, inlined, rule
 
 CHUNK = 16
 """Bars whose lowest and highest close are looked at first."""
