@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,8 +30,13 @@ class Crew:
         """
         if self.size == 1 or count == 1:
             return [work(0, piece) for piece in range(count)]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.size - 1, thread_name_prefix="penstock-books")
+        return self.begin(work, count)()
+
+    def begin(self, work: Callable[[int, int], T], count: int) -> Callable[[], list[T]]:
+        """`each` in the other threads only, until what this gives is called: then the caller's helps, too.
+
+        It is to be called once, before anything else is begun.
+        """
         done: dict[int, T] = {}
         pieces = itertools.count()
 
@@ -39,14 +44,22 @@ class Crew:
             while (piece := next(pieces)) < count:
                 done[piece] = work(worker, piece)
 
-        others = [self._pool.submit(go, worker) for worker in range(1, min(self.size, count))]
-        try:
-            go(0)
-        finally:
-            wait(others)
-        for other in others:
-            other.result()
-        return [done[piece] for piece in range(count)]
+        others: list[Future[None]] = []
+        if self.size > 1 and count > 0:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.size - 1, thread_name_prefix="penstock-books")
+            others = [self._pool.submit(go, worker) for worker in range(1, min(self.size, count + 1))]
+
+        def finish() -> list[T]:
+            try:
+                go(0)
+            finally:
+                wait(others)
+            for other in others:
+                other.result()
+            return [done[piece] for piece in range(count)]
+
+        return finish
 
     def close(self) -> None:
         """Join the threads."""

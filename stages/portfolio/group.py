@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -168,7 +168,8 @@ class PortfolioGroup(Transform):
         yield from self._decide_one_by_one(tape)
         if self._baseline is not None:
             targets = self._baseline.targets(tape, self._books.terms)
-            for fills in self._account_all(self._baseline.place, [targets], tape, last):
+            for steps in tape.blocks(BLOCK_CELLS, tape.warm, last):
+                fills = self._begin_accounts(self._baseline.place, [targets], tape, steps)()
                 yield () if self._alone else fills
 
     def _decide_together(
@@ -215,33 +216,50 @@ class PortfolioGroup(Transform):
             self._books.retire(place)
         return made
 
-    def _decide_one_by_one(self, tape: Tape) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
+    def _decide_one_by_one(self, tape: Tape) -> Iterator[list[np.ndarray[Any, Any] | None]]:
         """Members whose own decider is asked: for the whole tape, in one thread, since it may be anybody's code.
 
-        The books of neighbours are kept together, by all threads.
+        The books of neighbours are kept together, by the other threads while the next ones are asked.
         """
+        begun: Callable[[], list[np.ndarray[Any, Any] | None]] | None = None
+        try:
+            for place, asked, until, failure in self._asked(tape):
+                for steps in tape.blocks(BLOCK_CELLS, tape.warm, until):
+                    if begun is not None:
+                        finish, begun = begun, None
+                        yield finish()
+                    begun = self._begin_accounts(place, asked, tape, steps)
+                if failure is not None:
+                    if begun is not None:
+                        finish, begun = begun, None
+                        yield finish()
+                    self._take_out(place, failure)
+        finally:
+            last = begun() if begun is not None else []
+        yield last
+
+    def _asked(self, tape: Tape) -> Iterator[tuple[int, list[Floats], int, StrategyFailed | None]]:
+        """The first of some neighbours, the targets of each, up to which step they are good, and why no further."""
         rows: dict[int, Sequence[Bar]] = {}
         last = len(tape.steps) - 1
         most = max(1, ASKED_CELLS // max(1, len(tape)))
-        asked: list[Floats] = []
         first = 0
+        asked: list[Floats] = []
         for place in sorted(self._deciders[0].alone):
             if place in self._errors:
                 continue
             targets, known, failure = self._ask(place, tape, rows)
             if asked and (failure is not None or place != first + len(asked) or len(asked) == most):
-                yield from self._account_all(first, asked, tape, last)
+                yield first, asked, last, None
                 asked = []
             if failure is not None:
-                until = int(np.searchsorted(tape.steps, known, side="right")) - 1
-                yield from self._account_all(place, [targets], tape, until)
-                self._take_out(place, failure)
+                yield place, [targets], int(np.searchsorted(tape.steps, known, side="right")) - 1, failure
                 continue
             if not asked:
                 first = place
             asked.append(targets)
         if asked:
-            yield from self._account_all(first, asked, tape, last)
+            yield first, asked, last, None
 
     def _ask(self, place: int, tape: Tape, rows: dict[int, Sequence[Bar]]) -> tuple[Floats, int, StrategyFailed | None]:
         """Targets of one member, how many rows they are good for, and why for no more."""
@@ -263,24 +281,22 @@ class PortfolioGroup(Transform):
             targets[places[: len(own)]] = own
         return targets, known, failure
 
-    def _account_all(
-        self, place: int, targets: Sequence[Floats], tape: Tape, last: int
-    ) -> Iterator[Sequence[np.ndarray[Any, Any] | None]]:
-        """Members from `place` on, each with a target per row, through the window's steps up to `last`."""
-        for first, until in tape.blocks(BLOCK_CELLS, tape.warm, last):
-            begin, end = int(tape.steps[first]), int(tape.steps[until])
-            block, each = self._books.read(tape, first, until), max(1, BLOCK_CELLS // (end - begin))
+    def _begin_accounts(
+        self, place: int, targets: Sequence[Floats], tape: Tape, steps: tuple[int, int]
+    ) -> Callable[[], list[np.ndarray[Any, Any] | None]]:
+        """Members from `place` on, each with a target per row, through these steps."""
+        begin, end = (int(tape.steps[step]) for step in steps)
+        block, each = self._books.read(tape, *steps), max(1, BLOCK_CELLS // (end - begin))
 
-            def work(
-                thread: int, piece: int, block: Block = block, own: slice = slice(begin, end), each: int = each
-            ) -> np.ndarray[Any, Any] | None:
-                at = piece * each
-                desk = self._desk(thread, len(targets[at : at + each]), own.stop - own.start)
-                for line, whole in zip(desk, targets[at : at + each], strict=True):
-                    line[:] = whole[own]
-                return self._books.account(thread, place + at, desk, block)
+        def work(thread: int, piece: int) -> np.ndarray[Any, Any] | None:
+            at = piece * each
+            own = targets[at : at + each]
+            desk = self._desk(thread, len(own), end - begin)
+            for line, whole in zip(desk, own, strict=True):
+                line[:] = whole[begin:end]
+            return self._books.account(thread, place + at, desk, block)
 
-            yield self._crew.each(work, -(-len(targets) // each))
+        return self._crew.begin(work, -(-len(targets) // each))
 
     def _desk(self, thread: int, members: int, rows: int) -> Floats:
         """Room for targets that each thread uses again and again."""
