@@ -19,6 +19,7 @@ from stages.portfolio.accounting import (
     account_kernel,
     opening_holdings,
     opening_state,
+    settle,
     terms_of,
 )
 from stages.portfolio.exits import Exits
@@ -202,3 +203,30 @@ def test_the_compiled_ledger_is_its_python_self(
             if name != "account" and hasattr(function, "py_func"):
                 monkeypatch.setattr(module, name, function.py_func)
     assert call(account_kernel().py_func) == compiled  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("equity", [1_000.0, 130.0, 9.0])
+@pytest.mark.parametrize("sizing", [Sizing(), Sizing(by="equity", share=0.7, lot=0.1), Sizing(by="equity", share=40)])
+def test_walking_from_change_to_change_is_walking_bar_by_bar_to_the_last_bit(sizing: Sizing, equity: float) -> None:
+    random = np.random.default_rng(11)
+    members, length = 6, 700
+    block = plain_block(random_bars(length, seed=5))
+    stays = random.random((members, length)) < np.linspace(0.2, 0.99, members)[:, None]
+    targets = np.where(stays, np.nan, random.choice([0.0, 1.0, -1.0, 0.5], size=(members, length)))
+    for member in range(0, members, 2):  # given again on every bar, as crossings do
+        for bar in range(1, length):
+            if np.isnan(targets[member, bar]):
+                targets[member, bar] = targets[member, bar - 1]
+    recipe = Portfolio(strategy=Scripted(quantity=1.5), fills=Fills(fee_bps=10, slippage_bps=2), sizing=sizing)
+
+    def call(plain: int) -> tuple[int, bytes, bytes, bytes, bytes]:
+        terms = np.array([terms_of(recipe)] * members, TERMS)
+        assert terms["plain"].all()
+        terms["plain"] = plain
+        state, kept = opening_state([equity] * members), np.zeros((members, length))
+        holdings, fills = opening_holdings(members, 1), np.zeros(MOST_FILLS_A_BAR * members * length, FILL)
+        written = account_kernel()(state, holdings, terms, targets, block, kept, fills)
+        settle(state)
+        return written, fills[:written].tobytes(), state.tobytes(), holdings.tobytes(), kept.tobytes()
+
+    assert call(1) == call(0)
