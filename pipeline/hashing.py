@@ -74,14 +74,17 @@ class _ColumnHash:
         self._values.update(np.ascontiguousarray(raw).data)
 
     def _update_text(self, array: pa.Array) -> None:
-        filled = pc.fill_null(array, b"" if pa.types.is_binary(array.type) else "")
-        filled = filled.cast(pa.large_binary() if pa.types.is_binary(array.type) else pa.large_string())
-        if len(filled) == 0:
+        if array.null_count:
+            array = pc.fill_null(array, b"" if pa.types.is_binary(array.type) else "")
+        if len(array) == 0:
             return
-        offsets = np.frombuffer(filled.buffers()[1], np.int64, len(filled) + 1, filled.offset * 8)
-        self._lengths.update(np.ascontiguousarray(np.diff(offsets)).data)
-        if filled.buffers()[2] is not None:
-            self._values.update(memoryview(filled.buffers()[2])[offsets[0] : offsets[-1]])
+        wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+        width = np.int64 if wide else np.int32
+        _, ends, data = array.buffers()
+        offsets = np.frombuffer(ends, width, len(array) + 1, array.offset * np.dtype(width).itemsize)
+        self._lengths.update(np.diff(offsets).astype(np.int64, copy=False).data)
+        if data is not None:
+            self._values.update(memoryview(data)[offsets[0] : offsets[-1]])
 
     def digest(self) -> bytes:
         return xxhash.xxh3_128(

@@ -34,11 +34,17 @@ GROUP_BYTES: Final = 4 << 20
 While one is hashed and encoded several copies of it exist, which is the memory that persisting takes.
 """
 BLOCK_ROWS: Final = 1024
+KEYS_AT_ONCE: Final = 2
+"""Keys of a group hashed and written side by side."""
 MEMBERS_A_STEP: Final = 16
 """Members looked at in one step of the loop: a fraction of a millisecond."""
+SMALL_ROWS: Final = 64
+"""Batches that are smaller on average become one, so that what is gathered is rows and not their descriptions."""
+MAX_TEXT: Final = (1 << 31) - 1
 CUT_ROWS: Final = 8 * BLOCK_ROWS
 CUT_BYTES: Final = 1 << 20
 """Small batches are gathered to either before they are cut into blocks."""
+Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Persisted(NamedTuple):
@@ -81,14 +87,26 @@ async def persist_members(
     workspace.churned(CHURN_BYTES)  # what made the results is done
     members = sorted(stores.members())
     keys = list(dict.fromkeys(key for member in members for key in stores.keys(member)))
-    left: dict[Key, Persisted] = {}
-    for key in keys:
-        holders = [member for member in members if key in stores.keys(member)]
-        schema = await _common_schema(stores, holders, key)
-        together = stores.shared.holders(key).issuperset(holders)
-        batches = _shared_batches if together else _member_batches
-        left[key] = await RowGroups(folder, key, schema, workspace, policy).write(batches(stores, holders, key, schema))
-    return left
+    limit = asyncio.Semaphore(KEYS_AT_ONCE)
+
+    async def write(key: Key) -> Persisted:
+        async with limit:
+            holders = [member for member in members if key in stores.keys(member)]
+            schema = await _common_schema(stores, holders, key)
+            together = stores.shared.holders(key).issuperset(holders)
+            batches = (_shared_batches if together else _member_batches)(stores, holders, key, schema)
+            return await RowGroups(folder, key, schema, workspace, policy).write(batches)
+
+    tasks = [asyncio.ensure_future(write(key)) for key in keys]
+    try:
+        for task in tasks:
+            await task
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await settled(asyncio.gather(*tasks, return_exceptions=True))
+        raise
+    return {key: task.result() for key, task in zip(keys, tasks, strict=True)}
 
 
 class RowGroups:
@@ -100,7 +118,9 @@ class RowGroups:
         self._schema = schema.with_metadata({**(schema.metadata or {}), KEY: key_text(key)})
         self._block_sizes = _block_sizer(schema)
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = self._pending_bytes = 0
+        self._pending_rows = 0
+        self._row_bytes: float | None = None
+        """Of rows cut last; asking every batch how large it is costs more than writing it."""
         self._group: list[pa.RecordBatch] = []
         self._group_rows = self._group_bytes = 0
 
@@ -109,19 +129,24 @@ class RowGroups:
         file: TableFile | None = await self._run(self._create) if self._policy.persistence.on_completion else None
         hashed = TableHash()
 
-        def take(table: pa.Table) -> None:
+        taken = 0
+
+        def take(group: list[pa.RecordBatch]) -> None:
+            nonlocal taken
+            table = canonical(pa.Table.from_batches(group)).replace_schema_metadata(self._schema.metadata)
             for batch in table.to_batches():
                 hashed.update(batch)
             if file is not None:
                 file.write(table)
+            taken = table.nbytes
 
         try:
             async for batch in batches:
-                for table in self._cut(batch):
-                    await self._run(take, table)
-                    self._workspace.churned(table.nbytes)
-            for table in self._rest():
-                await self._run(take, table)
+                for group in self._cut(batch):
+                    await self._run(take, group)
+                    self._workspace.churned(taken)
+            for group in self._rest():
+                await self._run(take, group)
             if file is None:
                 return Persisted(None, hashed.rows, 0, hashed.hexdigest())
             published: Published = await self._run(lambda: file.publish(self._name, replace=True))
@@ -140,24 +165,30 @@ class RowGroups:
         await settled(future)
         return future.result()
 
-    def _cut(self, batch: pa.RecordBatch) -> list[pa.Table]:
+    def _cut(self, batch: pa.RecordBatch) -> list[list[pa.RecordBatch]]:
         """Row groups that this batch completes."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        self._pending_bytes += batch.nbytes
-        if self._pending_rows < BLOCK_ROWS or (self._pending_rows < CUT_ROWS and self._pending_bytes < CUT_BYTES):
+        if self._row_bytes is None and batch.num_rows:
+            self._row_bytes = batch.nbytes / batch.num_rows
+        if self._pending_rows < BLOCK_ROWS:
+            return []
+        if self._pending_rows < CUT_ROWS and self._pending_rows * (self._row_bytes or 0.0) < CUT_BYTES:
             return []
         return self._cut_pending()
 
-    def _cut_pending(self) -> list[pa.Table]:
-        table = pa.Table.from_batches(self._pending).combine_chunks()
+    def _cut_pending(self) -> list[list[pa.RecordBatch]]:
+        table = pa.Table.from_batches(self._pending)
+        if self._pending_rows < SMALL_ROWS * len(self._pending):
+            table = table.combine_chunks()
         whole = self._pending_rows // BLOCK_ROWS * BLOCK_ROWS
         self._pending = table.slice(whole).to_batches()
         self._pending_rows -= whole
-        self._pending_bytes = sum(batch.nbytes for batch in self._pending)
+        sizes = self._block_sizes(table, whole // BLOCK_ROWS)
+        self._row_bytes = sum(sizes) / whole
         groups = []
         begin = 0
-        for number, num_bytes in enumerate(self._block_sizes(table, whole // BLOCK_ROWS), 1):
+        for number, num_bytes in enumerate(sizes, 1):
             self._group_rows += BLOCK_ROWS
             self._group_bytes += num_bytes
             if self._group_rows >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
@@ -167,15 +198,14 @@ class RowGroups:
         self._group.extend(table.slice(begin, whole - begin).to_batches())
         return groups
 
-    def _rest(self) -> list[pa.Table]:
+    def _rest(self) -> list[list[pa.RecordBatch]]:
         groups = self._cut_pending() if self._pending_rows >= BLOCK_ROWS else []
         self._group.extend(self._pending)
         return [*groups, self._take_group()] if self._group else groups
 
-    def _take_group(self) -> pa.Table:
-        table = canonical(pa.Table.from_batches(self._group)).replace_schema_metadata(self._schema.metadata)
-        self._group, self._group_rows, self._group_bytes = [], 0, 0
-        return table
+    def _take_group(self) -> list[pa.RecordBatch]:
+        group, self._group, self._group_rows, self._group_bytes = self._group, [], 0, 0
+        return group
 
 
 def canonical(table: pa.Table) -> pa.Table:
@@ -204,8 +234,11 @@ def _block_sizer(schema: pa.Schema) -> Callable[[pa.Table, int], Sequence[int]]:
     def sizes(table: pa.Table, blocks: int) -> Sequence[int]:
         found = np.full(blocks, widths * BLOCK_ROWS, np.int64)
         for index in lengths if blocks else ():
-            column = pc.fill_null(pc.binary_length(table.column(index)), 0).cast(pa.int64()).to_numpy()
-            found += column[: blocks * BLOCK_ROWS].reshape(blocks, BLOCK_ROWS).sum(axis=1)
+            lengths_of = pc.binary_length(table.column(index))
+            if lengths_of.null_count:
+                lengths_of = pc.fill_null(lengths_of, 0)
+            column = lengths_of.to_numpy()
+            found += column[: blocks * BLOCK_ROWS].reshape(blocks, BLOCK_ROWS).sum(axis=1, dtype=np.int64)
         return [int(size) for size in found]
 
     return sizes
@@ -259,10 +292,28 @@ async def _shared_batches(
 ) -> AsyncIterator[pa.RecordBatch]:
     """Rows that are kept together, brought in order block by block."""
     others = [name for name in schema.names if name != CONTAINER]
-    async for names, owners, columns in stores.shared.in_order(key, members):
-        container = pa.DictionaryArray.from_arrays(owners, pa.array(names, pa.utf8())).cast(pa.utf8())
-        arrays = [container, *(columns.column(name) for name in others)]
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def dress(columns: pa.RecordBatch, names: list[str], lengths: Ints) -> pa.RecordBatch:
+        arrays = [repeated(names, lengths), *(columns.column(name) for name in others)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    async for batch in stores.shared.in_order(key, members, dress):
+        yield batch
+
+
+def repeated(names: Sequence[str], lengths: Ints) -> pa.Array:
+    """A text column with each name as many times as `lengths` says, one name after another."""
+    texts = [name.encode() for name in names]
+    data = b"".join([text * length for text, length in zip(texts, lengths.tolist(), strict=True)])
+    if len(data) > MAX_TEXT:
+        raise SchemaMismatch(f"{len(data)} bytes of member names in one column; shorten the names")
+    widths = {len(text) for text in texts}
+    if len(widths) == 1:
+        offsets = np.arange(int(lengths.sum()) + 1, dtype=np.int32) * np.int32(widths.pop())
+    else:
+        offsets = np.zeros(int(lengths.sum()) + 1, np.int32)
+        np.cumsum(np.repeat([len(text) for text in texts], lengths), out=offsets[1:])
+    return pa.Array.from_buffers(pa.utf8(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)], 0)
 
 
 async def _schemas(stores: MemberStores, members: list[str], key: Key) -> AsyncIterator[tuple[str, pa.Schema]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final
@@ -28,6 +28,8 @@ BLOCK_MEMBERS: Final = 128
 """Members whose rows make one record on disk, and are brought in order together."""
 HIGH, LOW = 0.90, 0.75
 """Shares of a member's budget: above the first its oldest chunks go to disk, down to the second."""
+LONG_RUN: Final = 64
+"""Rows that follow each other, on average, from which on they are passed on as they lie instead of being gathered."""
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -311,34 +313,36 @@ class SharedRows:
             found.append(chunk.part(part).slice(begin, end - begin))
         return pa.Table.from_batches(found)
 
-    async def in_order(self, key: Key, names: Sequence[str]) -> AsyncIterator[tuple[list[str], Ints, pa.RecordBatch]]:
-        """All rows of the members named, in that order: per block of members its names, a number into them for each
-        row, and the rows."""
+    async def in_order(
+        self, key: Key, names: Sequence[str], dress: Callable[[pa.RecordBatch, list[str], Ints], pa.RecordBatch]
+    ) -> AsyncIterator[pa.RecordBatch]:
+        """All rows of the members named, in that order, a block of members at a time.
+
+        Rows of some members are shown to `dress` before they are brought in order, with the names of these members and
+        how many rows each has; what it makes of them is passed on. Long runs of rows are not copied.
+        """
         chunks = self._chunks[key]
         for first in range(0, len(names), BLOCK_MEMBERS):
-            block = list(names[first : first + BLOCK_MEMBERS])
             rank = np.full(len(self._names), -1, np.int64)
-            rank[[self._places[name] for name in block]] = np.arange(len(block))
-            tables, ranks = [], []
+            block = [self._places[name] for name in names[first : first + BLOCK_MEMBERS]]
+            rank[block] = np.arange(len(block))
+            parts: list[pa.RecordBatch] = []
+            runs: list[Ints] = []
             for chunk in chunks:
-                for part, (start, stop) in enumerate(pairwise(chunk.cuts)):
-                    here = rank[chunk.places[start:stop]]
-                    if (here < 0).all():
-                        continue
-                    columns = await self._read(chunk, part)
-                    owners = np.repeat(here, np.diff(chunk.offsets[start : stop + 1]))
-                    if (owners < 0).any():
-                        kept = np.flatnonzero(owners >= 0)
-                        columns, owners = columns.take(pa.array(kept)), owners[kept]
-                    tables.append(columns)
-                    ranks.append(owners.astype(np.int16))
-            owners = np.concatenate(ranks)
-            table = pa.Table.from_batches(tables)
-            if (np.diff(owners) < 0).any():
-                order = np.argsort(owners, kind="stable")
-                table, owners = table.unify_dictionaries().combine_chunks().take(pa.array(order)), owners[order]
-            for batch in table.combine_chunks().to_batches():
-                yield block, owners.astype(np.int64), batch
+                for number, (start, stop) in enumerate(pairwise(chunk.cuts)):
+                    places, offsets = chunk.places[start:stop], chunk.offsets[start : stop + 1]
+                    wanted = rank[places] >= 0
+                    if wanted.any():
+                        columns = await self._read(chunk, number)
+                        own = [self._names[place] for place in places.tolist()]
+                        begins = offsets[:-1] - offsets[0]
+                        runs.append(
+                            np.stack([rank[places], np.full_like(places, len(parts)), begins, np.diff(offsets)])
+                        )
+                        runs[-1] = runs[-1][:, wanted]
+                        parts.append(dress(columns, own, np.diff(offsets)))
+            for batch in _merged(parts, np.concatenate(runs, axis=1)):
+                yield batch
 
     def _pieces(self, member: str, key: Key) -> list[tuple[Chunk, tuple[int, int, int]]]:
         place = self._places[member]
@@ -416,6 +420,20 @@ def _ranges(begins: Ints, lengths: Ints) -> Ints:
     ends = np.cumsum(lengths)
     within: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(begins - (ends - lengths), lengths)
     return within
+
+
+def _merged(parts: list[pa.RecordBatch], runs: Ints) -> Iterator[pa.RecordBatch]:
+    """Rows in order of rank. A run is a column of `runs`: its rank, the part it is in, where it begins, its length."""
+    _, part, begins, lengths = runs = runs[:, np.argsort(runs[0], kind="stable")]
+    opens = np.flatnonzero(np.append(True, (np.diff(part) != 0) | (begins[1:] != begins[:-1] + lengths[:-1])))
+    joined = np.add.reduceat(lengths, opens)
+    if int(joined.sum()) >= LONG_RUN * len(opens):
+        for number, begin, length in zip(part[opens].tolist(), begins[opens].tolist(), joined.tolist(), strict=True):
+            yield parts[number].slice(begin, length)
+        return
+    table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
+    before = np.append(0, np.cumsum([each.num_rows for each in parts]))
+    yield from table.take(pa.array(_ranges(before[part[opens]] + begins[opens], joined))).combine_chunks().to_batches()
 
 
 def _encoded(parts: Sequence[pa.RecordBatch], generation: int) -> list[segments.Record]:
