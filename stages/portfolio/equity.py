@@ -22,6 +22,8 @@ LADDER: dict[str, int] = {
 MAX_POINTS = 2_000
 """Points kept. Only a grid of days may grow past it, by one point a day."""
 
+FIRST_POINTS = 250
+"""Points there is room for at first; twice as many whenever they do not suffice, up to MAX_POINTS."""
 FOLDED = 64
 """Members whose points are moved at a time."""
 
@@ -38,8 +40,9 @@ class EquityGrid:
         self._steps = list(LADDER.values())
         self._level = 0
         self.points = 0
-        self.times: Times = np.empty(MAX_POINTS, np.int64)
-        self.values: Floats = np.empty((members, MAX_POINTS), np.float64)  # memory comes with what is written
+        self.times: Times = np.empty(FIRST_POINTS, np.int64)
+        self._memory: Floats = np.empty(members * FIRST_POINTS, np.float64)
+        self.values: Floats = self._memory.reshape(members, FIRST_POINTS)
 
     @property
     def interval(self) -> str:
@@ -93,10 +96,17 @@ class EquityGrid:
         have = self.values.shape[1]
         if points <= have:
             return
-        room = points + MAX_POINTS // 8
-        values = np.empty((len(self.values), room), np.float64)
-        values[:, :have] = self.values
-        self.values = values
+        room = min(max(points, 2 * have), MAX_POINTS) if points <= MAX_POINTS else points + MAX_POINTS // 8
+        members = len(self.values)
+        del self.values  # what is looked at cannot be made larger
+        try:
+            self._memory.resize(members * room)  # where it lies, or moved by the operating system: never there twice
+        except ValueError:  # somebody still looks at it
+            self._memory = np.concatenate([self._memory, np.empty(members * (room - have), np.float64)])
+        for member in reversed(range(members)):
+            begin, end = member * have, member * have + self.points
+            self._memory[member * room : member * room + self.points] = self._memory[begin:end]
+        self.values = self._memory.reshape(members, room)
         self.times = np.concatenate([self.times, np.empty(room - have, np.int64)])
 
 
