@@ -100,6 +100,29 @@ async def test_the_file_and_its_hash_are_the_same_however_rows_were_kept(tmp_pat
     assert left[0] == left[1] == left[2]
 
 
+async def test_the_file_is_the_same_whether_long_runs_are_passed_on_or_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(9)
+    names = [f"m{n}" for n in range(150)]
+    portions = [portion(random, names, 300) for _ in range(5)]
+    left = []
+    for rows in (1, 1 << 30):
+        monkeypatch.setattr("pipeline.data.shared_rows.LONG_RUN", rows)
+        workspace = Workspace(tmp_path / str(rows))
+        stores = MemberStores("group", lambda member: HYBRID, workspace)
+        for some, offsets, columns in portions:
+            await stores.append_rows("x", some, offsets, columns)
+        persisted = (await persist_members(stores, workspace.folder / "left", workspace, DataFlow()))["x"]
+        await stores.close()
+        await workspace.close()
+        assert persisted.path is not None
+        left.append((persisted.hash, persisted.rows, persisted.path.read_bytes()))
+    assert left[0] == left[1]
+    owners = pq.read_table(tmp_path / "1" / "left" / "x.parquet").column("container").to_pylist()
+    assert owners == sorted(owners)
+
+
 async def test_a_member_in_mode_memory_is_refused_what_its_limit_forbids(workspace: Workspace) -> None:
     stores = MemberStores("group", lambda member: DataFlow(memory_limit_mb=0.001), workspace)
     few = pa.record_batch({"x": np.zeros(100)})

@@ -79,3 +79,16 @@ def test_days_are_never_merged() -> None:
 def test_each_interval_divides_the_next() -> None:
     steps = list(LADDER.values())[1:]
     assert all(after % before == 0 for before, after in itertools.pairwise(steps))
+
+
+def test_the_grid_grows_while_somebody_looks_at_it() -> None:
+    ends = MIDNIGHT + MINUTE * np.arange(1, 1_201)
+    grid = EquityGrid(3)
+    looked_at = []
+    for begin in range(0, len(ends), 100):
+        slots = grid.extend(ends[begin : begin + 100])
+        grid.values[:, slots] = np.arange(begin, begin + 100) + np.array([[0], [5_000], [10_000]])
+        looked_at.append(grid.equity())
+    for view in looked_at:
+        assert view[:, 0].tolist() == [0, 5_000, 10_000]
+    assert grid.equity()[1].tolist() == list(range(5_000, 6_200))
