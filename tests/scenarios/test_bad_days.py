@@ -600,8 +600,7 @@ def test_of_two_processes_on_one_folder_the_second_is_told_who_has_it(tmp_path: 
         assert f"is in use by process {first.pid}; wait for it, or choose another --output" in err
         assert "Traceback" not in err
         with open(tmp_path / "hold", "w"):
-            pass
-        (tmp_path / "hold").unlink()
+            (tmp_path / "hold").unlink()  # while it is read, or the next batch finds a pipe nobody will write to
     except BaseException:
         first.kill()
         raise
