@@ -44,6 +44,8 @@ class Books:
         self.grid = EquityGrid(len(recipes))
         self.rows = 0
         """Bars in the window so far."""
+        self.traded_rows = 0
+        """Those of them in which anything traded."""
         self._lengths_ns = 0
         self._sheets = [np.empty(0, FILL) for _ in range(threads)]
         self._used = [0] * threads
@@ -69,6 +71,7 @@ class Books:
         starts, ends = (tape.bars.times(name)[tape.warm_rows :] for name in ("bar_start", "bar_end"))
         self._lengths_ns += int((ends - starts).sum())
         self.rows += len(ends)
+        self.traded_rows += int(np.count_nonzero(tape.trades[tape.warm_rows :]))
         self._slots = self.grid.extend(tape.step_ends) if len(ends) else np.empty(0, np.int64)
 
     def read(self, tape: Tape, first: int, last: int) -> Block:

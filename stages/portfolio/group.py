@@ -354,6 +354,16 @@ class PortfolioGroup(Transform):
     def _tell_of_skips(self) -> None:
         """Nothing traded, and nobody would know why."""
         bars = self._books.rows
+        if not bars:
+            self._log.warning(
+                "no bar came to the portfolios, so nothing was decided; is the phase's window in the data?"
+            )
+        elif not self._books.traded_rows:
+            self._log.warning(
+                "nothing traded in any of %s bars (volume 0, or is_empty), so no order could be filled; where the volume "
+                "is not known leave its column out, or empty",
+                f"{bars:,}",
+            )
         skipping = sum(decider.num_skipping for decider in self._deciders[0].crossings())
         if self._skipped() - self._skipped_warming == bars * skipping > 0:
             self._log.warning(

@@ -8,10 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from portfolio_bars import MINUTE, Scripted, ScriptedArrays, columns, random_bars, run_alone, run_group
+from portfolio_bars import MINUTE, Scripted, ScriptedArrays, columns, random_bars, run, run_alone, run_group
 from portfolio_oracle import OracleBar
 
 from pipeline.errors import InputError, SchemaMismatch
@@ -279,3 +280,26 @@ def test_a_target_no_number_can_hold_takes_out_its_own_member_only() -> None:
     rows = {row["container"]: row for row in run_group(members, [bars]).batches[0].to_pylist()}
     assert "OverflowError" in rows["far"]["error"]
     assert rows["good"]["error"] is None
+
+
+def test_a_run_in_which_nothing_could_trade_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    bars = columns(random_bars(20), SmaCross(fast=2, slow=3).features()).columns
+    silent = bars.set_column(bars.schema.names.index("volume"), "volume", pa.array([0.0] * 20))
+    with caplog.at_level("WARNING", "penstock.portfolio"):
+        given = run_alone(Portfolio(strategy=SmaCross(fast=2, slow=3)), [Batch(silent)])
+    assert given.rows() == []
+    assert caplog.messages == [
+        "nothing traded in any of 20 bars (volume 0, or is_empty), so no order could be filled; where the volume "
+        "is not known leave its column out, or empty"
+    ]
+
+
+def test_a_window_without_bars_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    bars = columns(random_bars(20), SmaCross(fast=2, slow=3).features())
+    after = int(bars.columns["bar_end"].cast(pa.int64())[-1].as_py())
+    context = Context(name="portfolio", active_from_ns=after)
+    with caplog.at_level("WARNING", "penstock.portfolio"):
+        run(Portfolio(strategy=SmaCross(fast=2, slow=3)).build(context), [bars])
+    assert caplog.messages == [
+        "no bar came to the portfolios, so nothing was decided; is the phase's window in the data?"
+    ]
