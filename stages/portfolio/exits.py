@@ -19,6 +19,7 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     - the stop is the higher of `entry * (1 - stop_loss)` and `best * (1 - trailing_stop)`, where `best` is the highest
       of `entry` and of the highs of the bars that traded with the position in them *before* this one (of the bar it was
       entered in: the high where it entered at the open, the close where it entered within the bar or at the close);
+      `entry` is the present average, so that adding to a position moves both, and a trailing stop may go back;
     - the profit is taken at `entry * (1 + take_profit)`; of prices below zero the size is the base, as in
       `entry + |entry| * take_profit`.
 

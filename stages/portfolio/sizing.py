@@ -31,8 +31,9 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
       bar's length by `calendar`. While `v` is not formed no decision is taken; a `v` of 0 gives `max_leverage`.
 
     Then units not held already are cut to whole multiples of `lot`, towards zero:
-    `floor(|units| / lot + 1e-9) * lot`. Where `equity` is 0 or below, all but `quantity` want 0 units (`equity` until
-    `t` changes); where `price` is 0 or below, they decide nothing.
+    `floor(|units| / lot + 1e-9) * lot`. Where `equity` is 0 or below, all but `quantity` want 0 units at once,
+    whatever they hold, and `equity` goes on wanting 0 until `t` changes, though there be money again; where `price` is
+    0 or below, they decide nothing.
     """
 
     by: Literal["quantity", "equity", "weight", "volatility"] = "quantity"
