@@ -23,18 +23,23 @@ def check_deviations(reversion: _Reversion) -> None:
 
 
 def revert(inputs: Any, parameters: Any, targets: Any) -> None:
-    """A kernel: buy more than `entry` deviations below the mean, sell above, leave where the score comes past `exit`.
+    """A kernel: buy more than `entry` deviations below the mean, sell above, leave where the score comes to `exit`.
 
-    `inputs`: the score and the score before it. `parameters`: entry, exit, target when bought, when sold. A position
-    that was entered below the mean is left when the score rises past -exit, wherever it goes from there; the score
-    before tells that this happens now, so that the rule needs no memory.
+    `inputs`: the close, the score, the score before it, the deviation. `parameters`: entry, exit, the share of the
+    price within which a close is at a level, target when bought, when sold. A position that was entered below the mean
+    is left when the score rises to -exit, wherever it goes from there; the score before tells that this happens now, so
+    that the rule needs no memory. It is compared as it stands: a last bit too many only leaves once more, on the bar
+    after the one that has left already.
     """
-    score, before = inputs
-    enter, leave, bought, sold = parameters
+    close, score, before, deviation = inputs
+    enter, leave, share, bought, sold = parameters
     for bar in range(len(targets)):
-        if score[bar] < -enter:
+        near = share * (abs(close[bar]) / deviation[bar] + abs(score[bar]))
+        if score[bar] < -enter - near:
             targets[bar] = bought
-        elif score[bar] > enter:
+        elif score[bar] > enter + near:
             targets[bar] = sold
-        elif (before[bar] < -leave and score[bar] >= -leave) or (before[bar] > leave and score[bar] <= leave):
+        elif (before[bar] < -leave and score[bar] >= -leave - near) or (
+            before[bar] > leave and score[bar] <= leave + near
+        ):
             targets[bar] = 0.0

@@ -9,6 +9,7 @@ from typing import Any
 from stages.features.feature import Feature
 from stages.portfolio.strategy import Strategy
 
+from ._levels import near_price
 from ._sides import Side, bought_and_sold
 
 
@@ -18,7 +19,8 @@ class Momentum(Strategy, frozen=True):
         strategy: {type: momentum, n: 20, threshold: 0.01, side: both}
 
     `side: long` (the default) and `side: short` leave the other side out. Returns are simple ones of the close; while
-    there is none, the position is kept. Raises `ValueError` for an n below 1 or a threshold below 0.
+    there is none, the position is kept. A return that is exactly `threshold` in decimals is not above it, whatever its
+    last bit says. Raises `ValueError` for an n below 1 or a threshold below 0.
     """
 
     n: int = 20
@@ -36,16 +38,17 @@ class Momentum(Strategy, frozen=True):
         return (Feature.returns(self.n),)
 
     def parameters(self) -> Sequence[float]:
-        return (self.threshold, *bought_and_sold(self.side))
+        return (self.threshold, near_price(), *bought_and_sold(self.side))
 
     @staticmethod
     def kernel(inputs: Any, parameters: Any, targets: Any) -> None:
         returns = inputs[0]
-        threshold, bought, sold = parameters
+        threshold, share, bought, sold = parameters
         for bar in range(len(targets)):
-            if returns[bar] > threshold:
+            least = threshold + share * (1.0 + abs(returns[bar]))
+            if returns[bar] > least:
                 targets[bar] = bought
-            elif returns[bar] < -threshold:
+            elif returns[bar] < -least:
                 targets[bar] = sold
             elif returns[bar] == returns[bar]:
                 targets[bar] = 0.0

@@ -8,6 +8,7 @@ from typing import Any
 from stages.features.feature import Feature
 from stages.portfolio.strategy import Strategy
 
+from ._levels import NEAR
 from ._reversion import check_deviations
 
 
@@ -19,6 +20,7 @@ class PairReversion(Strategy, frozen=True, kw_only=True):
     The score is that of ln(first / second) over the last `n` bars of the instrument that has the bar, in population
     standard deviations. More than `entry` above the mean, the first is sold and the second bought; more than `entry`
     below, the other way round; a position is left when the score comes to `exit` on its side of the mean, or past it.
+    A score within 2^-24 of a level is at it, not beyond.
 
     A target is for the instrument of its bar; on bars of a third one the position is kept. Where an instrument has no
     bar of a moment, the other is held against its last one.
@@ -45,7 +47,7 @@ class PairReversion(Strategy, frozen=True, kw_only=True):
         return (*scores, *(score.before() for score in scores))
 
     def parameters(self) -> Sequence[float]:
-        return (self.entry, self.exit)
+        return (self.entry + NEAR, self.exit + NEAR)
 
     @staticmethod
     def kernel(inputs: Any, parameters: Any, targets: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from stages.features.feature import Feature
 from stages.portfolio.strategy import Strategy
 
+from ._levels import NEAR
 from ._sides import Side, bought_and_sold
 
 
@@ -16,8 +17,9 @@ class Rsi(Strategy, frozen=True):
 
         strategy: {type: rsi, n: 14, low: 30, high: 70}
 
-    Between the two, and while the index is null, the position is kept. `side: both` goes short above `high` instead of
-    out; `side: short` does that and is out below `low`. Raises `ValueError` unless 0 <= low < high <= 100 and n >= 1.
+    Between the two, and while the index is null, the position is kept; an index within 100 * 2^-24 of `low` or `high`
+    is at it, not beyond. `side: both` goes short above `high` instead of out; `side: short` does that and is out below
+    `low`. Raises `ValueError` unless 0 <= low < high <= 100 and n >= 1.
     """
 
     n: int = 14
@@ -36,7 +38,7 @@ class Rsi(Strategy, frozen=True):
         return (Feature.rsi(self.n),)
 
     def parameters(self) -> Sequence[float]:
-        return (self.low, self.high, *bought_and_sold(self.side))
+        return (self.low - 100.0 * NEAR, self.high + 100.0 * NEAR, *bought_and_sold(self.side))
 
     @staticmethod
     def kernel(inputs: Any, parameters: Any, targets: Any) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from stages.features.feature import Feature
 from stages.portfolio.strategy import Strategy
 
+from ._levels import near_price
 from ._reversion import check_deviations, revert
 from ._sides import Side, bought_and_sold
 
@@ -17,11 +19,15 @@ class ZscoreReversion(Strategy, frozen=True):
         strategy: {type: zscore_reversion, n: 50, entry: 2, exit: 0.5}
 
     Mean and population standard deviation are those of the last `n` closes. A long position is left when the score
-    rises past -`exit` (0, the default, is the mean itself), a short one when it falls past `exit`; on a bar whose score
-    is null the position is kept. `side: long` and `side: short` leave the other side out.
+    rises to -`exit` or past it (0, the default, is the mean itself), a short one when it falls to `exit` or past it; on
+    a bar whose score is null, which is where all `n` closes are the same, the position is kept. A close that is exactly
+    at a level in decimals is at it, not beyond, whatever a last bit says. `side: long` and `side: short` leave the
+    other side out.
 
     Raises `ValueError` unless 0 <= exit < entry and n >= 2.
     """
+
+    columns: ClassVar[tuple[str, ...]] = ("close",)
 
     n: int = 50
     entry: float = 2.0
@@ -38,7 +44,7 @@ class ZscoreReversion(Strategy, frozen=True):
 
     def features(self) -> Sequence[Feature]:
         score = Feature.zscore(self.n)
-        return (score, score.before())
+        return (score, score.before(), Feature.stddev(self.n))
 
     def parameters(self) -> Sequence[float]:
-        return (self.entry, self.exit, *bought_and_sold(self.side))
+        return (self.entry, self.exit, near_price(self.entry), *bought_and_sold(self.side))

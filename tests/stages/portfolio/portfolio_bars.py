@@ -15,6 +15,8 @@ from portfolio_oracle import OracleBar
 from pipeline.frames import Batch, MemberRows, Result
 from pipeline.stage import Context, Logic
 from stages.features.feature import Feature
+from stages.features.features import Features
+from stages.portfolio.bars import Bars
 from stages.portfolio.portfolio import Portfolio
 from stages.portfolio.strategy import Strategy
 
@@ -188,3 +190,24 @@ def _fills_schema() -> pa.Schema:
     from stages.portfolio.records import FILLS
 
     return FILLS
+
+
+def looked_at(strategies: Sequence[Strategy], batches: Sequence[Batch]) -> Bars:
+    """Bars with all features these strategies want, as the features stage makes them."""
+    needs = frozenset(feature for strategy in strategies for feature in strategy.features())
+    logic = Features().providing(needs).build(Context())
+    sent: list[Any] = []
+    for batch in batches:
+        found = logic.on_batch(batch)
+        sent += [found] if isinstance(found, Batch) else found or ()
+    sent += logic.on_end()
+    return Bars(pa.Table.from_batches([batch.columns for batch in sent]).combine_chunks().to_batches()[0])
+
+
+def carried(targets: Any) -> list[float]:
+    """Positions that follow from targets, NaN keeping the one before."""
+    held, found = 0.0, []
+    for target in targets.tolist():
+        held = held if target != target else target
+        found.append(held)
+    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
+from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from portfolio_oracle import OracleBar
@@ -64,53 +65,67 @@ def _rsi(strategy: Rsi, bars: Sequence[OracleBar]) -> list[float]:
 
 
 def _momentum(strategy: Momentum, bars: Sequence[OracleBar]) -> list[float]:
-    found = []
-    for place, bar in enumerate(bars):
+    values, threshold, found = _whole(bars), Fraction(repr(strategy.threshold)), []
+    for place, value in enumerate(values):
         held = 0.0
         if place >= strategy.n:
-            change = float(bar.close) / float(bars[place - strategy.n].close) - 1
-            if change > strategy.threshold and strategy.side != "short":
+            before = values[place - strategy.n]
+            if value > before * (1 + threshold) and strategy.side != "short":
                 held = 1.0
-            if change < -strategy.threshold and strategy.side != "long":
+            if value < before * (1 - threshold) and strategy.side != "long":
                 held = -1.0
         found.append(held)
     return found
 
 
 def _reversion(
-    closes: Sequence[float], n: int, side: str, entry: float, leave: float, at_rest: bool = False
+    values: Sequence[int], n: int, side: str, entry: float, leave: float | None, at_rest: bool = False
 ) -> list[float]:
-    """Positions entered beyond `entry` deviations, and left on the way back at `leave` (-entry: at the other side).
+    """Positions entered beyond `entry` deviations, and left on the way back at `leave` (None: beyond the other side).
 
-    Where all of a window is one price there is no score: `at_rest` says whether that is the mean all the same.
+    In whole numbers: what is exactly at a level is not beyond it. Where all of a window is one price there is no score:
+    `at_rest` says whether that is the mean all the same.
     """
     held, found = 0.0, []
-    for place in range(len(closes)):
-        window = closes[max(0, place + 1 - n) : place + 1]
-        deviation = statistics.pstdev(window) if len(window) == n else 0.0
-        if deviation:
-            score = (window[-1] - statistics.fmean(window)) / deviation
-            if (held > 0 and score >= -leave) or (held < 0 and score <= leave):
+    sums, squares = [0, *accumulate(values)], [0, *accumulate(value * value for value in values)]
+    for place, value in enumerate(values, 1):
+        if place >= n:
+            total = sums[place] - sums[place - n]
+            distance, square = n * value - total, n * (squares[place] - squares[place - n]) - total * total
+            if square:
+                below, above = _is_beyond(-distance, square, entry), _is_beyond(distance, square, entry)
+                low, high = not above, not below
+                if leave is not None:
+                    low, high = _is_beyond(-distance, square, leave), _is_beyond(distance, square, leave)
+                if (held > 0 and not low) or (held < 0 and not high):
+                    held = 0.0
+                if below and side != "short":
+                    held = 1.0
+                if above and side != "long":
+                    held = -1.0
+            elif at_rest:
                 held = 0.0
-            if score < -entry and side != "short":
-                held = 1.0
-            if score > entry and side != "long":
-                held = -1.0
-        elif len(window) == n and at_rest:
-            held = 0.0
         found.append(held)
     return found
 
 
+def _is_beyond(distance: int, square: int, level: float) -> bool:
+    """Whether distance / sqrt(square) is above a level given in decimals."""
+    return distance > 0 and distance * distance > Fraction(repr(level)) ** 2 * square
+
+
+def _whole(bars: Sequence[OracleBar]) -> list[int]:
+    """Closes as whole numbers of their ninth decimal."""
+    return [round(float(bar.close) * 10**9) for bar in bars]
+
+
 def _zscore(strategy: ZscoreReversion, bars: Sequence[OracleBar]) -> list[float]:
-    closes = [float(bar.close) for bar in bars]
-    return _reversion(closes, strategy.n, strategy.side, strategy.entry, strategy.exit)
+    return _reversion(_whole(bars), strategy.n, strategy.side, strategy.entry, strategy.exit)
 
 
 def _bollinger(strategy: BollingerReversion, bars: Sequence[OracleBar]) -> list[float]:
-    closes = [float(bar.close) for bar in bars]
-    leave = 0.0 if strategy.exit == "middle" else -math.nextafter(strategy.k, math.inf)
-    return _reversion(closes, strategy.n, strategy.side, strategy.k, leave, strategy.exit == "middle")
+    at_middle = strategy.exit == "middle"
+    return _reversion(_whole(bars), strategy.n, strategy.side, strategy.k, 0.0 if at_middle else None, at_middle)
 
 
 def spread_positions(
@@ -118,13 +133,13 @@ def spread_positions(
 ) -> list[float]:
     """The position wanted in the instrument of each row (instrument, close), two instruments by turns."""
     latest: dict[str, float] = {}
-    logs: dict[str, list[float]] = {first: [], second: []}
+    logs: dict[str, list[int]] = {first: [], second: []}
     places: dict[str, list[int]] = {first: [], second: []}
     for place, (name, close) in enumerate(rows):
         latest[name] = close
         other = second if name == first else first
         if other in latest:
-            logs[name].append(math.log(close / latest[other]))
+            logs[name].append(round(math.log(close / latest[other]) * 10**12))
             places[name].append(place)
     found = [0.0] * len(rows)
     for name in logs:

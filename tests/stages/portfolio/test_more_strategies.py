@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from portfolio_bars import columns, random_bars
+from portfolio_bars import carried, columns, looked_at, random_bars
 from portfolio_oracle import OracleBar
 from strategy_oracle import positions, spread_positions
 
 from pipeline.frames import Batch
 from pipeline.stage import Context
-from stages.features.features import Features
 from stages.feeds.replay import Replay
-from stages.portfolio.bars import Bars
 from stages.portfolio.strategies.bollinger_reversion import BollingerReversion
 from stages.portfolio.strategies.breakout import Breakout
 from stages.portfolio.strategies.buy_and_hold import BuyAndHold
@@ -50,27 +48,6 @@ STRATEGIES: list[Strategy] = [
     BollingerReversion(n=12, k=1.1, exit="opposite", side="short"),
     BuyAndHold(),
 ]
-
-
-def looked_at(strategies: Sequence[Strategy], batches: Sequence[Batch]) -> Bars:
-    """Bars with all features these strategies want, as the features stage makes them."""
-    needs = frozenset(feature for strategy in strategies for feature in strategy.features())
-    logic = Features().providing(needs).build(Context())
-    sent: list[Any] = []
-    for batch in batches:
-        found = logic.on_batch(batch)
-        sent += [found] if isinstance(found, Batch) else found or ()
-    sent += logic.on_end()
-    return Bars(pa.Table.from_batches([batch.columns for batch in sent]).combine_chunks().to_batches()[0])
-
-
-def carried(targets: Any) -> list[float]:
-    """Positions that follow from targets, NaN keeping the one before."""
-    held, found = 0.0, []
-    for target in targets.tolist():
-        held = held if target != target else target
-        found.append(held)
-    return found
 
 
 @pytest.mark.parametrize("seed", range(4))
