@@ -360,7 +360,7 @@ class PortfolioGroup(Transform):
             )
         elif not self._books.traded_rows:
             self._log.warning(
-                "nothing traded in any of %s bars (volume 0, or is_empty), so no order could be filled; where the volume "
+                "nothing traded in any of %s bars (volume 0, or is_empty), so no order could fill; where the volume "
                 "is not known leave its column out, or empty",
                 f"{bars:,}",
             )

@@ -289,7 +289,7 @@ def test_a_run_in_which_nothing_could_trade_says_why(caplog: pytest.LogCaptureFi
         given = run_alone(Portfolio(strategy=SmaCross(fast=2, slow=3)), [Batch(silent)])
     assert given.rows() == []
     assert caplog.messages == [
-        "nothing traded in any of 20 bars (volume 0, or is_empty), so no order could be filled; where the volume "
+        "nothing traded in any of 20 bars (volume 0, or is_empty), so no order could fill; where the volume "
         "is not known leave its column out, or empty"
     ]
 
