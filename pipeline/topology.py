@@ -244,14 +244,14 @@ class TopologyBuilder:
             sources = {entry.source: done[entry.source] for entry in node.inputs}
             offered = {name: source.schema for name, source in sources.items()}
             try:
-                for stage in node.members.values() or (node.stage,):
+                # What cannot tell what it needs was given nothing; that it misses something is no news.
+                for stage in () if node.name in self._silent else node.members.values() or (node.stage,):
                     schema = stage.output_schema(offered)
             except (SchemaMismatch, InputError) as error:
                 self._problem(f"containers.{node.pattern or node.name}", str(error))
             except Exception as error:
-                if node.name not in self._silent:
-                    said = f"{type(stage).__name__} cannot tell what it sends: {type(error).__name__}: {error}"
-                    self._problem(f"containers.{node.pattern or node.name}", said)
+                said = f"{type(stage).__name__} cannot tell what it sends: {type(error).__name__}: {error}"
+                self._problem(f"containers.{node.pattern or node.name}", said)
             self._check_keys(node, sources)
             live = node.stage.live or any(source.live for source in sources.values())
             done[node.name] = replace(node, schema=schema, live=live)

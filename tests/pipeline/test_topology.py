@@ -382,3 +382,27 @@ def test_a_stage_that_fails_when_it_is_asked_is_one_problem(needs_too: bool, sai
         builder.build()
     (problem,) = caught.value.problems
     assert problem.expected == f"Clueless cannot tell {said}: ValueError: no idea"
+
+
+class HalfClueless(Stage, frozen=True):
+    """Needs a column that its feed sends where asked for it, or cannot tell."""
+
+    broken: bool = False
+
+    def needs(self) -> frozenset[Any]:
+        if self.broken:
+            raise ValueError("no idea")
+        return frozenset()
+
+    def output_schema(self, inputs: Any) -> Any:
+        raise SchemaMismatch("it needs what nobody sends")
+
+
+def test_a_group_of_which_one_member_cannot_tell_what_it_needs_is_one_problem() -> None:
+    builder = TopologyBuilder().add("feed", Source())
+    builder.add("odd", HalfClueless(), ["feed"], members={"a": HalfClueless(), "b": HalfClueless(broken=True)})
+    with pytest.raises(ConfigError) as caught:
+        builder.build()
+    assert [problem.expected for problem in caught.value.problems] == [
+        "HalfClueless cannot tell what it needs: ValueError: no idea"
+    ]
