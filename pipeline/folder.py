@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import StorageFailed
+from .errors import InputError, StorageFailed
 from .summary import PhaseSummary
 
 SUMMARY, RUN, CONTAINERS = "summary.json", "run.json", "containers.parquet"
@@ -89,12 +89,30 @@ class RunFolder:
         summary = read_summary(self.phase(name))
         return summary if summary is not None and summary.status == "complete" else None
 
+    def damage(self, name: str) -> str:
+        """What of the files that a complete phase published is no longer as it was; empty where all is.
+
+        Looks at sizes, not into files. A file beside those that were published does not matter.
+        """
+        path = self.phase(name)
+        sizes = read_record(path).get("files")
+        if not isinstance(sizes, dict):
+            return f"{RUN} cannot be read"
+        for file, size in sizes.items():
+            try:
+                found = (path / file).stat().st_size
+            except OSError as error:
+                return f"{file} cannot be read ({error.strerror})"
+            if found != size:
+                return f"{file} has {found:,} bytes, not the {size:,} it was published with"
+        return ""
+
     def publish(self, phase: str, summary: PhaseSummary, record: dict[str, Any], containers: pa.Table) -> None:
         """Write the phase's three files, the summary last: once it is there, the phase is."""
         path = self.phase(phase)
         with _whole(path / CONTAINERS) as file:
             pq.write_table(containers, file)
-        self.write_record(phase, record)
+        self.write_record(phase, {**record, "files": _sizes(path)})
         with _whole(path / SUMMARY) as file:
             file.write(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
         self._point_latest()
@@ -109,6 +127,18 @@ class RunFolder:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(self.path.name)
         fresh.replace(link)
+
+
+def _sizes(phase: Path) -> dict[str, int]:
+    """Bytes of each file below a phase's folder, by its path there, but of the two that are yet to be written."""
+    found = {}
+    for folder, below, names in os.walk(phase):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if not name.startswith(".") and path not in (phase / RUN, phase / SUMMARY):
+                found[path.relative_to(phase).as_posix()] = path.stat().st_size
+    return found
 
 
 class _whole:
@@ -150,6 +180,14 @@ def read_summary(phase: Path) -> PhaseSummary | None:
         return msgspec.json.decode((phase / SUMMARY).read_bytes(), type=PhaseSummary)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def damaged_summary(phase: Path) -> InputError:
+    """What to say of a phase whose summary is there, and cannot be read."""
+    return InputError(
+        f"{phase / SUMMARY} is damaged, or of another version; run its configuration again, with --force, "
+        "or look at another phase (`--phase`, `phase=`)"
+    )
 
 
 def read_record(phase: Path) -> dict[str, Any]:

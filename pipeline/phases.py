@@ -77,7 +77,7 @@ def choose(
     key = ranker.stage.ranking_key
     try:
         ranking = results[ranker.name][key]
-    except (KeyError, InputError, OSError) as error:
+    except (KeyError, InputError) as error:
         raise PhaseFailed(
             name, {}, f"it selects from phase '{source}', whose '{key}' of '{ranker.name}' cannot be read: {error}; "
             f"it must be kept: `containers.{ranker.name}.data_flow.persistence.on_completion: true`",

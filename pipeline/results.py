@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from .data.persist import CONTAINER
 from .errors import InputError
-from .folder import CONTAINERS, SUMMARY, read_record, read_summary
+from .folder import CONTAINERS, SUMMARY, damaged_summary, read_record, read_summary
 from .summary import PhaseSummary
 
 
@@ -62,7 +63,7 @@ class PhaseResults:
         Columns that a group lacks are null. Raises KeyError where no group has left this key.
         """
         found = {name: self._files(name) or {} for name in dict.fromkeys(self._group_of.values())}
-        tables = [pq.read_table(files[key]) for files in found.values() if key in files]
+        tables = [_table(files[key]) for files in found.values() if key in files]
         if not tables:
             held = sorted({other for files in found.values() for other in files})
             raise KeyError(f"no group has persisted '{key}'; they have {', '.join(held) or 'nothing'}")
@@ -139,7 +140,10 @@ class Members(Mapping[str, "ContainerResults"]):
 
 
 class ContainerResults(Mapping[str, pa.Table]):
-    """Key -> table of one container; a member of a group sees its own rows. `one.equity` is `one["equity"]`."""
+    """Key -> table of one container; a member of a group sees its own rows. `one.equity` is `one["equity"]`.
+
+    Raises `InputError` where the file is missing or damaged.
+    """
 
     def __init__(self, name: str, files: Mapping[str, Path], shared: Mapping[str, MemberFile] | None = None) -> None:
         self.name, self.files, self._shared = name, files, shared
@@ -151,7 +155,7 @@ class ContainerResults(Mapping[str, pa.Table]):
                 f"'{self.name}' has persisted no '{key}'; it has {', '.join(self.files) or 'nothing'}"
                 + (f"; did you mean '{near[0]}'?" if near else "")
             )
-        return pq.read_table(self.files[key]) if self._shared is None else self._shared[key].rows_of(self.name)
+        return _table(self.files[key]) if self._shared is None else self._shared[key].rows_of(self.name)
 
     def __getattr__(self, key: str) -> pa.Table:
         if key.startswith("_"):
@@ -171,6 +175,21 @@ class ContainerResults(Mapping[str, pa.Table]):
         return len(self.files)
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What Arrow says of a file that is no longer as it was published is told with the file's name."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        what = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+        raise InputError(f"{path} {what}; run its configuration again, with --force, to have it back") from error
+
+
+def _table(path: Path) -> pa.Table:
+    with _reading(path):
+        return pq.read_table(path)
+
+
 class MemberFile:
     """One key of all members of a group, sorted by `container`: only the row groups that can hold a member are read."""
 
@@ -179,7 +198,14 @@ class MemberFile:
         self._last: tuple[int, pa.Table, dict[str, tuple[int, int]]] | None = None
 
     def rows_of(self, member: str) -> pa.Table:
-        """A member's rows, without their first column; none where it has kept nothing under this key."""
+        """A member's rows, without their first column; none where it has kept nothing under this key.
+
+        Raises `InputError` where the file is missing or damaged.
+        """
+        with _reading(self.path):
+            return self._rows_of(member)
+
+    def _rows_of(self, member: str) -> pa.Table:
         parts = []
         for number, (first, last) in enumerate(self._spans):
             if first <= member <= last:
@@ -227,7 +253,8 @@ class MemberFile:
 def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
     """The results in a run's folder, a phase's folder, or `<output>/<name>` (its latest run).
 
-    Without `phase` the only one there is, or the last by name of folder time. Raises `InputError`.
+    Without `phase` the only one there is, or the last by name of folder time. Raises `InputError` where there is none,
+    or where its summary is damaged.
     """
     root = Path(path)
     if not root.exists():
@@ -236,12 +263,15 @@ def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
         summary = read_summary(base)
         if summary is not None:
             return PhaseResults(base, summary)
+        if (base / SUMMARY).is_file():
+            raise damaged_summary(base)
         phases = sorted(base.glob(f"{phase or '*'}/summary.json"), key=lambda found: found.stat().st_mtime_ns)
         if phases:
             folder = phases[-1].parent
             summary = read_summary(folder)
             if summary is not None:
                 return PhaseResults(folder, summary)
+            raise damaged_summary(folder)
     raise InputError(f"{root} holds no phase summary; expected a run's folder such as results/<name>/latest")
 
 

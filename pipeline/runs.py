@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .folder import SUMMARY, read_summary
+from .folder import SUMMARY, damaged_summary, read_record, read_summary
 from .results import PhaseResults
 
 
@@ -14,7 +14,7 @@ def open_run(path: str | Path, phase: str | None = None) -> Sequence[PhaseResult
     """The phases in a run's folder or `<output>/<name>` (its latest run), oldest first; at least one.
 
     With `phase` the run is read up to that one, which is then the last; a phase's own folder says the same. Raises
-    `InputError` where there is no summary to read, or no such phase. Blocks.
+    `InputError` where there is no summary to read or no such phase, or where its summary is damaged. Blocks.
     """
     root = Path(path)
     if not root.exists():
@@ -22,17 +22,24 @@ def open_run(path: str | Path, phase: str | None = None) -> Sequence[PhaseResult
     if (root / SUMMARY).is_file():
         return open_run(root.absolute().parent, phase or root.absolute().name)
     for base in (root, root / "latest"):
-        found = _phases(base)
+        found = _phases(base, phase)
         if found:
             return found if phase is None else _up_to(found, phase, base)
     raise InputError(f"{root} holds no phase summary; expected a run's folder such as results/<name>/latest")
 
 
-def _phases(base: Path) -> list[PhaseResults]:
+def _phases(base: Path, wanted: str | None) -> list[PhaseResults]:
+    """Phases in the order they ran; raises `InputError` where the one that is wanted, the last or by name, is damaged.
+
+    One before it that is damaged is left out.
+    """
     folders = [path.parent for path in base.glob(f"*/{SUMMARY}") if not path.parent.name.startswith(".")]
+    folders.sort(key=lambda folder: (read_record(folder).get("started_ns", 0), folder.name))
     read = [(folder, read_summary(folder)) for folder in folders]
-    found = [PhaseResults(folder, summary) for folder, summary in read if summary is not None]
-    return sorted(found, key=lambda results: (results.record.get("started_ns", 0), results.folder.name))
+    for folder, summary in read:
+        if summary is None and folder.name == (wanted or folders[-1].name):
+            raise damaged_summary(folder)
+    return [PhaseResults(folder, summary) for folder, summary in read if summary is not None]
 
 
 def _up_to(found: Sequence[PhaseResults], phase: str, base: Path) -> Sequence[PhaseResults]:

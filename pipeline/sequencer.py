@@ -143,7 +143,10 @@ class Sequencer:
         try:
             folder = await self._open_folder()
             done = None if self.force else await self._blocking.run(folder.completed, plan.name)
-            if done is not None and set(plan.needs) <= set(self.skipped):
+            wrong = "" if done is None else await self._blocking.run(folder.damage, plan.name)
+            if wrong:
+                log.warning("phase '%s' has been complete, but %s; it runs again", plan.name, wrong)
+            elif done is not None and set(plan.needs) <= set(self.skipped):
                 self.summaries[plan.name] = done
                 self.topologies[plan.name] = plan.topology
                 self.skipped.append(plan.name)

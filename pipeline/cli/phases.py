@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import InputError
 from pipeline.results import PhaseResults
 from pipeline.summary import PhaseSummary
 
@@ -50,7 +51,7 @@ def _objectives(results: PhaseResults) -> tuple[str | None, dict[str, float | No
         try:
             ranking = results[container]["ranking"]
             names, values = ranking.column("container").to_pylist(), ranking.column(objective).to_pylist()
-        except (KeyError, OSError):
+        except (KeyError, InputError):
             return objective, {}
         return objective, dict(zip(names, values, strict=True))
     return None, {}

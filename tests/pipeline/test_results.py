@@ -195,8 +195,26 @@ def test_a_summary_that_is_damaged_is_not_taken_for_one(tmp_path: Path) -> None:
     folder = leave(tmp_path)
     whole = (folder / "run" / "summary.json").read_bytes()
     (folder / "run" / "summary.json").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="holds no phase summary"):
-        open_results(folder / "run")
+    for path in (folder, folder / "run"):
+        with pytest.raises(InputError, match=r"run/summary.json is damaged, .*; run its configuration again"):
+            open_results(path)
+
+
+def test_a_file_that_is_gone_or_damaged_is_told_by_name(tmp_path: Path) -> None:
+    folder = leave(tmp_path)
+    for container, asked in (("single", ["single"]), ("m", ["m", "m_2"])):
+        path = folder / "run" / "containers" / container / "numbers.parquet"
+        assert path.is_file()
+        path.write_bytes(b"x\n")
+        for name in asked:
+            with pytest.raises(InputError, match=r"numbers.parquet cannot be read: .*; run its configuration again"):
+                open_results(folder)[name]["numbers"]
+        path.unlink()
+        for name in asked:
+            with pytest.raises(InputError, match=r"numbers.parquet is gone; run its configuration again, with --force"):
+                open_results(folder)[name]["numbers"]
+    with pytest.raises(InputError, match=r"numbers.parquet is gone"):
+        open_results(folder).all("numbers")
 
 
 def test_results_can_be_moved(tmp_path: Path) -> None:

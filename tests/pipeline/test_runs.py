@@ -73,3 +73,13 @@ def test_what_cannot_be_read_says_what_was_expected(run: Path, tmp_path: Path) -
         open_run(run, "trial")
     (run / "train" / "summary.json").write_text("{")
     assert names(list(open_run(run))) == ["validate", "report"]
+    with pytest.raises(InputError, match=r"train/summary.json is damaged"):
+        open_run(run, "train")
+
+
+def test_a_last_phase_that_is_damaged_is_told_and_not_left_out(run: Path) -> None:
+    (run / "report" / "summary.json").write_text("{")
+    for path in (run, run.parent):
+        with pytest.raises(InputError, match=r"report/summary.json is damaged, .* or look at another phase"):
+            open_run(path)
+    assert names(list(open_run(run, "validate"))) == ["train", "validate"]

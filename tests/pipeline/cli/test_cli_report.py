@@ -65,6 +65,22 @@ def test_a_run_is_as_complete_as_before_it_was_reported_on(penstock: Penstock, s
     assert penstock("run", "small.yaml", "--quiet").stdout.startswith("already complete")
 
 
+def test_a_damaged_result_is_told_by_name_and_made_again(penstock: Penstock, swept: Path) -> None:
+    kept = swept / "latest" / "run" / "containers" / "portfolio" / "equity.parquet"
+    whole = kept.read_bytes()
+    for damage in (lambda: kept.write_text("x\n"), kept.unlink):
+        damage()
+        told = penstock("report", swept)
+        assert told.exit_code == 1 and "equity.parquet" in told.stderr and "with --force" in told.stderr
+        told = penstock("run", "small.yaml")
+        assert told.exit_code == 0 and "already complete" not in told.stdout
+        assert "phase 'run' has been complete, but containers/portfolio/equity.parquet" in told.stderr
+        assert kept.read_bytes() == whole
+    (swept / "latest" / "run" / "run.json").write_text("{")
+    told = penstock("run", "small.yaml")
+    assert "run.json cannot be read; it runs again" in told.stderr
+
+
 def test_what_is_not_there_ends_with_1_and_a_sentence(penstock: Penstock, swept: Path) -> None:
     told = penstock("report", "nowhere")
     assert told.exit_code == 1 and "error: there is no folder nowhere" in told.stderr
