@@ -185,9 +185,12 @@ def _parameter(config: Config, block: Block, parameter: str, stages: Sequence[St
     kinds = [kind for stage in stages for kind in _fields_called(parameter, stage)]
     taken = list(dict.fromkeys(name for stage in stages for name in stage.parameter_fields()))
     if parameter not in taken and ("." not in parameter or not kinds):
-        if "." in parameter:
-            taken = list(dict.fromkeys(name for stage in stages for name in settings_within(stage)))
-        hint = suggestion(parameter, taken) or f"known: {', '.join(taken)}"
+        within = list(dict.fromkeys(name for stage in stages for name in settings_within(stage)))
+        others = [name for name in within if name.rpartition(".")[2] not in taken]
+        known = f"known: {', '.join([*taken, *others])}"
+        if any(parameter in fields_of(type(stage)) for stage in stages):
+            known = f"it is the same for all of a group, set under `containers`; {known}"
+        hint = suggestion(parameter, within if "." in parameter else taken) or known
         no_group = "declare a container such as 'portfolio_*'"
         yield here.problem("no group has this parameter", suggestion=hint if stages else no_group)
         return

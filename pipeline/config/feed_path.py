@@ -59,6 +59,11 @@ def with_settings(config: Config, settings: Mapping[str, Any], problems: list[Pr
     return config
 
 
+def owner_of(config: Config, setting: str) -> str | None:
+    """The first container whose stage has a setting, None where none has."""
+    return next((name for name in config.declared if setting in _fields(config, name)), None)
+
+
 def _with_entry(config: Config, entry: Entry) -> Config:
     layers = list(config.layers)
     layers[GIVEN] = Layer([*layers[GIVEN].entries, entry])

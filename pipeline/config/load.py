@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from pipeline.handed import HandedTable
 from pipeline.registry import Registry
 
 from .check import check_config
-from .convert import Converter
-from .feed_path import with_data, with_settings
+from .convert import Converter, fields_of
+from .feed_path import owner_of, with_data, with_settings
 from .layers import Entry, Layer
 from .leaf import suggestion
 from .located import BROKEN, Located, Place, lift, plain, shown
@@ -245,8 +245,18 @@ class _Loading:
         if data is not None:
             config = with_data(config, data, self.problems)
         config = with_settings(config, self.settings, self.problems)
+        self.place_strays(config, written)
         self.problems += check_config(config, members_known)
         return config
+
+    def place_strays(self, config: Config, written: Located) -> None:
+        """Of what the top level does not know, say where it belongs, where a container has such a setting."""
+        strays = [key for key, _ in written if key not in fields_of(ConfigFile)]
+        owners = {key: owner for key in strays if (owner := owner_of(config, key)) is not None}
+        for number, found in enumerate(self.problems):
+            if found.path in owners:
+                hint = f"it goes under a container: `containers.{owners[found.path]}.{found.path}`"
+                self.problems[number] = replace(found, suggestion=hint)
 
 
 def _phases(header: ConfigFile) -> tuple[PhaseConfig, ...]:

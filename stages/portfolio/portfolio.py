@@ -72,7 +72,10 @@ class Portfolio(Stage, frozen=True):
     baseline: bool = True
     """Whether a portfolio that buys and holds is kept beside these."""
     max_failed_share: float = 0.5
-    """Share of portfolios whose strategies may fail before the phase does, 0 to 1; failed ones are recorded."""
+    """Share of portfolios whose strategies may fail before the phase does, 0 to 1; failed ones are recorded.
+
+    Where all of a group fail the phase fails, whatever this says.
+    """
     threads: int | None = None
     """Threads that decide and keep the books; None: as many as there are processors for this process."""
     grouped: bool = True
@@ -108,9 +111,15 @@ class Portfolio(Stage, frozen=True):
     def vary(self, parameters: Mapping[str, Any]) -> Self:
         """This portfolio with other fields of its strategy, or of its settings under dotted names: `exits.stop_loss`.
 
-        Raises `ValueError` for unknown or unfit ones.
+        `start_equity` is the portfolio's where its strategy has no such field. Raises `ValueError` for unknown or unfit
+        ones.
         """
-        own = {name: value for name, value in parameters.items() if "." in name and not name.startswith("strategy.")}
+        mine = self._own_parameters
+        own = {
+            name: value
+            for name, value in parameters.items()
+            if ("." in name and not name.startswith("strategy.")) or name in mine
+        }
         others = {name.removeprefix("strategy."): value for name, value in parameters.items() if name not in own}
         made = msgspec.structs.replace(self, strategy=self.strategy.vary(others)) if others else self
         return super(Portfolio, made).vary(own) if own else made
@@ -119,11 +128,13 @@ class Portfolio(Stage, frozen=True):
         """What tells this portfolio from others, plain data: all fields of its strategy under their names.
 
         Beside them, under dotted names such as `fills.fee_bps`, those of its other settings that are not what they are
-        by default.
+        by default, and so `start_equity`.
         """
         told: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(self.strategy))
         for field in _fields(type(self)):
             settings = getattr(self, field.name)
+            if field.name in self._own_parameters and settings != field.default:
+                told[field.name] = settings
             if field.name != "strategy" and isinstance(settings, msgspec.Struct):
                 told |= _changed(settings, field.name)
         return told
@@ -133,7 +144,12 @@ class Portfolio(Stage, frozen=True):
         return self.strategy
 
     def parameter_fields(self) -> Sequence[str]:
-        return self.strategy.__struct_fields__
+        return (*self.strategy.__struct_fields__, *self._own_parameters)
+
+    @property
+    def _own_parameters(self) -> Sequence[str]:
+        """Fields of its own that may differ within a group, but for those that the strategy calls the same."""
+        return [name for name in ("start_equity",) if name not in self.strategy.__struct_fields__]
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
         """State and kept equity of all and of the baseline, and what they leave.

@@ -146,8 +146,15 @@ def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
         ),
         (
             "parameter_space: {speed: [1]}\n",
-            "1: parameter_space.speed: no group has this parameter; known: quantity, side",
+            "1: parameter_space.speed: no group has this parameter; "
+            "known: quantity, side, fills.at, fills.fee_bps, fills.slippage_bps",
         ),
+        (
+            "parameter_space: {cash: [1]}\n",
+            "1: parameter_space.cash: no group has this parameter; it is the same for all of a group, set under "
+            "`containers`; known: quantity, side, fills.at, fills.fee_bps, fills.slippage_bps",
+        ),
+        ("cash: 5\n", "1: cash: unknown setting; it goes under a container: `containers.portfolio_*.cash`"),
         (
             "parameter_space:\n  quantity: [1, 2, x]\n",
             "2: parameter_space.quantity.2: expected a positive number, found 'x'",

@@ -213,7 +213,7 @@ def test_parameters_vary_the_strategy_and_nothing_else() -> None:
     recipe = Portfolio(strategy=SmaCross(), start_equity=7.0)
     varied = recipe.vary({"fast": 3, "slow": 9})
     assert varied == Portfolio(strategy=SmaCross(fast=3, slow=9), start_equity=7.0)
-    assert recipe.parameter_fields() == ("quantity", "fast", "slow", "short")
+    assert recipe.parameter_fields() == ("quantity", "fast", "slow", "short", "start_equity")
     assert varied.needs() == {Feature.sma(3), Feature.sma(9)}
     with pytest.raises(ValueError, match="no parameter 'fats'; its fields are quantity, fast, slow, short"):
         recipe.vary({"fats": 3})
@@ -221,6 +221,22 @@ def test_parameters_vary_the_strategy_and_nothing_else() -> None:
         recipe.vary({"fast": 9, "slow": 9})
     with pytest.raises(ValueError, match="int"):
         recipe.vary({"fast": "many"})
+
+
+class Funded(Strategy, frozen=True):
+    start_equity: int = 1
+
+
+def test_cash_at_the_start_varies_unless_the_strategy_calls_a_field_so() -> None:
+    varied = Portfolio(strategy=SmaCross()).vary({"fast": 3, "start_equity": 500})
+    assert varied == Portfolio(strategy=SmaCross(fast=3), start_equity=500.0)
+    assert varied.parameters()["start_equity"] == 500.0
+    assert "start_equity" not in Portfolio(strategy=SmaCross()).parameters()
+    with pytest.raises(ValueError, match="expected a start_equity above 0, found -1"):
+        varied.vary({"start_equity": -1.0})
+    funded = Portfolio(strategy=Funded())
+    assert funded.parameter_fields() == ("quantity", "start_equity")
+    assert funded.vary({"start_equity": 3}) == Portfolio(strategy=Funded(start_equity=3))
 
 
 def test_recipes_and_their_checks_never_import_numba() -> None:
