@@ -6,10 +6,15 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from unicodedata import category
 
 MISSING = "-"
 SHARES = ("_return", "_rate", "_share", "_drawdown")
 """Ends of the names of columns that hold shares of one, shown as percents."""
+OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of characters that steer rather than show: controls, marks of direction, ends of lines."""
+LINES = "\n\t"
+"""What of them a text of several lines has."""
 LARGE = 1000
 """From here on a column shows two decimals and groups its thousands."""
 
@@ -71,4 +76,14 @@ def plain(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return printable(str(value))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text that moves no cursor and colours nothing: what a terminal would obey is escaped, but `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter.encode("unicode_escape").decode() if category(letter) in OBEYED and letter not in keep else letter
+        for letter in text
+    )

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .figures import LINES, printable
+
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -30,7 +32,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-        return f"{at} {record.levelname.lower()} {record.name}: {record.message}"
+        return f"{at} {record.levelname.lower()} {record.name}: {printable(record.message, LINES)}"
 
 
 class JsonFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ from pipeline.results import PhaseResults
 from pipeline.runs import open_run
 
 from .ending import shortened
+from .figures import printable
 from .options import DEBUG
 from .tables import report_table
 
@@ -39,7 +40,7 @@ def report(folder: Path, output: Path | None, phase: str | None) -> None:
     lines = [*made.words, ("page", str(path))]
     width = max(len(label) for label, _ in lines)
     for label, words in lines:
-        click.echo(f"{label:<{width}}  {words}")
+        click.echo(f"{label:<{width}}  {printable(words)}")
 
 
 def made_of(phases: Sequence[PhaseResults], registry: Registry) -> Report:

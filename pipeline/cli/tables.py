@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import click
 
-from .figures import column_said
+from .figures import column_said, printable
 
 GAP = "  "
 
@@ -39,7 +39,7 @@ def report_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> str:
 
 def text_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of words; the last column is left as long as it is."""
-    return _drawn([[name] for name in names], rows, [False] * len(names))
+    return _drawn([[name] for name in names], [[printable(cell) for cell in row] for row in rows], [False] * len(names))
 
 
 def is_terminal(stream: TextIO | None) -> bool:

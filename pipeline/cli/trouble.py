@@ -15,6 +15,7 @@ import click
 from pipeline.errors import ConfigError, Interrupted, PenstockError, PhaseFailed
 
 from . import INTERRUPTED
+from .figures import LINES, printable
 from .options import debugging
 
 FAILED, BAD_CONFIGURATION = 1, 2
@@ -37,23 +38,23 @@ def told(ctx: click.Context) -> Iterator[None]:
     except ConfigError as error:
         _explain(error)
         for problem in error.problems:
-            click.echo(" ".join(str(problem).split("\n")), err=True)
+            click.echo(printable(" ".join(str(problem).split("\n"))), err=True)
         ctx.exit(BAD_CONFIGURATION)
     except Interrupted as error:
-        click.echo(str(error), err=True)
+        click.echo(printable(str(error), LINES), err=True)
         ctx.exit(INTERRUPTED)
     except RunFailed as failure:
         _explain(failure.error)
-        click.echo(f"error: {_sentences(failure)}", err=True)
+        click.echo(printable(f"error: {_sentences(failure)}", LINES), err=True)
         ctx.exit(FAILED)
     except PenstockError as error:
         _explain(error)
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}", LINES), err=True)
         ctx.exit(FAILED)
     except OSError as error:
         _explain(error)
         _print_into_nothing()
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}", LINES), err=True)
         ctx.exit(FAILED)
     except KeyboardInterrupt:
         ctx.exit(INTERRUPTED)

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
-import pytest
+import logging
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
+from click.testing import Result
+
+from pipeline.cli.logs import TextFormatter
 from pipeline.cli.tables import report_table, text_table
+
+Penstock = Callable[..., Result]
 
 REPORT = [
     {"rank": 1, "portfolio": "portfolio_0001", "parameters": "fast=[5]", "total_return": 0.5, "sharpe": 1.5},
@@ -42,3 +50,20 @@ def test_on_a_narrow_terminal_columns_are_left_out_from_the_right_and_named(monk
 
 def test_columns_that_only_some_rows_have_are_shown() -> None:
     assert report_table([{"a": 1}, {"b": 2.0}]).splitlines()[-1].split() == ["-", "2.000"]
+
+
+STEERING = "\x1b[31mred\x1b[0m\nnext \u202e \x9b1m é 漢\xa0z"
+SHOWN = "\\x1b[31mred\\x1b[0m\\nnext \\u202e \\x9b1m é 漢\xa0z"
+
+
+def test_no_value_steers_the_terminal_or_breaks_a_line() -> None:
+    for text in (report_table([{"s": STEERING}]), text_table(["s"], [[STEERING]])):
+        assert text.split("\n")[2:] == [SHOWN]
+
+
+def test_no_value_steers_the_terminal_from_an_error_or_a_log(penstock: Penstock, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text('containers: {data: {type: "a\\e[31m\\nb"}}\n')
+    told = penstock("check", "a.yaml")
+    assert told.exit_code == 2 and "\\x1b[31m" in told.stderr and "\x1b" not in told.stderr
+    record = logging.LogRecord("penstock", logging.WARNING, "", 0, STEERING, None, None)
+    assert "\x1b" not in TextFormatter().format(record)
