@@ -86,7 +86,7 @@ def choose(
     names = tuple(ranker.stage.choose(ranking, top, objective))
     if not names:
         raise PhaseFailed(
-            name, {}, f"it selects from phase '{source}', where none of the {ranking.num_rows:,} that were ranked has "
+            name, {}, f"it selects from phase '{source}', where nobody that was ranked has "
             f"the objective '{objective}' and has not failed; look at '{key}' of '{ranker.name}' there, whether the "
             "window has data, and whether anything traded in it",
         )  # fmt: skip

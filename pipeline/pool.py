@@ -143,10 +143,12 @@ class Pool:
     def shortage(self) -> str:
         """Why there is no room, who holds most of it, and what to try: the end of an error's sentence."""
         most = nlargest(HOLDERS_NAMED, self._holders, key=lambda holder: holder.charged)
-        held = ", ".join(f"{holder.name} {holder.charged}" for holder in most) or "nobody"
+        held = ", ".join(f"{holder.name} {holder.charged}" for holder in most)
+        holding = f"most is held by {held} bytes" if held else "nobody holds any of it: what is asked for is more"
         refused = self.relief.refused if self.relief is not None else None
         return (
-            f"the pool of the process (process_memory_mb) has {self.free} of {self.limit} bytes free, most is held by "
-            f"{held} bytes" + (f"; the disk refuses: {refused}" if refused else "") + "; raise process_memory_mb, "
+            f"the pool of the process (process_memory_mb) has {self.free} of {self.limit} bytes free, {holding}"
+            + (f"; the disk refuses: {refused}" if refused else "")
+            + "; raise process_memory_mb, "
             "or let its holders spill with mode: hybrid"
         )

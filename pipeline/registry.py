@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -111,9 +112,19 @@ def _load_file(path: Path) -> Any:
     try:
         # Not through the loader: its cache would take a file edited within the same second for the old one.
         exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise UnknownType(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        said = f"{path} cannot be imported: {type(error).__name__}: {error}{_line_of(error, path, source)}"
+        raise UnknownType(said) from error
     finally:
         sys.path.remove(str(path.parent))
     return module
+
+
+def _line_of(error: BaseException, path: Path, source: bytes) -> str:
+    """` (line 7: class Mine(Strategy):)`, the last line of a file that was at work; nothing where it never was."""
+    lines = [at for frame, at in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(path)]
+    if not lines:
+        return ""
+    text = source.decode(errors="replace").splitlines()[lines[-1] - 1].strip()
+    return f" (line {lines[-1]}: {text})"

@@ -69,7 +69,7 @@ def _number(kind: types.IntType | types.FloatType, noun: str, positive: str) -> 
     if kind.gt == 0 and kind.lt is None and kind.le is None and kind.multiple_of is None:
         return positive
     limits = [
-        f"{words} {limit:g}"
+        f"{words} {f'{limit:,}' if isinstance(limit, int) else f'{limit:g}'}"
         for words, limit in (
             ("above", kind.gt),
             ("of at least", kind.ge),

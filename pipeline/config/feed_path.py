@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from pipeline.errors import Problem
 from pipeline.handed import HandedTable
 from pipeline.stage import Stage
@@ -15,6 +17,7 @@ from .layers import Entry, Layer, final_type
 from .leaf import suggestion
 from .located import Located, Place, lift
 from .resolve import Config
+from .schema import ConfigFile
 
 REPLAY = "replay"
 FROM_COMMAND_LINE = "--data"
@@ -48,6 +51,14 @@ def with_settings(config: Config, settings: Mapping[str, Any], problems: list[Pr
     known = {name: _fields(config, name) for name in order}
     for key, value in settings.items():
         chosen = next((name for name in order if key in known[name]), None)
+        if chosen is None and key in fields_of(ConfigFile):
+            hint = f"""write `overrides=["{key}=..."]`, or set it in the configuration"""
+            problems.append(Problem(key, "a setting of the whole, not of a container", suggestion=hint))
+            continue
+        if isinstance(value, type) and issubclass(value, msgspec.Struct):
+            hint = f"write {value.__name__}(...)"
+            problems.append(Problem(key, "expected an object", f"the class {value.__name__}", hint))
+            continue
         if chosen is None:
             names = list(dict.fromkeys(name for fields in known.values() for name in fields))
             hint = suggestion(key, names) or f"known: {', '.join(names)}"

@@ -24,7 +24,7 @@ from .patterns import Group, covers, is_pattern
 from .phase import PhaseConfig, WalkForward
 from .schema import InputConfig
 from .space import Block, Distribution, ParameterSpace
-from .space.read import AXIS, place_of
+from .space.read import AXIS, place_of, reserved_like
 
 MAX_VALUES_LISTED = 10_000
 """Values of a parameter that are written out in the canonical mapping; a longer range stays a range."""
@@ -270,7 +270,11 @@ class Config:
             return entries, []
         known = fields_of(cls)
         wrong = [
-            item.problem(f"expected {AXIS}", found=shown(item.value, item.place.path), suggestion=_listed(item))
+            item.problem(
+                f"expected {AXIS}",
+                found=shown(item.value, item.place.path),
+                suggestion=reserved_like(key) or _listed(item),
+            )
             for key, item in block.choices.items()
             if key not in known
         ]

@@ -79,8 +79,8 @@ class ConfigFile(Settings, frozen=True):
     """Parameter -> values (a list, `space.Range`, `space.Spaced` or `space.Distribution`), beside `where` (constraints)
     and `sample` (`space.Sample`); one member of each group per combination. A list of such blocks, each with a
     `strategy` of its own, is numbered through."""
-    max_portfolios: Annotated[int, msgspec.Meta(gt=0)] = 100_000
-    """Combinations the parameter space may have."""
+    max_portfolios: Annotated[int, msgspec.Meta(gt=0, le=1_000_000)] = 100_000
+    """Combinations the parameter space may have; each is checked before anything runs, so there is an end to them."""
     phases: Sequence[PhaseConfig] | None = None
     """What is run, in order; None: the phases that `split` or `walk_forward` make, or one called `run`."""
     split: Mapping[str, float | str] = {}

@@ -85,12 +85,18 @@ class KernelGroup:
         try:
             infinite = self._walk(at, at + 1, targets.reshape(1, -1))
         except Exception as error:
-            said = f"in its kernel: {type(error).__name__}: {error}"
+            said = f"in its kernel: {type(error).__name__}: {str(error) or self._given(at)}"
             return self._failed(at, 0, said, "in the block of bars from")
         if infinite < 0:
             return None
         bar = int(np.flatnonzero(np.isinf(targets))[0])
         return self._failed(at, bar, "the target is infinite", "at the bar ending")
+
+    def _given(self, at: int) -> str:
+        """What a member's kernel is called with; compiled code that cannot unpack it says no more than that."""
+        names = ", ".join(self._names[place] for place in self._places[at])
+        numbers = self._parameters.shape[1]
+        return f"it is given {self._places.shape[1]} inputs ({names}) and {numbers} parameters"
 
     def _walk(self, first: int, last: int, targets: Floats) -> int:
         found: int = walker()(

@@ -186,7 +186,7 @@ class TargetsOf:
         self.strategy = strategy
         try:
             self.decider = strategy if _decides_itself(type(strategy)) else strategy.build()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failed(None, f"in build(): {_told(error)}") from error
         self.wants_rows = not isinstance(self.decider, Vectorised)
         """Whether `rows` are looked at: True for deciders that go bar by bar."""
@@ -208,7 +208,7 @@ class TargetsOf:
         start = int(bars.times("bar_end")[0])
         try:
             found = np.asarray(decider.on_bars(bars.guarded), dtype=np.float64)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failed(start, _told(error), "in the batch from the bar ending") from error
         if found.shape != (len(bars),):
             said = f"on_bars gave an array of shape {found.shape}, expected ({len(bars)},)"
@@ -225,7 +225,7 @@ class TargetsOf:
             for bar in bars.rows() if rows is None else rows:
                 target = on_bar(bar)
                 targets.append(_KEEP if target is None else _number(target))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failed = self._failed(int(bars.times("bar_end")[len(targets)]), _told(error))
             failed.targets = np.array(targets, np.float64)
             raise failed from error
@@ -292,5 +292,8 @@ def _number(target: Any) -> float:
     return number
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _told(error: BaseException) -> str:
+    hint = ""
+    if isinstance(error, AttributeError) and isinstance(error.obj, Bar):
+        hint = f"; it has {', '.join(error.obj.__struct_fields__)}; a feature must be among those of features()"
+    return f"{type(error).__name__}: {error}{hint}"

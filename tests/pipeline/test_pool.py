@@ -122,6 +122,13 @@ def test_room_is_asked_for_above_ninety_percent_and_whenever_somebody_waits() ->
     assert relief.pressed == 2
 
 
+def test_a_shortage_of_a_pool_that_nobody_holds_says_so() -> None:
+    assert Pool(100).shortage() == (
+        "the pool of the process (process_memory_mb) has 100 of 100 bytes free, nobody holds any of it: what is asked "
+        "for is more; raise process_memory_mb, or let its holders spill with mode: hybrid"
+    )
+
+
 def test_a_shortage_names_the_pool_its_largest_holders_and_what_to_try() -> None:
     pool, log = Pool(100), []
     for name, held in (("a", 10), ("b", 40), ("c", 25), ("d", 20)):

@@ -128,13 +128,17 @@ def test_files_of_one_name_in_two_folders_are_two_modules(registry: Registry, tm
         ("./mine.py:Plain", "is Plain, which is not a Stage"),
         ("./mine.py:number", "is int, which is not a Stage"),
         ("./broken.py:Mine", "broken.py cannot be imported: SyntaxError"),
-        ("./failing.py:Mine", "failing.py cannot be imported: ZeroDivisionError: division by zero"),
+        ("./failing.py:Mine", "failing.py cannot be imported: ZeroDivisionError: division by zero \\(line 1: 1 / 0\\)"),
+        ("./leaving.py:Mine", "leaving.py cannot be imported: SystemExit: 3 .line 2: sys.exit"),
+        ("./odd.py:Mine", r"odd.py cannot be imported: TypeError: .* .line 3: class Mine.Struct.:"),
     ],
 )
 def test_what_cannot_be_had_from_a_file_says_why(registry: Registry, tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "mine.py").write_text(MINE.format(n=1))
     (tmp_path / "broken.py").write_text("class Mine(")
     (tmp_path / "failing.py").write_text("1 / 0")
+    (tmp_path / "leaving.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "odd.py").write_text("from msgspec import Struct\n\nclass Mine(Struct):\n    a: int = 1\n    b: int\n")
     with pytest.raises(UnknownType, match=words):
         registry.find(name, Stage, tmp_path)
 

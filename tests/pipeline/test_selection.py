@@ -87,8 +87,8 @@ async def test_fewer_than_wanted_are_run_and_told_of(tmp_path: Path, caplog: pyt
 @pytest.mark.parametrize(
     ("weights", "said"),
     [
-        ({"one": None, "two": None}, "none of the 2 that were ranked has the objective 'weight'"),
-        ({}, "none of the 0 that were ranked"),
+        ({"one": None, "two": None}, "nobody that was ranked has the objective 'weight'"),
+        ({}, "nobody that was ranked has the objective 'weight' and has not failed"),
         ({"four": 1.0}, "it selects 'four', which is no container of its own"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from .where import EXAMPLE, Constraint, ConstraintError, parse
 
 RESERVED = ("where", "sample")
 """Keys of a block that are no parameters."""
+AXIS_KEYS = {"type", *Range.__struct_fields__, *Spaced.__struct_fields__, *Distribution.__struct_fields__}
+"""Keys of which a mapping under a parameter has one at least."""
 AXIS = "a list, a range such as {start: 5, stop: 50, step: 5}, or a distribution such as {low: 0.1, high: 0.9}"
 
 
@@ -65,6 +68,9 @@ class _Reader:
         choices: dict[str, Located] = {}
         for key, item in self.source:
             if key in RESERVED or item.value is BROKEN:
+                continue
+            if isinstance(item.value, dict) and not {*item.value} & AXIS_KEYS and (meant := reserved_like(key)):
+                self.problems.append(item.problem("no parameter takes this", suggestion=meant))
                 continue
             if _is_choice(item):
                 choices[key] = item
@@ -178,6 +184,12 @@ class _Reader:
             found = f"{error.found:,} after many draws"
             hint = "make the size smaller, the ranges wider, or loosen `where`"
         return here.problem(f"expected {block.sample.size:,} combinations to sample", found=found, suggestion=hint)
+
+
+def reserved_like(key: str) -> str:
+    """`did you mean 'sample'?`, where a key looks like a misspelt one that is no parameter; or nothing."""
+    near = difflib.get_close_matches(key.lower(), RESERVED, n=1, cutoff=0.75)
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 def _is_choice(item: Located) -> bool:

@@ -129,6 +129,9 @@ PROBLEMS = [
     ("fills.fee_bps: [1, x]", "4: parameter_space.fills.fee_bps.1: expected a number of at least 0, found 'x'"),
     ("strategy: sma_cros", "4: parameter_space.strategy: no strategy is called 'sma_cros'; did you mean 'sma_cross'?"),
     ("strategy: {type: hold, sid: long}", "4: parameter_space.strategy.sid: Hold has no setting 'sid'; did you mean"),
+    ("smaple: {size: 2}", "4: parameter_space.smaple: no parameter takes this; did you mean 'sample'?"),
+    ("whre: fast < slow", "4: parameter_space.whre: expected a list, a range such as {start: 5, stop: 50, step: 5}, "
+     "or a distribution such as {low: 0.1, high: 0.9}, found 'fast < slow'; did you mean 'where'?"),
     ("quantity: long", "4: parameter_space.quantity: expected a list, a range such as"),
 ]  # fmt: skip
 

@@ -154,6 +154,10 @@ def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
             "1: parameter_space.cash: no group has this parameter; it is the same for all of a group, set under "
             "`containers`; known: quantity, side, fills.at, fills.fee_bps, fills.slippage_bps",
         ),
+        (
+            "max_portfolios: 2000000000\n",
+            "1: max_portfolios: expected a whole number above 0 and of at most 1,000,000, found 2000000000",
+        ),
         ("cash: 5\n", "1: cash: unknown setting; it goes under a container: `containers.portfolio_*.cash`"),
         (
             "parameter_space:\n  quantity: [1, 2, x]\n",

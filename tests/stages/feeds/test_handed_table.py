@@ -182,6 +182,10 @@ async def test_what_cannot_be_read_is_told_with_what_was_found_and_what_to_try(t
         Pipeline.from_table(frame().reset_index(drop=True))
     with pytest.raises(ConfigError, match="colums: no container has this setting; did you mean 'columns'"):
         Pipeline.from_table(frame(), colums={"a": "price"})
+    with pytest.raises(ConfigError, match=r"^name: a setting of the whole, .*; write `overrides=\[\"name=...\"\]`"):
+        Pipeline.from_table(frame(), name="mine")
+    with pytest.raises(ConfigError, match=r"^strategy: expected an object, found the class SmaCross; write SmaCross\("):
+        Pipeline.from_table(frame(), strategy=SmaCross)
     with pytest.raises(ConfigError, match=r"containers.portfolio_\*.strategy: .*did you mean 'sma_cross'"):
         Pipeline.from_table(frame(), strategy="sma_crss")
     with pytest.raises(PhaseFailed, match=r"the table: row 41, column 'Close': expected a value, found none"):

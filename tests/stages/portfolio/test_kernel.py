@@ -278,3 +278,18 @@ def test_a_kernel_that_writes_beyond_its_targets_is_told_and_touches_nobody_else
         zip(together.batches[0]["container"].to_pylist(), together.batches[0]["error"].to_pylist(), strict=True)
     )
     assert "IndexError" in errors["wild"]
+
+
+class Unpacking(Strategy, frozen=True):
+    columns: ClassVar[tuple[str, ...]] = ("close",)
+    n: int = 1
+
+    @staticmethod
+    def kernel(inputs: Any, parameters: Any, targets: Any) -> None:
+        close, other = inputs
+        targets[:] = close > other
+
+
+def test_a_kernel_that_unpacks_what_it_is_not_given_is_told_what_it_is() -> None:
+    with pytest.raises(StrategyFailed, match=r"ValueError: it is given 1 inputs \(close\) and 1 parameters"):
+        kernels.OneKernel(Unpacking()).on_bars(Bars(columns(BARS).columns))

@@ -16,7 +16,7 @@ from stages.features.feature import Feature
 from stages.portfolio.bars import Bars
 from stages.portfolio.portfolio import Portfolio
 from stages.portfolio.strategies.sma_cross import SmaCross
-from stages.portfolio.strategy import Strategy, StrategyFailed
+from stages.portfolio.strategy import Strategy, StrategyFailed, TargetsOf
 
 BARS = random_bars(200, single=0)
 
@@ -182,3 +182,35 @@ def test_a_subclass_that_decides_by_itself_is_asked_alone_and_in_a_group() -> No
     recipes = {str(slow): Portfolio(strategy=Contrary(fast=2, slow=slow)) for slow in (3, 4)}
     sides = [row["side"] for row in run_alone(recipes["3"], bars).rows()]
     assert sides == [row["side"] for row in run_group(recipes, bars).rows("3")] == [2]
+
+
+class Undeclared(Strategy, frozen=True):
+    def on_bar(self, bar: Any) -> float:
+        return float(bar.sma_9 > 0)
+
+
+class Leaving(Strategy, frozen=True):
+    def on_bar(self, bar: Any) -> float:
+        raise SystemExit(3)
+
+
+class LeavingInNumpy(Strategy, frozen=True):
+    def on_bars(self, bars: Bars) -> Any:
+        raise SystemExit(3)
+
+
+class NeverThere(Strategy, frozen=True):
+    def build(self) -> Any:
+        raise SystemExit(3)
+
+
+def test_a_feature_that_was_not_asked_for_says_where_to() -> None:
+    said = r"no attribute 'sma_9'; it has .*close.*; a feature must be among those of features\(\)"
+    with pytest.raises(StrategyFailed, match=said):
+        TargetsOf(Undeclared()).targets(Bars(columns(BARS).columns))
+
+
+@pytest.mark.parametrize("kind", [Leaving, LeavingInNumpy, NeverThere])
+def test_a_strategy_that_leaves_the_program_only_fails(kind: type[Strategy]) -> None:
+    with pytest.raises(StrategyFailed, match="SystemExit: 3"):
+        TargetsOf(kind()).targets(Bars(columns(BARS).columns))
