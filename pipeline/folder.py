@@ -97,7 +97,7 @@ class RunFolder:
         path = self.phase(name)
         sizes = read_record(path).get("files")
         if not isinstance(sizes, dict):
-            return f"{RUN} cannot be read"
+            return f"{RUN} does not say which files it left"
         for file, size in sizes.items():
             try:
                 found = (path / file).stat().st_size
