@@ -200,7 +200,9 @@ def converted(texts: pa.Array, convert: Callable[[pa.Array], pa.Array], expected
         return convert(trimmed)
     except pa.ArrowInvalid as error:
         offset = _first_failing(trimmed, convert)
-        raise where.error(offset, expected, repr(texts[offset].as_py()), _advice(str(error))) from error
+        raise where.error(
+            offset, expected, repr(texts[offset].as_py()), _advice(str(error), str(texts[offset].as_py()))
+        ) from error
 
 
 def _first_failing(texts: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:
@@ -215,13 +217,14 @@ def _first_failing(texts: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> 
     return good
 
 
-def _advice(message: str) -> str:
-    if "data loss" in message:
+def _advice(message: str, value: str) -> str:
+    # Arrow says the same of what has too many digits on either side of the point.
+    if "data loss" in message and value.partition(".")[2].rstrip("0 "):
         return (
             "it has more decimal places than the stream's scale: declare `scale` or `size_scale`, "
             "or read floats: `--set containers.data.numbers=float64`"
         )
-    if "does not fit" in message or "precision" in message:
+    if "data loss" in message or "does not fit" in message or "precision" in message:
         return "it is too large for the stream's scale: declare a smaller `scale` or `size_scale`"
     return ""
 

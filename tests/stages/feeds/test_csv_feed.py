@@ -231,6 +231,7 @@ def test_files_of_a_folder_are_read_in_order_of_their_names(tmp_path: Path) -> N
         (b"time,cost\n1,1\n", "expected columns of trades, quotes or bars, found time, cost .*declare the others"),
         ("time,price,qty\n1,1,1\n".encode("utf-16"), "expected UTF-8 text, found UTF-16"),
         (b"time,price,qty\n1,12345678901,1\n", "too large for the stream's scale: declare a smaller `scale`"),
+        (b"time,price,qty\n1,99999999999,1\n", "too large for the stream's scale: declare a smaller `scale`"),
         (b"time,open,high,low,close\n1,1,1,1,1\n", "expected bars at rising times, found none; declare `interval`"),
     ],
 )
