@@ -126,7 +126,7 @@ class RowGroups:
 
     async def write(self, batches: AsyncIterator[pa.RecordBatch]) -> Persisted:
         """Hash everything, and write and publish the file where the policy says so."""
-        file: TableFile | None = await self._run(self._create) if self._policy.persistence.on_completion else None
+        file = await self._create() if self._policy.persistence.on_completion else None
         hashed = TableHash()
 
         taken = 0
@@ -156,8 +156,17 @@ class RowGroups:
             raise
         return Persisted(published.path, hashed.rows, published.num_bytes, hashed.hexdigest())
 
-    def _create(self) -> TableFile:
-        return TableFile(self._folder, self._schema, compression=self._policy.file_settings.compression)
+    async def _create(self) -> TableFile:
+        """A file to write to; whoever is cancelled while it is made leaves none behind."""
+        compression = self._policy.file_settings.compression
+        making = self._workspace.io.submit(self, lambda: TableFile(self._folder, self._schema, compression=compression))
+        try:
+            await settled(making)
+        except BaseException:
+            if making.exception() is None:
+                await self._run(making.result().discard)
+            raise
+        return making.result()
 
     async def _run(self, call: Callable[..., Any], *args: Any) -> Any:
         """A job that has begun is awaited to its end: no other thread may touch the file meanwhile."""
