@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -273,10 +274,11 @@ def test_a_missing_library_is_told_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     MadeRun(tmp_path).phase("optimize", SPACE)
+    plotly = importlib.import_module("plotly")
     modules: Mapping[str, Any] = {library: None}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     if library == "plotly.graph_objects":
-        monkeypatch.delattr(sys.modules["plotly"], "graph_objects", raising=False)
+        monkeypatch.delitem(vars(plotly), "graph_objects", raising=False)
     with pytest.raises(PenstockError, match=r"needs plotly and jinja2 .*pip install 'penstock\[report\]'"):
         backtest_report(open_run(tmp_path))

@@ -292,7 +292,7 @@ def test_selecting_nobody_says_why(recording: Path, tmp_path: Path) -> None:
         {"name": "train", "window": {"until": "2020-01-01"}},
         {"name": "validate", "window": {"from": MIDDLE}, "select": {"from": "train"}},
     ]
-    with pytest.raises(PhaseFailed, match=r"phase 'validate' failed: it selects from phase 'train', where none of"):
+    with pytest.raises(PhaseFailed, match=r"phase 'validate' failed: it selects from phase 'train', where nobody that"):
         run(config, tmp_path, data=recording)
 
 
