@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,6 +18,7 @@ import pytest
 from pipeline.data import DataFlow, MemberStores, build_manager, persist, persist_members
 from pipeline.data.persist import GROUP_ROWS
 from pipeline.errors import DiskFull, SchemaMismatch
+from pipeline.storage.publish import TableFile
 from pipeline.storage.workspace import Workspace
 from pipeline.testing.managers import sample_values
 
@@ -114,3 +119,30 @@ async def test_a_full_disk_leaves_no_partial_file(
         await persist(manager, tmp_path / "out", workspace, FLOW)
     assert list((tmp_path / "out").iterdir()) == []
     await manager.close()
+
+
+async def test_a_write_that_is_cancelled_while_its_file_is_made_leaves_none_behind(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, go_on = threading.Event(), threading.Event()
+
+    class Slow(TableFile):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            making.set()
+            go_on.wait()
+
+    monkeypatch.setattr(sys.modules["pipeline.data.persist"], "TableFile", Slow)
+    stores = MemberStores("g", lambda member: DataFlow(), workspace)
+    await stores.append_rows("x", ["a"], np.array([0, 1]), pa.record_batch({"x": [1.0]}))
+    folder = workspace.folder / "left"
+    writing = asyncio.ensure_future(persist_members(stores, folder, workspace, DataFlow()))
+    while not making.is_set():
+        await asyncio.sleep(0)
+    assert list(folder.iterdir()), "the file is there, under a name of its own"
+    writing.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert list(folder.iterdir()) == []
+    await stores.close()
