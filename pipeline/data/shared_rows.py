@@ -40,11 +40,12 @@ class Chunk:
     `sizes` are the bytes charged to each member.
     """
 
-    __slots__ = ("columns", "cuts", "extents", "offsets", "places", "sizes", "writing")
+    __slots__ = ("columns", "cuts", "extents", "offsets", "places", "schema", "sizes", "writing")
 
     def __init__(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> None:
         self.places, self.offsets = places, offsets
         self.columns: pa.RecordBatch | None = columns
+        self.schema = columns.schema
         borders = np.flatnonzero(np.diff(places // BLOCK_MEMBERS)) + 1
         self.cuts: list[int] = [0, *borders.tolist(), len(places)]
         self.sizes: Ints = -(-np.diff(offsets) * columns.nbytes // max(1, columns.num_rows))
@@ -354,10 +355,8 @@ class SharedRows:
     async def _read(self, chunk: Chunk, part: int) -> pa.RecordBatch:
         if chunk.columns is not None:
             return chunk.part(part)
-        key = next(key for key, chunks in self._chunks.items() if chunk in chunks)
-        schema = self._schemas[key]
-        kind = codecs.STREAM if codecs.has_dictionaries(schema) else codecs.BATCH
-        decode = partial(codecs.decode, kind, context=(schema,))
+        kind = codecs.STREAM if codecs.has_dictionaries(chunk.schema) else codecs.BATCH
+        decode = partial(codecs.decode, kind, context=(chunk.schema,))
         return await self._workspace.spill.read(self, chunk.extents[part], decode)
 
     # -- leaving and looking -----------------------------------------------------------------------------------
