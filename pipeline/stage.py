@@ -194,6 +194,20 @@ class Logic(ABC):  # noqa: B024 - every method has a default; the three kinds be
         """A few words for the live progress line."""
         return ""
 
+    def snapshot(self) -> Any:
+        """All that later outputs, `metrics()` and `report()` depend on, for a checkpoint; `restore` takes it back.
+
+        A tree of dicts with text keys, lists, plain values, numpy arrays and Arrow tables that nobody changes any more:
+        work goes on while it is written. Called between two calls of the logic, where it runs, and once more after
+        `on_end`. What is kept in the data manager is not part of it. A transform that does not define it, and is not
+        `stateless`, is brought back by giving it its inputs again; a feed by reading it again.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define snapshot()")
+
+    def restore(self, state: Any) -> None:
+        """Take back what `snapshot` of an equal stage gave; called once, after `warm`, before anything else."""
+        raise NotImplementedError(f"{type(self).__name__} does not define restore()")
+
     def close(self) -> None:
         """Release what is held, however the run ends; called once, in a thread."""
 

@@ -1,0 +1,121 @@
+"""Every system call that durability rests on, behind one small interface, so that tests can stand in for the disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from .segments import write_all
+
+
+class Disk(Protocol):
+    """Blocking calls on files and folders; each raises OSError as the operating system does.
+
+    Nothing is on disk for certain before `sync` (a file's bytes and length) and `sync_folder` (names in a folder) have
+    returned. A crash keeps any part of what was not synced, in any order, garbled or zero-filled.
+    """
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        """A descriptor; `create` makes a new file and raises FileExistsError where there is one."""
+
+    def close(self, fd: int) -> None: ...
+
+    def read(self, fd: int, num_bytes: int, offset: int) -> bytes:
+        """Up to `num_bytes` bytes; fewer only where the file ends."""
+
+    def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        """Write all pieces, going on after short writes; the offset behind them."""
+
+    def size(self, fd: int) -> int: ...
+
+    def truncate(self, fd: int, num_bytes: int) -> None: ...
+
+    def sync(self, fd: int) -> None:
+        """Bytes and length of the file are on disk. A failed sync must never be tried again on the same file."""
+
+    def sync_folder(self, path: Path) -> None:
+        """Names made, renamed and removed in the folder are on disk."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replaces `target` in one step."""
+
+    def unlink(self, path: Path) -> None: ...
+
+    def make_folder(self, path: Path) -> None:
+        """With its parents; nothing happens where it is."""
+
+    def names(self, path: Path) -> list[str]:
+        """Names in a folder, sorted; empty where there is no folder."""
+
+    def file_bytes(self, path: Path) -> int | None:
+        """The length of a file, None where there is none."""
+
+
+class RealDisk:
+    """The operating system's."""
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        flags = os.O_CLOEXEC | (os.O_RDWR if write or create else os.O_RDONLY)
+        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def read(self, fd: int, num_bytes: int, offset: int) -> bytes:
+        pieces = []
+        while num_bytes and (piece := os.pread(fd, num_bytes, offset)):
+            pieces.append(piece)
+            num_bytes -= len(piece)
+            offset += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        return write_all(fd, offset, [memoryview(piece) for piece in pieces if len(piece)])
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def truncate(self, fd: int, num_bytes: int) -> None:
+        os.ftruncate(fd, num_bytes)
+
+    def sync(self, fd: int) -> None:
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync leaves the bytes in the drive's own memory there
+        else:
+            os.fdatasync(fd)
+
+    def sync_folder(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        os.replace(source, target)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def names(self, path: Path) -> list[str]:
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+
+    def file_bytes(self, path: Path) -> int | None:
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+
+DISK = RealDisk()
