@@ -4,6 +4,7 @@ PenstockError
 ├── ConfigError              one or more problems, each with file, line, expectation and suggestion (exit code 2)
 ├── InputError               a recording or file of the user's cannot be read as declared
 ├── SchemaMismatch           a stage cannot work on the columns its input offers
+├── StateMismatch            a logic cannot go on from a state: of another version, or of a stage with other fields
 ├── EdgeClosed               the other end of an edge has gone
 ├── ContainerFailed          a container's logic or storage failed; names the container
 ├── PhaseFailed              a phase did not complete; names every container that failed
@@ -76,6 +77,10 @@ class InputError(PenstockError):
 
 class SchemaMismatch(PenstockError):
     """A stage cannot work on the columns its input offers."""
+
+
+class StateMismatch(PenstockError):
+    """A logic cannot go on from the state it was given; the message says what was expected and what was found."""
 
 
 class EdgeClosed(PenstockError):

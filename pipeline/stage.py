@@ -194,18 +194,32 @@ class Logic(ABC):  # noqa: B024 - every method has a default; the three kinds be
         """A few words for the live progress line."""
         return ""
 
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether a checkpoint asks for `snapshot`: by default where a class defines it and `restore`.
+
+        Asked once, after `warm` and before anything else; what holds others' state, such as strategies of a user's,
+        says here whether they all can.
+        """
+        kind = type(self)
+        return kind.snapshot is not Logic.snapshot and kind.restore is not Logic.restore
+
     def snapshot(self) -> Any:
         """All that later outputs, `metrics()` and `report()` depend on, for a checkpoint; `restore` takes it back.
 
         A tree of dicts with text keys, lists, plain values, numpy arrays and Arrow tables that nobody changes any more:
         work goes on while it is written. Called between two calls of the logic, where it runs, and once more after
-        `on_end`. What is kept in the data manager is not part of it. A transform that does not define it, and is not
-        `stateless`, is brought back by giving it its inputs again; a feed by reading it again.
+        `on_end`. What is kept in the data manager is not part of it. A transform that does not define it (see
+        `can_snapshot`), and is not `stateless`, is brought back by giving it its inputs again; a feed by reading it
+        again.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define snapshot()")
 
     def restore(self, state: Any) -> None:
-        """Take back what `snapshot` of an equal stage gave; called once, after `warm`, before anything else."""
+        """Take back what `snapshot` of an equal stage gave; called once, after `warm`, before anything else.
+
+        Raises `StateMismatch` where it does not fit: the state of another version, or of a stage with other fields.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define restore()")
 
     def close(self) -> None:
