@@ -15,6 +15,7 @@ FLOORS = [
     {"frames"},
     {"in_flight"},
     {"edge", "threads", "lag", "hashing", "storage"},
+    {"dead_letters"},
     {"inbox", "outlet", "data", "windows"},
     {"stage"},
     {"registry", "calling", "pushing", "handed", "sources"},
