@@ -43,6 +43,7 @@ from .results import PhaseResults, load_summary, open_results
 from .runs import open_run
 from .service import Pipeline, Run
 from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
+from .states import StateOf, fitting, packed, unpacked
 from .summary import PhaseSummary
 from .topology import Input, Topology, TopologyBuilder
 
@@ -101,6 +102,7 @@ __all__ = [
     "Sink",
     "Stage",
     "StateMismatch",
+    "StateOf",
     "StorageFailed",
     "SystemClock",
     "Topology",
@@ -115,12 +117,15 @@ __all__ = [
     "check_lookahead",
     "column_said",
     "compose",
+    "fitting",
     "load_config",
     "load_summary",
     "open_results",
     "open_run",
+    "packed",
     "parse_duration",
     "rows_said",
     "said_duration",
     "seconds_said",
+    "unpacked",
 ]

@@ -16,7 +16,7 @@ FLOORS = [
     {"in_flight"},
     {"edge", "threads", "lag", "hashing", "storage"},
     {"dead_letters"},
-    {"inbox", "outlet", "data", "windows"},
+    {"inbox", "outlet", "data", "windows", "states"},
     {"stage"},
     {"registry", "calling", "pushing", "handed", "sources"},
     {"config", "topology", "keeping"},

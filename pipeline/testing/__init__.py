@@ -3,6 +3,7 @@
 from .clock import VirtualClock
 from .feeds import Aborted, ListFeed, ListSink, Mark, Pause
 from .managers import check_data_manager
+from .snapshots import check_snapshots
 from .stages import Given, check_stage, run_stage
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Pause",
     "VirtualClock",
     "check_data_manager",
+    "check_snapshots",
     "check_stage",
     "run_stage",
 ]

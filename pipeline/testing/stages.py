@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,27 +24,63 @@ class Given(msgspec.Struct, frozen=True):
     metrics: Mapping[str, Any]
 
 
-async def run_stage(stage: Stage, batches: Sequence[Batch], context: Context | None = None) -> Given:
-    """Drive a transform or sink through batches, the watermark after each, and the end."""
-    workers = Workers(1)
-    try:
+class Driven:
+    """A stage's logic as a container would call it, built and warm; `gave` is what has come out so far."""
+
+    def __init__(self, stage: Stage, context: Context | None = None) -> None:
         logic = stage.build(context or Context())
         if not isinstance(logic, Transform):
             raise TypeError(f"expected a stage that builds a Transform or Sink, found {type(logic).__name__}")
         logic.warm()
-        caller = Caller("test", logic, workers)
-        outputs: list[Any] = []
-        seq = 0
-        for batch in batches:
-            outputs += await caller(logic.on_batch, batch.stamped("input", seq))
-            seq += batch.num_rows
-            if batch.max_ts is not None:
-                outputs += await caller(logic.on_watermark, Watermark(batch.max_ts))
-        outputs += await caller(logic.on_end)
-        metrics = dict(logic.metrics())
-        await workers.run(logic.close)
+        self.logic = logic
+        self.gave: list[Any] = []
+        self._workers = Workers(1)
+        self._caller = Caller("test", logic, self._workers)
+        self._seq = 0
+
+    async def take(self, frame: Batch | Watermark | None) -> None:
+        """Call the logic with a frame; None is the end of its inputs."""
+        if isinstance(frame, Batch):
+            self.gave += await self._caller(self.logic.on_batch, frame.stamped("input", self._seq))
+            self._seq += frame.num_rows
+        elif frame is not None:
+            self.gave += await self._caller(self.logic.on_watermark, frame)
+        else:
+            self.gave += await self._caller(self.logic.on_end)
+
+    async def close(self) -> None:
+        """Close the logic, in a thread as containers do."""
+        try:
+            await self._workers.run(self.logic.close)
+        finally:
+            await self._workers.close()
+
+
+async def run_stage(stage: Stage, batches: Sequence[Batch], context: Context | None = None) -> Given:
+    """Drive a transform or sink through batches, the watermark after each, and the end."""
+    driven = Driven(stage, context)
+    try:
+        for frame in with_watermarks(batches):
+            await driven.take(frame)
+        await driven.take(None)
+        metrics = dict(driven.logic.metrics())
     finally:
-        await workers.close()
+        await driven.close()
+    return given_of(driven.gave, metrics)
+
+
+def with_watermarks(batches: Iterable[Batch]) -> list[Batch | Watermark]:
+    """Each batch, and after it the watermark a feed of sorted rows would send."""
+    frames: list[Batch | Watermark] = []
+    for batch in batches:
+        frames.append(batch)
+        if batch.max_ts is not None:
+            frames.append(Watermark(batch.max_ts))
+    return frames
+
+
+def given_of(outputs: Sequence[Any], metrics: Mapping[str, Any]) -> Given:
+    """Outputs of a logic's calls, put together."""
     sent = [output.columns for output in outputs if isinstance(output, Batch) and output.num_rows]
     results: dict[tuple[str, str], Any] = {}
     for output in outputs:
@@ -89,10 +125,11 @@ async def check_stage(
 
 
 def _same(first: Given, second: Given, what: str) -> None:
-    assert _shape(first) == _shape(second), f"{what} gave another answer"
+    assert shape_of(first) == shape_of(second), f"{what} gave another answer"
 
 
-def _shape(given: Given) -> Any:
+def shape_of(given: Given) -> Any:
+    """Hashes of rows and results, which are equal where these are to the last bit."""
     output = None if given.output is None else (given.output.schema.names, hash_value(given.output))
     return output, {place: hash_value(value) for place, value in given.results.items()}
 

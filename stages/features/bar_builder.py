@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import NS_UTC, Batch, SchemaMismatch, Transform, Watermark
+from pipeline import NS_UTC, Batch, SchemaMismatch, StateOf, Transform, Watermark
 
 from .bar_input import BarInput, Price
 from .exact import Values
@@ -54,6 +54,35 @@ class BarBuilder(Transform):
         if self._schema is not None:
             sent, unpriced = self._columns.sent, self._cells.unpriced
         return {"bars": sent, "late_rows": self.late_rows, "unpriced_rows": self._unpriced + unpriced}
+
+    def snapshot(self) -> Any:
+        """Open bars, counts, and the columns that came, which say what bars are made of."""
+        state: dict[str, Any] = {"unpriced": self._unpriced, "instruments": list(self._instruments.names)}
+        if self._schema is not None:
+            state["input"] = self._schema.empty_table()
+            state["sent"] = self._columns.sent
+            state["price_type"] = None if self._finer is None else self._finer.price_type
+            state["cells"] = self._cells.snapshot()
+            state["filler"] = None if self._filler is None else self._filler.snapshot()
+        return self._state_of().seal(state)
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of().open(state)
+        self._unpriced = found["unpriced"]
+        self._instruments.restore(found["instruments"])
+        if "input" not in found:
+            return
+        self._accept(found["input"].schema)
+        self._columns.sent = found["sent"]
+        self._cells.restore(found["cells"])
+        if self._finer is not None:
+            self._finer.price_type = found["price_type"]
+        if self._filler is not None:
+            self._filler.restore(found["filler"], self._cells.record)
+        self.late_rows = self._cells.late
+
+    def _state_of(self) -> StateOf:
+        return StateOf("bars", 1, {"every_ns": self.every_ns, "price": self.price, "empty": self.empty})
 
     def on_batch(self, batch: Batch) -> None:
         columns = batch.columns

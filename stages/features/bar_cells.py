@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import InputError
+from pipeline import InputError, fitting
 
 from . import bar_closing as c
 from . import bar_kernels as k
 from .bar_input import BarInput
+from .cell_state import taken, told
 from .exact import Values
 from .instruments import Instruments
 
@@ -34,7 +35,7 @@ class Cells:
         self.counters[k.CELLS] = 1
         self.counters[k.CLOSED_UNTIL] = self.counters[k.HORIZON] = k.FIRST_NS
         self._newest = np.zeros(0, np.int64)
-        self._cells = np.zeros(FIRST_CELLS, k.cell_type(found.prices.dtype, found.sizes.dtype))
+        self._cells = np.zeros(FIRST_CELLS, self.record)
         self._cells[0]["end"], self._cells[0]["close_ts"] = k.FIRST_NS, k.LAST_NS
         self._limit = found.sizes.limit if found.sizes.dtype is object else found.sizes.dtype(found.sizes.limit)
 
@@ -42,6 +43,11 @@ class Cells:
     def closed_until(self) -> int:
         """Bars ending here (ns) or earlier are closed for good."""
         return int(self.counters[k.CLOSED_UNTIL])
+
+    @property
+    def record(self) -> np.dtype[Any]:
+        """What an open bar is in memory."""
+        return k.cell_type(self.found.prices.dtype, self.found.sizes.dtype)
 
     @property
     def late(self) -> int:
@@ -80,6 +86,25 @@ class Cells:
         closed = np.empty(counters[k.CELLS], self._cells.dtype)
         due = self._take_due(until, self._cells, self._newest, counters, closed)
         return closed[:due] if due else None
+
+    def snapshot(self) -> dict[str, Any]:
+        """Open bars, and how far time has come."""
+        counters = self.counters
+        return {
+            "counters": counters.copy(),
+            "newest": self._newest[: counters[k.INSTRUMENTS]].copy(),
+            "cells": told(self._cells[: counters[k.CELLS]]),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot of bars of the same numbers. Raises `StateMismatch`."""
+        self.counters = fitting("counters", state["counters"], self.counters)
+        self._newest = fitting("newest bars", state["newest"], self._newest, rows=True)
+        cells = taken(state["cells"], self.record)
+        size = FIRST_CELLS
+        while size < len(cells):
+            size *= 2
+        self._cells = _grown(cells, size)
 
     def _run(self, kernel: Callable[..., int], instruments: Instruments, columns: tuple[Any, ...], rows: int) -> None:
         if len(self._newest) <= instruments.most:

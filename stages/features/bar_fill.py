@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from pipeline import InputError
+from pipeline import InputError, fitting
 
 from . import bar_kernels as k
+from .cell_state import taken, told
 from .exact import Values
 
 BLOCK_BARS = 65_536
@@ -64,6 +66,21 @@ class Filler:
                 )
             yield self._block(ends, part)
             self._next = int(ends[-1]) + self.every_ns
+
+    def snapshot(self) -> dict[str, Any]:
+        """Where the grid stands, and the last bar of each instrument."""
+        return {
+            "next": self._next,
+            "last_real": self._last_real,
+            "seen": self._seen.copy(),
+            "last": None if self._last is None else told(self._last),
+        }
+
+    def restore(self, state: dict[str, Any], dtype: np.dtype[Any]) -> None:
+        """Continue from a snapshot, with bars that are records of `dtype`. Raises `StateMismatch`."""
+        self._next, self._last_real = state["next"], state["last_real"]
+        self._seen = fitting("instruments seen", state["seen"], self._seen, rows=True)
+        self._last = None if state["last"] is None else taken(state["last"], dtype)
 
     def _remember(self, closed: Values) -> None:
         """Make room for the instruments of these bars."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import Batch, InputError, SchemaMismatch, Transform, Watermark, said_duration
+from pipeline import Batch, InputError, SchemaMismatch, StateOf, Transform, Watermark, said_duration
 
 from .bar_builder import BarBuilder
 from .bar_input import BarInput, Price
@@ -46,6 +46,7 @@ class FeatureBars(Transform):
         self._held = Held() if any(feature.crosses for feature in features) else None
         self._schemas: tuple[pa.Schema, pa.Schema] | None = None
         self._passes: bool | None = None
+        self._bar_schema: pa.Schema = pa.schema([])
 
     def warm(self) -> None:
         from .indicators import Indicators
@@ -58,6 +59,36 @@ class FeatureBars(Transform):
     def metrics(self) -> Mapping[str, Any]:
         """The bar maker's counts, where bars are made."""
         return {} if self._builder is None else self._builder.metrics()
+
+    def snapshot(self) -> Any:
+        """What indicators remember, and what the bar maker does where bars are made."""
+        return self._state_of().seal(
+            {
+                "builder": None if self._builder is None else self._builder.snapshot(),
+                "instruments": list(self._instruments.names),
+                "indicators": self._running().snapshot(),
+                "held": None if self._held is None else self._held.snapshot(),
+                "passes": self._passes,
+                "bars": self._bar_schema.empty_table() if self._passes else None,
+            }
+        )
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of().open(state)
+        if self._builder is not None:
+            self._builder.restore(found["builder"])
+            self.late_rows = self._builder.late_rows
+        self._instruments.restore(found["instruments"])
+        self._running().restore(found["indicators"])
+        if self._held is not None:
+            self._held.restore(found["held"])
+        self._passes = found["passes"]
+        if self._passes:
+            self._bar_schema = found["bars"].schema
+
+    def _state_of(self) -> StateOf:
+        names = [feature.name for feature in self.features]
+        return StateOf("features", 1, {"every_ns": self.every_ns, "price": self.price, "features": names})
 
     def on_batch(self, batch: Batch) -> Batch | Iterator[Batch] | None:
         if not batch.num_rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,23 @@ class Piece:
             self.times[own],
         )
 
+    def snapshot(self) -> dict[str, Any]:
+        """Its columns as rows, and what they will be sent as."""
+        own = pa.schema(list(self.schema)[: len(self.columns)])
+        return {
+            "rows": pa.RecordBatch.from_arrays(self.columns, schema=own),
+            "schema": self.schema.empty_table(),
+            "values": [values.copy() for values in self.values],
+            "owners": self.owners.copy(),
+            "times": self.times.copy(),
+        }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Piece:
+        """The same from a snapshot."""
+        schema = state["schema"].schema
+        return cls(state["rows"].columns, schema, state["values"], state["owners"], state["times"])
+
 
 class Held:
     """Lets bars go when a later one has come, or when told that no more of their moment will.
@@ -44,6 +62,15 @@ class Held:
     def __init__(self) -> None:
         self._pieces: list[Piece] = []
         self._newest: int | None = None
+
+    def snapshot(self) -> dict[str, Any]:
+        """The bars that wait, and their moment."""
+        return {"newest": self._newest, "pieces": [piece.snapshot() for piece in self._pieces]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot."""
+        self._newest = state["newest"]
+        self._pieces = [Piece.restored(piece) for piece in state["pieces"]]
 
     def add(self, piece: Piece) -> Iterator[list[Piece]]:
         """Take bars; those whose moment is over, as a list of pieces to be seen together."""

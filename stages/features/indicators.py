@@ -124,9 +124,9 @@ class Indicators:
         return {name: state.snapshot() for name, state in self._states().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a snapshot of the same features."""
+        """Continue from a snapshot of the same features. Raises `StateMismatch`."""
         for name, remembered in self._states().items():
-            remembered.restore(state[name])
+            remembered.restore(state.get(name, {}))
 
     def _of(self, values: Sequence[Floats], family: Family) -> list[Floats]:
         return [values[self.columns.index(name)] for name in family.columns]

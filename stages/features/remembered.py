@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import fitting
+
 from .exact import Values
 
 
@@ -46,6 +48,6 @@ class Remembered:
         return {name: values.copy() for name, values in self._arrays.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a snapshot of the same declaration."""
-        self._arrays = {name: np.array(state[name]) for name in self._declared}
+        """Continue from a snapshot of the same declaration. Raises `StateMismatch`."""
+        self._arrays = {name: fitting(name, state.get(name), self._arrays[name], rows=True) for name in self._declared}
         self._instruments = len(next(iter(self._arrays.values()), ()))
