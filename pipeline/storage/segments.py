@@ -57,6 +57,13 @@ def write_records(fd: int, offset: int, records: Sequence[Record]) -> list[int]:
     Uses as few system calls as possible and carries on after short writes. Raises OSError; what was written by
     then is for the caller to truncate.
     """
+    pieces, lengths = pack_records(records)
+    write_all(fd, offset, pieces)
+    return lengths
+
+
+def pack_records(records: Sequence[Record]) -> tuple[list[memoryview], list[int]]:
+    """What is to be written for the records, one behind the other, and the payload length of each."""
     lengths: list[int] = []
     pending: list[memoryview] = []
     for record in records:
@@ -70,8 +77,7 @@ def write_records(fd: int, offset: int, records: Sequence[Record]) -> list[int]:
         pending.append(memoryview(header + CHECKSUM.pack(digest.intdigest()) + record.key))
         pending.extend(views)
         lengths.append(length)
-    write_all(fd, offset, pending)
-    return lengths
+    return pending, lengths
 
 
 def write_all(fd: int, offset: int, pieces: Sequence[memoryview]) -> int:

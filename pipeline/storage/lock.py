@@ -1,0 +1,101 @@
+"""One process holds a folder: the kernel's lock, freed when the holder dies, and who holds it for who comes second."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ..clock import SystemClock
+from ..errors import StorageFailed
+
+LOCK: Final = "LOCK"
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in the file, for messages alone: whether the lock is held only the kernel knows."""
+
+    pid: int
+    since_ns: int = 0
+    """When it took the lock, nanoseconds since 1970."""
+    boot_id: str = ""
+    epoch: int = 0
+
+    def __str__(self) -> str:
+        if not self.since_ns:
+            return str(self.pid)
+        since = datetime.fromtimestamp(self.since_ns // 1_000_000_000, UTC)
+        return f"{self.pid}, since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class FolderLock:
+    """Held from `take` to `release` by this process; a forked child has the descriptor, not the right."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK
+        self._fd: int | None = None
+        self._pid = 0
+
+    def take(self) -> None:
+        """Raises `StorageFailed` naming the process that holds it, and OSError."""
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            if not isinstance(error, BlockingIOError):
+                raise
+            owner = read_owner(self.path)
+            raise StorageFailed(
+                f"{self.path.parent} is in use by process {owner or 'unknown'}; wait for it, or choose another --output"
+            ) from None
+        self._fd, self._pid = fd, os.getpid()
+
+    def sign(self, epoch: int) -> None:
+        """Say in the file who holds it."""
+        assert self._fd is not None
+        owner = Owner(pid=self._pid, since_ns=SystemClock().now_ns(), boot_id=_boot_id(), epoch=epoch)
+        raw = msgspec.json.encode(owner) + b"\n"
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, raw, 0)
+
+    def check(self) -> None:
+        """E22: raises `StorageFailed` in a forked child and after `release`."""
+        if self._fd is None:
+            raise StorageFailed(f"{self.path.parent} is closed; open it again")
+        if os.getpid() != self._pid:
+            raise StorageFailed(
+                f"{self.path.parent} belongs to process {self._pid}, from which this one was forked; "
+                "nothing was written. Open a folder of its own in the child"
+            )
+
+    def release(self) -> None:
+        """Idempotent. In a forked child only the descriptor is closed: the parent goes on holding the lock."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Who holds, or last held, the folder; None where the file does not say."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=Owner)
+    except msgspec.DecodeError:
+        text = raw.decode(errors="replace").strip()
+        return Owner(pid=int(text)) if text.isdigit() else None
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
