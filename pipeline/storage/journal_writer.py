@@ -1,0 +1,251 @@
+"""Writes the journal's segments: one group of records at a time, synced where one of them asks for it. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..errors import DataError, StorageFailed
+from .codecs import Buffer
+from .entries import Entry, Mark
+from .journal_records import GROUP, JournalRecord, Placed, placed, walk
+from .log import storage_error
+from .manifest import WAL, segment_file
+from .root import StorageRoot
+from .segments import SEGMENT_BYTES, Record, pack_records, record_bytes
+
+_HEAD: Final = record_bytes(0, 0)
+
+
+class Ask:
+    """A record that is to be written; without `encode` only the place behind all earlier ones is asked for."""
+
+    __slots__ = ("container", "durable", "encode", "gen", "key", "kind")
+
+    def __init__(
+        self,
+        container: str = "",
+        kind: int = 0,
+        key: bytes = b"",
+        gen: int = 0,
+        encode: Callable[[], Sequence[Buffer]] | None = None,
+        durable: bool = True,
+    ) -> None:
+        self.container, self.kind, self.key, self.gen = container, kind, key, gen
+        self.encode, self.durable = encode, durable
+
+
+class _Segment:
+    """The file that is written now."""
+
+    __slots__ = ("fd", "gens", "number", "path", "records", "synced", "tail")
+
+    def __init__(self, number: int, path: Path, fd: int) -> None:
+        self.number, self.path, self.fd = number, path, fd
+        self.tail = self.synced = self.records = 0
+        self.gens: dict[str, int] = {}
+
+
+class JournalWriter:
+    """Of one root; called by one thread at a time. No file exists before the first record.
+
+    Segments are listed in the manifest before anything in them is acknowledged, and again with their length when the
+    next one begins. One that could not be synced ends where it had been synced last: what came after is written again.
+    """
+
+    def __init__(self, root: StorageRoot, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.segment_bytes = segment_bytes
+        self._root, self._disk, self._folder = root, root.disk, root.path / WAL
+        self._segment: _Segment | None = None
+        self._ended: list[Entry] = []
+        """Segments that have ended and are not yet listed so."""
+        self.moved: list[tuple[int, str, int]] = []
+        """Segment, container and generation of records that were written again; for the caller to take."""
+        self._again: list[JournalRecord] = []
+        """Written to a file that could not be synced, and to be written again before anything else."""
+
+    def write(self, asks: Sequence[Ask]) -> list[Mark | Exception]:
+        """For each record the place behind it, or why it was not written: `DiskFull`, `StorageFailed`, or encoding.
+
+        In the order given. Records that ask for it are on disk when this returns.
+        """
+        pieces: list[Sequence[Buffer] | Exception | None] = []
+        for ask in asks:
+            try:
+                pieces.append(None if ask.encode is None else ask.encode())
+            except Exception as error:
+                pieces.append(error)
+        sync = any(ask.durable for ask in asks)
+        try:
+            try:
+                return self._write(asks, pieces, sync)
+            except _SyncFailed as failed:
+                self._abandon(failed)
+            return self._write(asks, pieces, sync)
+        except _SyncFailed as failed:
+            # Its records stay where they are: they may be on disk, nobody was told so.
+            self._again = []
+            self._end_segment(failed.segment.tail)
+            refused: DataError = StorageFailed(
+                f"sync {failed.segment.path}: it failed on two files in a row ({failed})"
+            )
+        except OSError as failed:
+            refused = storage_error(failed, "write", str(self._folder))
+        except DataError as failed:
+            refused = failed
+        return [found if isinstance(found, Exception) else refused for found in pieces]
+
+    def end(self) -> None:
+        """Sync, and list the segment with its length; what is written later goes to another. Raises `DataError`."""
+        if self._again or (self._segment is not None and self._segment.synced < self._segment.tail):
+            [end] = self.write([Ask()])
+            if isinstance(end, Exception):
+                raise end
+        if self._segment is not None:
+            self._end_segment(self._segment.tail)
+        if self._ended:
+            self._root.commit(self._ended)
+            self._ended = []
+
+    def close(self) -> None:
+        """Close the file as it is, without a sync; recovery finds its end."""
+        if self._segment is not None:
+            with contextlib.suppress(OSError):
+                self._disk.close(self._segment.fd)
+            self._segment = None
+
+    def _write(
+        self,
+        asks: Sequence[Ask],
+        pieces: Sequence[Sequence[Buffer] | Exception | None],
+        sync: bool,
+    ) -> list[Mark | Exception]:
+        segment = self._segment
+        if segment is not None and segment.tail >= self.segment_bytes:
+            self._sync_before_end(segment)
+            segment = None
+        records: list[Record] = []
+        ends: list[Mark | Exception] = []
+        if segment is None:
+            if not self._again and all(found is None or isinstance(found, Exception) for found in pieces):
+                here = Mark(self._root.manifest.next_segment, 0)
+                return [found if isinstance(found, Exception) else here for found in pieces]
+            segment = self._begin()
+        offset = segment.tail
+        gens: dict[str, int] = {}
+
+        def add(container: str, kind: int, key: bytes, gen: int, payload: Sequence[Buffer]) -> None:
+            nonlocal offset
+            name = container.encode()
+            record = placed(segment.number, offset, self._root.epoch, name, kind, key, gen, payload)
+            offset += _HEAD + sum(memoryview(piece).nbytes for piece in record.pieces)
+            records.append(record)
+            if gen > gens.get(container, segment.gens.get(container, -1)):
+                gens[container] = gen
+
+        add("", GROUP, b"", segment.synced, [])
+        gens.clear()
+        for record in self._again:
+            add(*record[:4], [record.payload])
+        for ask, found in zip(asks, pieces, strict=True):
+            if isinstance(found, Exception):
+                ends.append(found)
+                continue
+            if found is not None:
+                add(ask.container, ask.kind, ask.key, ask.gen, found)
+            ends.append(Mark(segment.number, offset if len(records) > 1 else segment.tail))
+        start = segment.tail
+        if len(records) > 1:
+            try:
+                segment.tail = self._disk.write(segment.fd, pack_records(records)[0], start)
+            except OSError:
+                self._cut_back(segment)
+                raise
+            segment.gens.update(gens)
+            segment.records += len(records) - 1
+        if (sync or self._again) and segment.synced < segment.tail:
+            try:
+                self._disk.sync(segment.fd)
+            except OSError as error:
+                raise _SyncFailed(segment, start, error) from error
+            segment.synced = segment.tail
+        self.moved += [(segment.number, record.container, record.gen) for record in self._again]
+        self._again = []
+        return ends
+
+    def _begin(self) -> _Segment:
+        """A new file, listed before anything is in it, with what has ended before."""
+        number = self._root.manifest.next_segment
+        self._disk.make_folder(self._folder)
+        path = self._root.path / segment_file(number)
+        with contextlib.suppress(FileNotFoundError):
+            self._disk.unlink(path)  # of a try that failed before it was listed
+        fd = self._disk.open(path, create=True)
+        try:
+            self._disk.sync_folder(self._folder)
+            self._disk.sync_folder(self._root.path)
+            self._root.commit([*self._ended, Entry(kind="add", file=segment_file(number), gen=self._root.epoch)])
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._disk.close(fd)
+            raise
+        self._ended = []
+        self._segment = _Segment(number, path, fd)
+        return self._segment
+
+    def _sync_before_end(self, segment: _Segment) -> None:
+        """The last sync of a file. Where it fails, what was not to be synced stays as it is: written."""
+        with contextlib.suppress(OSError):
+            if segment.synced < segment.tail:
+                self._disk.sync(segment.fd)
+                segment.synced = segment.tail
+        self._end_segment(segment.tail)
+
+    def _end_segment(self, num_bytes: int) -> None:
+        """Nothing is written to it any more; the manifest is told with the next commit."""
+        segment = self._segment
+        assert segment is not None
+        self._segment = None
+        with contextlib.suppress(OSError):
+            self._disk.close(segment.fd)
+        self._ended.append(
+            Entry(
+                kind="add", file=segment_file(segment.number), bytes=num_bytes, rows=segment.records,
+                offsets=segment.gens, gen=self._root.epoch,
+            )
+        )  # fmt: skip
+
+    def _abandon(self, failed: _SyncFailed) -> None:
+        """R-2: the file ends where it was synced last. What had been written since is read back, to be written anew."""
+        segment = failed.segment
+        try:
+            found = list(walk(self._disk, segment.fd, segment.number, self._root.epoch, failed.start, segment.synced))
+        except OSError:
+            found = []
+        whole = found[-1] if found else None
+        end = whole.end if isinstance(whole, Placed) else segment.synced
+        if end < failed.start or any(not isinstance(item, Placed) for item in found):
+            # Written without a sync, as was asked for; it is left where it is, and no later mark can vouch for it.
+            self._end_segment(failed.start)
+            raise StorageFailed(
+                f"sync {segment.path}: {failed}; what was written before cannot be read back"
+            ) from failed
+        self._again = [item.record for item in found if isinstance(item, Placed) and item.record.kind != GROUP]
+        self._end_segment(segment.synced)
+
+    def _cut_back(self, segment: _Segment) -> None:
+        """A failed write leaves the file ending with its last whole record, or nothing is written to it any more."""
+        try:
+            self._disk.truncate(segment.fd, segment.tail)
+        except OSError:
+            self._end_segment(segment.tail)
+
+
+class _SyncFailed(Exception):
+    """A sync failed; `start` is where the group begins that was to be synced."""
+
+    def __init__(self, segment: _Segment, start: int, error: OSError) -> None:
+        self.segment, self.start = segment, start
+        super().__init__(error.strerror or str(error))
