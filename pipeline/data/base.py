@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
 from ..errors import InvalidKey
 from ..storage.names import format_uri
+from .values import Admitted
 
 Key: TypeAlias = str | bytes
 MAX_KEY_BYTES = 65_535
@@ -42,6 +43,27 @@ class DataStats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     """Values lost by a declared policy (`on_full: evict_oldest`)."""
     dropped_bytes: int = 0
+    retries: int = 0
+    """Attempts of a flush after its first."""
+    timeouts: int = 0
+    """Attempts of a flush that took longer than `flush_timeout_seconds`."""
+    dead_letters: int = 0
+    """Rows that nobody took, in files under `dead_letters/`."""
+    journal_bytes: int = 0
+    """Of records in the journal that still count."""
+
+
+class Recorder(Protocol):
+    """Is told of every change in the very step of the loop in which it takes effect; answers with its number."""
+
+    def stored(self, key: Key, admitted: Admitted) -> int: ...
+
+    def extended(self, key: Key, batches: Sequence[pa.RecordBatch]) -> int: ...
+
+    def deleted(self, key: Key) -> int: ...
+
+    def dropped(self, key: Key, num_bytes: int) -> None:
+        """Some of what the key held was dropped by a declared policy."""
 
 
 class DataManager(ABC):
@@ -53,6 +75,8 @@ class DataManager(ABC):
     """
 
     mode: str
+    recorder: Recorder | None = None
+    """Who is told of changes; a manager's own business, set before anything is stored."""
 
     def __init__(self, name: str) -> None:
         self.name = name

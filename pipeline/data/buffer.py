@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from .base import Key
+from .base import Key, Recorder
 from .values import Admitted
 
 
@@ -31,24 +32,36 @@ class StreamItem(NamedTuple):
 FlushCallback: TypeAlias = Callable[[Sequence[StreamItem], BatchId], Awaitable[None]]
 
 
+class FlushRecorder(Recorder, Protocol):
+    """A recorder that also notes how far flushes have come."""
+
+    async def flushing(self, batch_id: BatchId, last_gen: int) -> None:
+        """Return when it is noted that a batch with these bounds is about to be tried for the first time."""
+
+    def flushed(self, batch_id: BatchId, last_gen: int) -> None:
+        """The batch has been taken; what was recorded up to `last_gen` is not needed any more."""
+
+
 class KeyState:
     """What a key holds: a value or a series, and whether a callback of the user's has it."""
 
-    __slots__ = ("flushed", "schema", "series")
+    __slots__ = ("flushed", "letter", "schema", "series")
 
     def __init__(self) -> None:
         self.series = self.flushed = False
+        self.letter: Path | None = None
+        """The dead letters that its rows went to last, if nobody took them."""
         self.schema: pa.Schema | None = None
 
 
 class Item:
     """One value or run of rows in a buffer."""
 
-    __slots__ = ("admitted", "append", "charge", "key", "rows")
+    __slots__ = ("admitted", "append", "charge", "gen", "key", "rows")
 
     def __init__(self, key: Key, admitted: Admitted, append: bool, rows: int) -> None:
         self.key, self.admitted, self.append, self.rows = key, admitted, append, rows
-        self.charge = 0
+        self.charge = self.gen = 0
 
 
 class Place:
@@ -75,10 +88,16 @@ class Buffer:
         self.rows = self.bytes = self.charged = 0
         self.applied = 0
         """Items at the head that have taken effect where they were flushed to."""
+        self.announced = False
+        """Whether its bounds are in the journal."""
 
     @property
     def last_seq(self) -> int:
         return self.first_seq + self.rows - 1
+
+    @property
+    def last_gen(self) -> int:
+        return max((item.gen for item in self.items), default=0)
 
     def batch_id(self, container: str) -> BatchId:
         return BatchId(container, self.first_seq, self.last_seq)
@@ -104,3 +123,13 @@ class Buffer:
 
     def advance(self) -> None:
         self.applied += 1
+
+
+def pending(key: Key, flying: Buffer | None, active: Buffer) -> list[Item]:
+    """What the buffers hold of a key, oldest first; what was stored before a replacement no longer counts."""
+    rest = flying.rest() if flying is not None else ()
+    found = [item for items in (rest, active.items) for item in items if item.key == key]
+    if found and found[-1].append:
+        stored = max((n for n, item in enumerate(found) if not item.append), default=-1)
+        return found[stored + 1 :]
+    return found

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Mode = Literal["memory", "streaming", "file", "hybrid"]
+Durability = Literal["ephemeral", "process", "durable"]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 MB = 1 << 20
 
@@ -22,11 +23,25 @@ class StreamingSettings(Settings, frozen=True):
     """Megabytes buffered before a flush, whichever comes first."""
     max_age_seconds: Positive | None = None
     """Seconds after which a buffered row is flushed even if the buffer is not full."""
+    max_attempts: Annotated[int, msgspec.Meta(gt=0)] = 1
+    """Times a flush is tried in all; a callback that is tried again must know a batch by its `batch_id`."""
+    backoff_seconds: Positive = 0.5
+    """Wait before the second attempt; doubled before each further one, to a minute at most; by lot up to half less."""
+    flush_timeout_seconds: Positive | None = 60
+    """An attempt of a flush callback that takes longer has failed."""
+    on_failure: Literal["fail", "dead_letter"] = "fail"
+    """After the last attempt: keep the rows and fail the container, or put them into a dead-letter file and go on."""
 
 
 class FileSettings(Settings, frozen=True):
     format: Literal["parquet", "arrow"] = "parquet"
     compression: Literal["snappy", "zstd", "lz4", "gzip", "none"] = "snappy"
+    roll_rows: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    """Rows of a series after which a part of it becomes a file, whichever bound comes first."""
+    roll_mb: Positive = 16
+    """Megabytes of a series after which a part of it becomes a file."""
+    roll_seconds: Positive | None = None
+    """Seconds after which rows of a series become a file even if they are few."""
 
 
 class Persistence(Settings, frozen=True):
@@ -44,6 +59,10 @@ class DataFlow(Settings, frozen=True):
     on_full: Literal["reject", "evict_oldest", "block"] = "reject"
     """`memory` mode when full: refuse with an error, drop the oldest value (counted), or wait for room."""
     admission_timeout_seconds: Positive = 30
+    durability: Durability = "ephemeral"
+    """What is acknowledged survives nothing, the end of the process (kill -9), or a loss of power as well."""
+    schema_evolution: Literal["fixed", "widen"] = "fixed"
+    """Rows whose types differ from those of their series: refused, or taken where a wider type holds both."""
     disk_limit_mb: Positive | None = None
     """Ceiling of spilled bytes (`hybrid`)."""
     keep_output: Literal["none", "recent", "all"] | None = None

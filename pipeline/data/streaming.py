@@ -25,9 +25,11 @@ from ..errors import (
 )
 from ..storage.workspace import Workspace
 from .account import Account, reached
+from .alarm import Alarm
 from .base import DataManager, DataStats, Key
-from .buffer import BatchId, Buffer, FlushCallback, Item, KeyState, Place, StreamItem
+from .buffer import BatchId, Buffer, FlushCallback, FlushRecorder, Item, KeyState, Place, StreamItem, pending
 from .file import FileManager
+from .flights import Flights, Late, ended
 from .policy import MB, DataFlow
 from .tables import as_table
 from .values import Admitted, admit, as_batches, batches_size, check_series, not_a_series, series_table
@@ -44,11 +46,14 @@ class StreamingManager(DataManager):
     wait. Without a callback of yours items go to files, and `retrieve` answers from files and buffers together;
     with one, a key that was flushed raises `FlushedAway`.
 
-    When a flush fails nothing is lost: its rows stay first in line and readable, and every later `store`,
-    `append`, `flush` and `close` raises `StorageFailed` (or `DiskFull`) saying which rows they are.
+    A flush that fails is tried again as `streaming_settings` say, its rows first in line and readable. After the last
+    attempt they become dead letters, or every later `store`, `append`, `flush` and `close` raises `StorageFailed` (or
+    `DiskFull`) saying which rows they are. What is not flushed when the manager closes is in the journal, where there
+    is one, or in a file of dead letters.
     """
 
     mode = "streaming"
+    recorder: FlushRecorder | None = None
 
     def __init__(
         self,
@@ -62,24 +67,23 @@ class StreamingManager(DataManager):
         super().__init__(name)
         settings = policy.streaming_settings
         self._clock = clock or SystemClock()
-        self._callback = flush
         self._files: FileManager | None = None
         limit = policy.memory_limit_bytes
         if flush is None:
             limit //= 2  # the other half buffers what is on its way to files
             half = msgspec.structs.replace(policy, memory_limit_mb=policy.memory_limit_mb / 2)
             self._files = FileManager(name, half, workspace, clock=self._clock)
+        self._flights = Flights(name, settings, workspace, self._clock, flush, self._files)
         self._account = Account(limit, self._clock, name, workspace.pool)
         limit = self._account.ceiling
         self._timeout = policy.admission_timeout_seconds
         self._max_rows = settings.buffer_size
         self._max_bytes = min(int(settings.buffer_mb * MB), limit // 2)
-        self._max_age = settings.max_age_seconds
+        self._alarm = Alarm(self._clock, settings.max_age_seconds, self._too_old)
         self._keys: dict[Key, KeyState] = {}
         self._active = Buffer(0)
         self._flying: Buffer | None = None
         self._flight: asyncio.Task[None] | None = None
-        self._alarm: asyncio.Task[None] | None = None
         self._line: deque[Place] = deque()
         self._failure: DataError | None = None
         self._misses = self._flushes = self._flushed_rows = self._waits = 0
@@ -152,6 +156,8 @@ class StreamingManager(DataManager):
             await asyncio.wait((self._flight,))
         if self._keys.pop(key, None) is None:
             raise KeyError(key)
+        if self.recorder is not None:
+            self.recorder.deleted(key)
         self._account.give(self._active.remove(key))
         if self._files is not None and self._files.holds(key):
             await self._files.delete(key)
@@ -164,12 +170,13 @@ class StreamingManager(DataManager):
         self._check_open()
         await self._flush()
 
-    async def close(self) -> None:
+    async def close(self, deadline_seconds: float | None = None) -> None:
+        """Flush and release everything. What is not flushed by the deadline is kept where it lasts, and told of."""
         if self._closing is not None and self._closing.done():
             return
         self._refuse_in_callback("close")
         if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
+            self._closing = asyncio.get_running_loop().create_task(self._close(deadline_seconds))
             self._closing.add_done_callback(lambda task: task.cancelled() or task.exception())
         await asyncio.shield(self._closing)
 
@@ -187,6 +194,9 @@ class StreamingManager(DataManager):
             flushes=self._flushes,
             flushed_rows=self._flushed_rows,
             waits=self._waits + below.waits,
+            retries=self._flights.attempts.retries,
+            timeouts=self._flights.attempts.timeouts,
+            dead_letters=self._flights.dead_letters,
         )
 
     # Entering the buffer.
@@ -208,12 +218,18 @@ class StreamingManager(DataManager):
                 state = self._keys[key] = KeyState()
             state.series = batches is not None
             state.schema = None if batches is None else state.schema or (batches[0].schema if batches else None)
+            gen = 0
+            if self.recorder is not None:
+                told = self.recorder
+                gen = told.stored(key, items[0].admitted) if batches is None else told.extended(key, batches)
             for item in items:
+                item.gen = gen
                 item.charge = min(item.admitted.size, charge)
                 charge -= item.charge
                 self._account.take(item.charge)
                 self._active.add(item)
-            self._start_alarm()
+            if self._active.items:
+                self._alarm.set()
             self._start_flush_if_due()
         finally:
             self._serve()
@@ -293,9 +309,7 @@ class StreamingManager(DataManager):
     def _start_flush(self) -> None:
         if not self._active.items or self._failure is not None or self._flying is not None:
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._alarm.cancel()
         self._flying = self._active
         self._active = Buffer(self._flying.last_seq + 1)
         context = contextvars.copy_context()
@@ -304,14 +318,7 @@ class StreamingManager(DataManager):
 
     async def _fly(self, buffer: Buffer) -> None:
         try:
-            if self._callback is not None:
-                items = [StreamItem(item.key, item.admitted.value, item.append) for item in buffer.items]
-                await self._callback(items, buffer.batch_id(self.name))
-                for item in buffer.items:
-                    if item.key in self._keys:
-                        self._keys[item.key].flushed = True
-            else:
-                await self._to_files(buffer)
+            await self._flights.land(buffer, self._keys, self.recorder)
         except Exception as error:
             self._fail(buffer, error)
             return
@@ -326,15 +333,6 @@ class StreamingManager(DataManager):
             self._serve()
         self._start_flush_if_due()
 
-    async def _to_files(self, buffer: Buffer) -> None:
-        files = self._files
-        assert files is not None
-        for item in list(buffer.rest()):
-            if item.append:
-                await files.extend(item.key, [item.admitted.value], item.admitted.size, buffer.advance)
-            else:
-                await files.write(item.key, item.admitted, buffer.advance)
-
     def _fail(self, buffer: Buffer, error: BaseException) -> None:
         first, last = buffer.batch_id(self.name)[1:]
         kind = DiskFull if isinstance(error, DiskFull) else StorageFailed
@@ -347,22 +345,13 @@ class StreamingManager(DataManager):
         for place in self._line:
             place.call()
 
-    def _start_alarm(self) -> None:
+    async def _too_old(self) -> None:
         """Rows get old only if nothing else flushes them first."""
-        if self._max_age is None or self._alarm is not None or not self._active.items:
-            return
         buffer = self._active
-        deadline = self._clock.monotonic_ns() + int(self._max_age * 1e9)
-
-        async def ring() -> None:
-            await self._clock.sleep_until(deadline)
-            self._alarm = None
-            if self._flight is not None:
-                await asyncio.wait((self._flight,))
-            if buffer is self._active:
-                self._start_flush()
-
-        self._alarm = asyncio.get_running_loop().create_task(ring())
+        if self._flight is not None:
+            await asyncio.wait((self._flight,))
+        if buffer is self._active:
+            self._start_flush()
 
     async def _flush(self) -> None:
         self._refuse_in_callback("flush")
@@ -377,19 +366,31 @@ class StreamingManager(DataManager):
         if self._files is not None:
             await self._files.flush()
 
-    async def _close(self) -> None:
+    async def _close(self, deadline_seconds: float | None) -> None:
         for place in self._line:
             place.call()
+        failure: BaseException | None = None
         try:
-            await self._flush()
+            if not await ended(self._flush(), self._clock, deadline_seconds):
+                failure = Late(f"not flushed within {deadline_seconds:g} s")
+                if self._flight is not None:
+                    self._flight.cancel()
+                    await asyncio.wait((self._flight,))
+        except BaseException as error:
+            failure = error
+        try:
+            if failure is not None:
+                failure = await self._flights.leave((self._flying, self._active), failure, self.recorder)
         finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self._alarm.cancel()
+            await self._flights.close()
             if self._files is not None:
                 await self._files.close()
             self._account.give(self._account.charged)
             self._active, self._flying = Buffer(0), None
             self._keys.clear()
+        if failure is not None:
+            raise failure
 
     # Looking up.
 
@@ -402,13 +403,7 @@ class StreamingManager(DataManager):
         return state
 
     def _pending(self, key: Key) -> list[Item]:
-        """What the buffers hold of a key, oldest first; what was stored before a replacement no longer counts."""
-        flying = self._flying.rest() if self._flying is not None else ()
-        found = [item for items in (flying, self._active.items) for item in items if item.key == key]
-        if found and found[-1].append:
-            stored = max((n for n, item in enumerate(found) if not item.append), default=-1)
-            return found[stored + 1 :]
-        return found
+        return pending(key, self._flying, self._active)
 
     def _check(self, key: Key) -> str:
         self._check_open()
@@ -435,6 +430,9 @@ class StreamingManager(DataManager):
             raise ReentrantDeadlock(f"{self.name}: {call} inside the flush callback would wait for the callback itself")
 
     def _flushed_away(self, key: Key) -> FlushedAway:
+        letter = self._keys[key].letter
+        if letter is not None:
+            return FlushedAway(f"{self.name}: nobody took {key!r}; it is among the dead letters in {letter}")
         return FlushedAway(f"{self.name}: {key!r} went to the flush callback; ask whoever received it")
 
 

@@ -170,6 +170,7 @@ async def test_a_failing_callback_fails_every_later_call_and_says_where_the_rows
     receiver.error = RuntimeError("the other side is gone")
     await manager.append("s", rows(0, 10))
     await until(lambda: receiver.begun == 1 and receiver.at_once == 0)
+    await settle()
     for call in (lambda: manager.append("s", rows(10, 1)), lambda: manager.store("v", 1), manager.flush):
         with pytest.raises(StorageFailed, match=r"rows 0 to 9 .*the other side is gone.*still in memory"):
             await call()
