@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable
 
 import anyio
 import msgspec
 
 from .calling import Caller
-from .clock import Clock
-from .edge import Joint
+from .cuts import ContainerCut, InboxCut
+from .cutting import Counts, Cutter, count_on
 from .errors import ContainerFailed, EdgeClosed
-from .frames import Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark, as_item
+from .frames import Barrier, Batch, End, Frame, MemberRows, Result, Watermark
 from .inbox import Inbox
+from .joint import Joint
 from .keeping import Keeper
-from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
-from .stage import Feed, Output, Sink, Transform
-from .threads import Workers, settled
-from .windows import UNLIMITED, Limits, RowsHash, WindowCut
+from .outlet import Outlet
+from .stage import Output, Sink, Transform
+from .under_way import nothing_under_way
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,29 +41,7 @@ class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
 
 
-class Gate:
-    """Where feeds wait: until the run begins, and while it is paused."""
-
-    def __init__(self) -> None:
-        self._open = anyio.Event()
-
-    def open(self) -> None:
-        self._open.set()
-
-    def shut(self) -> None:
-        if self._open.is_set():
-            self._open = anyio.Event()
-
-    @property
-    def is_open(self) -> bool:
-        return self._open.is_set()
-
-    async def wait(self) -> None:
-        while not self._open.is_set():
-            await self._open.wait()
-
-
-class _Base(ABC):
+class BaseContainer(ABC):
     """What both kinds of container share: sending output, keeping results, and how a task ends."""
 
     kind = "transform"
@@ -75,6 +51,9 @@ class _Base(ABC):
         self._keeps_output = keeper.keeps_output
         self.received_rows = self.processed_rows = 0
         self.ended = False
+        self.cutter: Cutter | None = None
+        """Its part in checkpoints; None where none are taken."""
+        self.on_end: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Work until the inputs end; raises `ContainerFailed`. However it ends, its edges are closed."""
@@ -98,6 +77,18 @@ class _Base(ABC):
         await self.keeper.complete()
         await self.outlet.send(End())
         self.ended = True
+        self.on_end()
+
+    def counts(self) -> Counts:
+        """How far it has come."""
+        return Counts(
+            received_rows=self.received_rows, processed_rows=self.processed_rows, sent_rows=self.outlet.sent_rows,
+            sent_batches=self.outlet.sent_batches, watermark=self.outlet.watermark,
+        )  # fmt: skip
+
+    def ended_inbox(self) -> InboxCut | None:
+        """What is under way to it when it has ended."""
+        return None
 
     @abstractmethod
     async def _work(self) -> None:
@@ -151,7 +142,7 @@ class _Base(ABC):
         return 0
 
 
-class TransformContainer(_Base):
+class TransformContainer(BaseContainer):
     """Runs a transform or a sink: takes a frame, calls the logic, sends what it gives back, returns the credit."""
 
     def __init__(
@@ -162,12 +153,16 @@ class TransformContainer(_Base):
         self.kind = "sink" if isinstance(logic, Sink) else "transform"
         self.is_joint = False
         self._joint_end = anyio.Event()
-        self._at_end = False
+        self._at_end = self._had_ended = False
         self._hears_watermarks = type(logic).on_watermark is not Transform.on_watermark
 
     @property
     def late_rows(self) -> int:
         return self.logic.late_rows
+
+    @property
+    def _notes(self) -> bool:
+        return self.cutter is not None and self.cutter.notes
 
     async def _work(self) -> None:
         """Take frames until the end; a joint container's frames are handled in its producer's task instead."""
@@ -188,6 +183,8 @@ class TransformContainer(_Base):
     async def _handle(self, frame: Frame) -> None:
         """The work on one frame."""
         if isinstance(frame, Batch):
+            if self._notes and self.cutter is not None:
+                await self.cutter.note(frame)
             self.received_rows += frame.num_rows
             outputs = self.caller.now(self.logic.on_batch, frame)
             if outputs is not None:
@@ -198,13 +195,25 @@ class TransformContainer(_Base):
             self.processed_rows += frame.num_rows
         elif isinstance(frame, Watermark):
             if self._hears_watermarks:
+                if self._notes and self.cutter is not None:
+                    await self.cutter.note(frame)
                 await self._emit_all(await self.caller(self.logic.on_watermark, frame))
             await self.outlet.send_watermark(frame)
         elif isinstance(frame, Barrier):
-            await self.outlet.send(frame)
+            if self.cutter is not None:
+                await self.cutter.cut(frame, self.inbox.recording, self.counts)
+            await self.outlet.send_barrier(frame)
         else:
-            await self._emit_all(await self.caller(self.logic.on_end))
+            if not self._had_ended:
+                await self._emit_all(await self.caller(self.logic.on_end))
             self._at_end = True
+
+    def ended_inbox(self) -> InboxCut | None:
+        return nothing_under_way(self.inbox.edges)
+
+    def request_cut(self, barrier: Barrier) -> None:
+        """Take a cut before the next frame: every input has ended, so that no barrier will come."""
+        self.inbox.request(barrier)
 
     def join(self, edge: Joint) -> None:
         """Do this container's work in the task that sends on its one input edge."""
@@ -226,182 +235,26 @@ class TransformContainer(_Base):
     def _leave(self) -> None:
         self.inbox.detach()
 
+    # -- going on from a checkpoint: before it runs, what it sends is muted -------------------------------------
 
-Item: TypeAlias = Batch | Row | Watermark
-_ENDED: Any = object()
+    def go_on(self, cut: ContainerCut) -> None:
+        """Begin where a checkpoint left an equal container; one that is replayed comes there by `replay`."""
+        if cut.inbox is not None:
+            self.inbox.go_on(cut.inbox)
+        if cut.kind != "replayed":
+            self.received_rows, self.processed_rows = cut.received_rows, cut.processed_rows
+            self.outlet.sent_rows, self.outlet.sent_batches = cut.sent_rows, cut.sent_batches
+            count_on(self.logic, cut.counted)
+        self.outlet.watermark = cut.watermark
+        self._had_ended = cut.ended
 
-
-class FeedContainer(_Base):
-    """Runs a feed: pulls its batches (a plain generator in a thread, one ahead), cuts them and sends watermarks."""
-
-    kind = "feed"
-
-    def __init__(
-        self,
-        name: str,
-        logic: Feed,
-        caller: Caller,
-        outlet: Outlet,
-        keeper: Keeper,
-        *,
-        gate: Gate,
-        workers: Workers,
-        clock: Clock,
-        limits: Limits = UNLIMITED,
-    ) -> None:
-        super().__init__(name, caller, outlet, keeper)
-        self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
-        self.cut = WindowCut(limits)
-        self.given = RowsHash() if limits.windowed else None
-        self._scope = anyio.CancelScope()
-        self._stopping = self._waiting = False
-        self._newest_ns: int | None = None
-
-    def drain(self) -> None:
-        """Stop pulling: what has been pulled flows on to the end as if the feed had ended here."""
-        self.gate.open()
-        if self.logic.stop():
-            return
-        self._stopping = True
-        if self._waiting:
-            self._scope.cancel()
-
-    async def _work(self) -> None:
-        await self.gate.wait()
-        source = self.logic.batches()
-        if not isinstance(source, AsyncIterable):
-            await self._pull_in_thread(iter(source))
-            return
-        gatherer = Gatherer(self.outlet)
-        lock = asyncio.Lock()
-        try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._close_lingering, gatherer, lock)
-                await self._pull_async(source, gatherer, lock)
-                tasks.cancel_scope.cancel()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        await self._send_gathered(gatherer)
-
-    async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer, lock: asyncio.Lock) -> None:
-        iterator = source.__aiter__()
-        try:
-            with self._scope:
-                while not self._stopping:
-                    self._waiting = True
-                    item = await anext(iterator, _ENDED)
-                    self._waiting = False
-                    if item is _ENDED:
-                        return
-                    if not isinstance(item, Row):
-                        item = as_item(item)
-                        async with lock:
-                            done = await self._send_gathered(gatherer) or await self._take(item)
-                    elif gatherer.add(item):
-                        async with lock:
-                            done = await self._send_gathered(gatherer)
-                    else:
-                        continue
-                    if done:
-                        return
-                    if not self.gate.is_open:
-                        await self.gate.wait()
-        finally:
-            if hasattr(iterator, "aclose"):
-                with anyio.CancelScope(shield=True):
-                    await iterator.aclose()
-
-    async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
-        puller = _Puller(iterator)
-        ahead = self.workers.submit(puller.pull)
-        try:
-            while not self._stopping:
-                await settled(ahead)
-                item = ahead.result()
-                if item is None:
-                    return
-                ahead = self.workers.submit(puller.pull)
-                if await self._take(item):
-                    return
-                if not self.gate.is_open:
-                    await self.gate.wait()
-        finally:
-            try:
-                await settled(ahead)
-            finally:
-                await self.workers.run(puller.close)
-
-    async def _close_lingering(self, gatherer: Gatherer, lock: asyncio.Lock) -> None:
-        """Close a batch of single rows that has waited its five milliseconds."""
-        while True:
-            while not gatherer.is_open:
-                await gatherer.opened.wait()
-            number = gatherer.closed_batches
-            await anyio.sleep(LINGER_SECONDS)
-            if gatherer.closed_batches == number:
-                async with lock:
-                    await self._send_gathered(gatherer)
-
-    async def _send_gathered(self, gatherer: Gatherer) -> bool:
-        batch = gatherer.close()
-        return batch is not None and await self._take(batch)
-
-    async def _take(self, item: Batch | Watermark) -> bool:
-        """Send what of a batch is wanted, and the watermark after it; True when a declared limit has been reached."""
-        if isinstance(item, Watermark):
-            if item.ts is None or not self.cut.holds:
-                await self.outlet.send_watermark(item)
-            return False
-        batches, done = self.cut.take(item, self.logic.lateness_ns)
-        for batch in batches:
-            if batch.num_rows:
-                await self._send(batch)
-        return done
-
-    async def _send(self, batch: Batch) -> None:
-        self.received_rows += batch.num_rows
-        self.processed_rows += batch.num_rows
-        if self.given is not None:
-            await self.workers.run(self.given.update, batch)
-        await self._emit(batch)
-        newest = batch.max_ts
-        if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
-            self._newest_ns = newest
-            await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
-        await self.outlet.give_way()
-
-
-class _Puller:
-    """Takes batches out of a plain generator, in a thread; single rows are gathered into one batch."""
-
-    def __init__(self, iterator: Iterator[Any]) -> None:
-        self._iterator = iterator
-        self._held: Any = _ENDED
-
-    def pull(self) -> Batch | Watermark | None:
-        """The next batch or watermark, None at the end."""
-        item, self._held = self._held, _ENDED
-        if item is _ENDED:
-            item = next(self._iterator, _ENDED)
-        if item is _ENDED:
-            return None
-        if not isinstance(item, Row):
-            return as_item(item)
-        rows = [item]
-        limit = row_limit(item)
-        while len(rows) < limit:
-            item = next(self._iterator, _ENDED)
-            if item is _ENDED:
-                break
-            if not isinstance(item, Row):
-                self._held = item
-                break
-            rows.append(item)
-        return Batch.from_rows(rows)
-
-    def close(self) -> None:
-        if hasattr(self._iterator, "close"):
-            self._iterator.close()
-
-
-Container: TypeAlias = FeedContainer | TransformContainer
+    async def replay(self, frame: Batch | Watermark | End) -> None:
+        """Work once more on what was worked on before the cut; results are kept again, output is not sent."""
+        if isinstance(frame, Batch):
+            self.received_rows += frame.num_rows
+            await self._emit_all(await self.caller(self.logic.on_batch, frame))
+            self.processed_rows += frame.num_rows
+        elif isinstance(frame, Watermark):
+            await self._emit_all(await self.caller(self.logic.on_watermark, frame))
+        else:
+            await self._emit_all(await self.caller(self.logic.on_end))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
-import numpy as np
 
 from .errors import BudgetExceeded, EdgeClosed
-from .frames import Barrier, Batch, End, Frame, Watermark
+from .frames import CHECKPOINT, Barrier, Batch, End, Frame, Watermark
 from .in_flight import EdgesAccount
+from .latest import latest_rows
 from .pool import Pool
 
 MIB = 1 << 20
@@ -100,8 +100,9 @@ class Edge:
     __slots__ = (
         "_barriers", "_credit", "_dropped_rows", "_finished_rows", "_frames", "_held_bytes",
         "_held_rows", "_peak_bytes", "_peak_rows", "_sent_batches", "_sent_rows", "_waits", "account", "arrived",
-        "detached", "failure", "policy", "pool_need", "producer_done", "source", "target",
+        "detached", "failure", "outside", "policy", "pool_need", "producer_done", "source", "tap", "target",
     )  # fmt: skip
+    is_joint = False
 
     def __init__(
         self,
@@ -125,6 +126,10 @@ class Edge:
         self.failure: BaseException | None = None
         self.pool_need = 0
         """Bytes its producer waits for in the line of the pool."""
+        self.outside = False
+        """Whether it leads to somebody outside of the run, who is no part of a checkpoint."""
+        self.tap: Callable[[Frame], None] | None = None
+        """Called with every frame that is put on the edge, while a checkpoint records what is under way."""
 
     # -- the producer's end ------------------------------------------------------------------------------------
 
@@ -140,16 +145,20 @@ class Edge:
         elif isinstance(frame, Watermark):
             if self._frames and isinstance(self._frames[-1], Watermark):
                 self._frames[-1] = frame
+                if self.tap is not None:
+                    self.tap(frame)
                 return True
             self._frames.append(frame)
         elif isinstance(frame, Barrier):
-            if self._barriers >= MAX_BARRIERS:
+            if self._barriers >= MAX_BARRIERS and not self._make_void(frame):
                 return False
             self._barriers += 1
             self._frames.append(frame)
         else:
             self._frames.append(frame)
             self.producer_done = True
+        if self.tap is not None:
+            self.tap(frame)
         self.arrived.ring()
         return True
 
@@ -247,6 +256,42 @@ class Edge:
         self._credit.ring()
         self.arrived.ring()
 
+    def _make_void(self, barrier: Barrier) -> bool:
+        """Take back the oldest barrier of a checkpoint, where this one is of a newer; else False."""
+        for i, frame in enumerate(self._frames if barrier.kind == CHECKPOINT else ()):
+            if isinstance(frame, Barrier) and frame.kind == CHECKPOINT:
+                del self._frames[i]
+                self._barriers -= 1
+                return True
+        return False
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> Sequence[Frame]:
+        """What waits for the consumer, in order."""
+        return tuple(self._frames)
+
+    @property
+    def finished_rows(self) -> int:
+        """Rows the consumer has done its work on."""
+        return self._finished_rows
+
+    def go_on(self, finished_rows: int, frames: Sequence[Frame], head: Batch | None = None) -> None:
+        """Begin where a checkpoint left an equal edge: rows finished, and what was under way, its `head` received.
+
+        Raises `BudgetExceeded` where the pool of the process is smaller than what was under way.
+        """
+        self._sent_rows = self._finished_rows = finished_rows
+        for frame in frames if head is None else (head, *frames):
+            if isinstance(frame, Batch):
+                pool = self.account.pool
+                if pool is not None and pool.free < frame.num_bytes:
+                    raise BudgetExceeded(f"{self.source} -> {self.target}: what was under way: {pool.shortage()}")
+                self._hold(frame)
+            if frame is not head:
+                self._frames.append(frame)
+
     # -- what it knows -----------------------------------------------------------------------------------------
 
     @property
@@ -271,7 +316,7 @@ class Edge:
             peak_bytes=self._peak_bytes,
             sent_batches=self._sent_batches,
             fast_sends=self._sent_batches - self._waits,
-            joint=isinstance(self, Joint),
+            joint=self.is_joint,
             waits=self._waits,
         )
 
@@ -287,9 +332,13 @@ class Edge:
     def _put(self, batch: Batch) -> bool:
         if not self.has_room(batch) or not self.account.admits(self, batch):
             return False
-        num_bytes = batch.num_bytes
+        self._hold(batch)
+        self._frames.append(batch)
+        return True
+
+    def _hold(self, batch: Batch) -> None:
         self._held_rows += batch.num_rows
-        self._held_bytes += num_bytes
+        self._held_bytes += batch.num_bytes
         if self._held_rows > self._peak_rows:
             self._peak_rows = self._held_rows
         if self._held_bytes > self._peak_bytes:
@@ -297,8 +346,6 @@ class Edge:
         self._sent_rows += batch.num_rows
         self._sent_batches += 1
         self.account.charge(batch)
-        self._frames.append(batch)
-        return True
 
     def _make_room(self, batch: Batch) -> bool:
         """Apply the declared policy of a full edge; True when the frame is dealt with."""
@@ -329,11 +376,11 @@ class Edge:
         """
         key = self.policy.key or "instrument_id"
         seen: set[object] = set()
-        latest_of_new, _ = _latest_rows(batch, key, seen)
+        latest_of_new, _ = latest_rows(batch, key, seen)
         for i in range(len(self._frames) - 1, -1, -1):
             queued = self._frames[i]
             if isinstance(queued, Batch):
-                kept, lost = _latest_rows(queued, key, seen)
+                kept, lost = latest_rows(queued, key, seen)
                 if lost and self.account.replace(self, queued, kept):
                     self._dropped_rows += lost
                     self._held_rows -= lost
@@ -364,69 +411,9 @@ class Edge:
         self.account.release(batch)
 
 
-class Joint(Edge):
-    """An edge without a queue: the producer's task does the consumer's work, and sending returns when it is done.
-
-    For consumers with one input whose logic is plain and runs on the loop: a task of their own could not run beside
-    the producer's anyway, and a batch worked on at once is still in the processor's cache.
-    """
-
-    __slots__ = ("_consume",)
-
-    def __init__(self, source: str, target: str, account: EdgesAccount | None = None) -> None:
-        super().__init__(source, target, REPLAY, account)
-        self._consume: Callable[[Frame], Awaitable[None]] | None = None
-
-    def join(self, consume: Callable[[Frame], Awaitable[None]]) -> None:
-        """Name the consumer's work on one frame."""
-        self._consume = consume
-
-    def send_nowait(self, frame: Frame) -> bool:
-        return self.detached
-
-    async def send(self, frame: Frame) -> None:
-        if self.detached:
-            return
-        if self.producer_done:
-            raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")
-        assert self._consume is not None, "a joint is joined before its producer runs"
-        if isinstance(frame, Batch):
-            self._held_rows = self._peak_rows = frame.num_rows
-            self._sent_rows += frame.num_rows
-            self._sent_batches += 1
-            await self._consume(frame)
-            self._finished_rows += frame.num_rows
-            self._held_rows = 0
-        else:
-            self.producer_done = isinstance(frame, End)
-            await self._consume(frame)
-
-
 _POLICIES: dict[str, Callable[[Edge, Batch], bool]] = {
     "block": Edge._block,
     "conflate": Edge._conflate,
     "drop_oldest": Edge._drop_oldest,
     "drop_newest": Edge._drop_newest,
 }
-
-
-def _latest_rows(batch: Batch, key: str, seen: set[object]) -> tuple[Batch, int]:
-    """The rows whose key is not in `seen`, only the last of each key; adds the keys to `seen`. Also how many went."""
-    if batch.is_rows:
-        rows = list(batch.rows)
-        keep = _last_of_each([getattr(row, key) for row in rows], seen)
-        kept = Batch(None, [rows[i] for i in keep], source=batch.source, first_seq=batch.first_seq)
-    else:
-        keep = _last_of_each(batch.columns.column(key).to_pylist(), seen)
-        kept = Batch(batch.columns.take(np.array(keep, dtype=np.int64)), source=batch.source, first_seq=batch.first_seq)
-    return (batch, 0) if len(keep) == batch.num_rows else (kept, batch.num_rows - len(keep))
-
-
-def _last_of_each(keys: list[object], seen: set[object]) -> list[int]:
-    keep = []
-    for i in range(len(keys) - 1, -1, -1):
-        if keys[i] not in seen:
-            seen.add(keys[i])
-            keep.append(i)
-    keep.reverse()
-    return keep

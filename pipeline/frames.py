@@ -191,6 +191,10 @@ class Watermark(msgspec.Struct, frozen=True):
     idle: bool = False
 
 
+CHECKPOINT = "checkpoint"
+"""The kind of barriers at which containers take a cut. A newer one makes those that are still under way void."""
+
+
 class Barrier(msgspec.Struct, frozen=True):
     """A mark every container answers to before it goes on: checkpoint, flush, step, phase end, stop."""
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .cuts import InboxCut, LaneCut
 from .edge import Bell, Edge
 from .errors import EdgeClosed
 from .frames import Barrier, Batch, End, Frame, Watermark
+from .under_way import Recording
 
 NEVER = -(1 << 63)
 FOREVER = (1 << 63) - 1
@@ -32,16 +34,55 @@ class Inbox:
         self._watermark = NEVER
         self._idle = False
         self._merged = len(edges) > 1
+        self.recording: Recording | None = None
+        """What is under way at the barrier that was received last."""
+        self._barrier_id = -1
+        self._requested: Barrier | None = None
 
     def receive_nowait(self) -> Frame | None:
-        """The next frame, or None when one must be waited for. Raises `EdgeClosed` when an input has failed."""
-        if not self._merged:
-            edge = self.edges[0]
+        """The next frame, or None when one must be waited for. Raises `EdgeClosed` when an input has failed.
+
+        A barrier comes when the first input has reached it; from then on it is recorded what the others still send
+        before theirs. One that is not newer than the last does not come.
+        """
+        if self._requested is not None:
+            barrier, self._requested = self._requested, None
+            if barrier.id > self._barrier_id:
+                return self._begin(barrier, None)
+        if self._merged:
+            return self._merge()
+        edge = self.edges[0]
+        frame = edge.receive_nowait()
+        while isinstance(frame, Barrier):
+            if frame.id > self._barrier_id:
+                return self._begin(frame, self._lanes[0])
             frame = edge.receive_nowait()
-            if isinstance(frame, End) and edge.failure is not None:
-                raise EdgeClosed(f"input '{edge.source}' failed before its end") from edge.failure
-            return frame
-        return self._merge()
+        if isinstance(frame, End) and edge.failure is not None:
+            raise EdgeClosed(f"input '{edge.source}' failed before its end") from edge.failure
+        return frame
+
+    def request(self, barrier: Barrier) -> None:
+        """Give this barrier next: every input has ended, and none of them will."""
+        self._requested = barrier
+        self._bell.ring()
+
+    def go_on(self, cut: InboxCut) -> None:
+        """Begin where a checkpoint left an equal inbox."""
+        self._watermark = NEVER if cut.watermark is None else cut.watermark
+        self._idle = cut.idle
+        for lane, left in zip(self._lanes, cut.lanes, strict=True):
+            lane.go_on(left, self._merged)
+
+    def _begin(self, barrier: Barrier, reached: _Lane | None) -> Barrier:
+        """The cut of this container: note where every input stands, and record the rest of those still before it."""
+        if self.recording is not None and not self.recording.is_complete:
+            self.recording.close("a newer checkpoint was begun")
+        self._barrier_id = barrier.id
+        watermark = None if self._watermark == NEVER else self._watermark
+        self.recording = recording = Recording(barrier, watermark, self._idle)
+        for lane in self._lanes:
+            recording.add(lane.edge, lane.left(), passed=lane is reached, head_of=lane.head)
+        return barrier
 
     async def receive(self) -> Frame:
         while (frame := self.receive_nowait()) is None:
@@ -62,12 +103,11 @@ class Inbox:
 
     def _merge(self) -> Frame | None:
         for lane in self._lanes:
-            lane.fill()
+            barrier = lane.fill(self._barrier_id)
+            if barrier is not None:
+                return self._begin(barrier, lane)
         if (watermark := self._advance()) is not None:
             return watermark
-        barrier = self._aligned_barrier()
-        if barrier is not None:
-            return barrier
         ready = [lane for lane in self._lanes if lane.head is not None]
         if not ready:
             return End() if all(lane.ended for lane in self._lanes) else None
@@ -100,16 +140,6 @@ class Inbox:
             return Watermark(lowest)
         return None
 
-    def _aligned_barrier(self) -> Barrier | None:
-        """A barrier passes when every input that has not ended has reached it."""
-        waiting = [lane for lane in self._lanes if not lane.ended]
-        if waiting and all(lane.barrier is not None for lane in waiting):
-            barrier = waiting[0].barrier
-            for lane in waiting:
-                lane.barrier = None
-            return barrier
-        return None
-
 
 class _Lane:
     """One input of a merge: its current batch, how far it is read, and what its producer has promised."""
@@ -118,7 +148,6 @@ class _Lane:
         "_done",
         "_order",
         "_position",
-        "barrier",
         "edge",
         "ended",
         "head",
@@ -131,19 +160,20 @@ class _Lane:
     def __init__(self, edge: Edge, rank: int) -> None:
         self.edge, self.rank = edge, rank
         self.head: Batch | None = None
-        self.barrier: Barrier | None = None
         self.ended = self.idle = self.is_timeless = False
         self.watermark = NEVER
         self._order: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
         self._position = 0
         self._done: list[Batch] = []
 
-    def fill(self) -> None:
-        """Take frames until there is a batch, a barrier, the end, or nothing more."""
-        while self.head is None and self.barrier is None and not self.ended:
+    def fill(self, newest: int) -> Barrier | None:
+        """Take frames until there is a batch, the end, nothing more, or a barrier newer than `newest`: it is given."""
+        while self.ended and self.edge.receive_nowait() is not None:
+            pass  # its producer went on from a checkpoint, and does again what it did before its end
+        while self.head is None and not self.ended:
             frame = self.edge.receive_nowait()
             if frame is None:
-                return
+                return None
             if isinstance(frame, Batch):
                 self.idle = False
                 if frame.num_rows == 0:
@@ -158,12 +188,36 @@ class _Lane:
                 if frame.ts is not None and frame.ts > self.watermark:
                     self.watermark = frame.ts
             elif isinstance(frame, Barrier):
-                self.barrier = frame
+                if frame.id > newest:
+                    return frame
             else:
                 if self.edge.failure is not None:
                     raise EdgeClosed(f"input '{self.edge.source}' failed before its end") from self.edge.failure
                 self.ended = True
                 self.watermark = FOREVER
+        return None
+
+    def left(self) -> LaneCut:
+        """Where this input stands, between two frames of its consumer; what its edge holds is yet to be added."""
+        head, order, at = self.head, self._order, self._position
+        return LaneCut(
+            source=self.edge.source,
+            finished_rows=self.edge.finished_rows + (0 if head is None else at),
+            head=None if head is None else head.slice(at) if at else head,
+            order=None if head is None or order is None else order[at:],
+            watermark=None if self.watermark in (NEVER, FOREVER) else self.watermark,
+            idle=self.idle,
+            timeless=self.is_timeless,
+            ended=self.ended,
+        )
+
+    def go_on(self, left: LaneCut, merged: bool) -> None:
+        """Stand where a checkpoint left an equal input; a consumer of one input takes frames as they come."""
+        assert merged or left.head is None
+        self.edge.go_on(left.finished_rows, left.frames, left.head)
+        self.idle, self.is_timeless, self.ended = left.idle, left.timeless, left.ended and merged
+        self.watermark = FOREVER if self.ended else NEVER if left.watermark is None else left.watermark
+        self.head, self._order, self._position = left.head, left.order, 0
 
     @property
     def head_ts(self) -> int:

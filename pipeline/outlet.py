@@ -6,7 +6,7 @@ import asyncio
 from time import perf_counter_ns
 
 from .edge import Bell, Edge
-from .frames import Batch, Frame, Row, Watermark, row_bytes
+from .frames import Barrier, Batch, Frame, Row, Watermark, row_bytes
 
 YIELD_NS = 1_000_000
 """A container that never had to wait gives way to the others after this long."""
@@ -22,6 +22,9 @@ class Outlet:
     def __init__(self, name: str) -> None:
         self.name = name
         self.edges: tuple[Edge, ...] = ()
+        """Where what is sent goes now; nowhere while it is muted."""
+        self._attached: tuple[Edge, ...] = ()
+        self._muted = False
         self.sent_rows = 0
         self.sent_batches = 0
         self.watermark: int | None = None
@@ -36,17 +39,30 @@ class Outlet:
         return batch
 
     def attach(self, edge: Edge) -> None:
-        self.edges = (*self.edges, edge)
+        self._attached = (*self._attached, edge)
+        self.mute(self._muted)
 
     def detach(self, edge: Edge) -> None:
         """Forget an edge nobody reads any more."""
-        self.edges = tuple(other for other in self.edges if other is not edge)
+        self._attached = tuple(other for other in self._attached if other is not edge)
+        self.mute(self._muted)
+
+    def mute(self, muted: bool) -> None:
+        """Whether what is sent is only counted: it was sent before a checkpoint, and comes again."""
+        self._muted = muted
+        self.edges = () if muted else self._attached
 
     async def send(self, frame: Frame) -> None:
         """Send to every edge, waiting for each that is full."""
         for edge in self.edges:
             if not edge.send_nowait(frame):
                 await edge.send(frame)
+
+    async def send_barrier(self, barrier: Barrier) -> None:
+        """Send to the edges of the run; who reads from outside is no part of a checkpoint."""
+        for edge in self._attached:
+            if not edge.outside and not edge.send_nowait(barrier):
+                await edge.send(barrier)
 
     async def send_watermark(self, watermark: Watermark) -> None:
         """A newer watermark replaces one that has not been read."""
@@ -62,7 +78,7 @@ class Outlet:
             self._since_ns = perf_counter_ns()
 
     def fail(self, error: BaseException) -> None:
-        for edge in self.edges:
+        for edge in self._attached:
             edge.fail(error)
 
 

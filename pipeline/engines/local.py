@@ -16,13 +16,15 @@ import numpy as np
 
 from ..calling import Caller
 from ..clock import Clock, SystemClock
-from ..container import Container, FeedContainer, Gate, TransformContainer
+from ..container import TransformContainer
 from ..data import DataManager, FlushCallback, MemberStores, build_manager
-from ..edge import Edge, EdgePolicy, Joint
+from ..edge import Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
+from ..feeding import Container, FeedContainer, Gate
 from ..hashing import hash_plain
 from ..in_flight import EdgesAccount
 from ..inbox import Inbox
+from ..joint import Joint
 from ..keeping import Keeper
 from ..lag import LagProbe
 from ..outlet import Outlet

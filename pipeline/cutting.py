@@ -1,0 +1,158 @@
+"""A container's part in a checkpoint: what it notes of its input meanwhile, and the cut it takes at a barrier."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
+
+from .checkpoint import encode_frame
+from .cuts import ContainerCut, InboxCut, Kind
+from .frames import Barrier, Batch, Watermark
+from .stage import Feed, Logic, Transform
+from .threads import Workers
+from .under_way import Recording
+
+INPUT: Final = 16
+"""Kind of journal records that hold a frame of a container's input; those from 16 on belong to the engine."""
+CUT: Final = 18
+"""... that stand where a container took a cut, the checkpoint's number for a key."""
+RESUMED: Final = 19
+"""... that stand where a phase went on from a checkpoint: what containers wrote behind their cut no longer counts."""
+COUNTED: Final = ("late_rows", "committed_rows", "rejected_rows", "duplicate_rows")
+"""What a logic counts for the ledger, if it has it."""
+HELD_BYTES: Final = 8 << 20
+"""Input that waits to be written to the journal before a container waits for it."""
+
+Encode: TypeAlias = Callable[[], Sequence[Any]]
+
+
+class Journal(Protocol):
+    """What a container asks of the run's journal."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Of what waits to be written."""
+
+    def append(
+        self, container: str, kind: int, key: bytes, gen: int, encode: Encode, durability: Any
+    ) -> asyncio.Future[None]:
+        """Write one record, in the order of the calls."""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a container has come."""
+
+    received_rows: int
+    processed_rows: int
+    sent_rows: int
+    sent_batches: int
+    watermark: int | None
+
+
+class Cutter:
+    """One container's share in checkpoints. `told` hears of each cut, as soon as its state is taken."""
+
+    def __init__(
+        self,
+        name: str,
+        logic: Logic,
+        *,
+        live: bool,
+        journal: Journal | None,
+        journaled_as: str,
+        workers: Workers,
+        told: Callable[[Cut], None],
+    ) -> None:
+        self.name, self.logic, self.workers = name, logic, workers
+        self.kind: Kind = kind_of(logic)
+        self.notes = self.kind == "replayed" or (self.kind == "feed" and live)
+        """Whether its input is written to the journal, so that it can be given again."""
+        self.given_rows = 0
+        self.extras: dict[str, Callable[[], Any]] = {}
+        """By name, what else belongs into this container's cut; see `ContainerCut.extra`."""
+        self._journal, self._as = journal, journaled_as
+        self._told = told
+
+    async def note(self, frame: Batch | Watermark) -> None:
+        """Write one frame of input to the journal; waits only while much is to be written already."""
+        if isinstance(frame, Batch):
+            self.given_rows += frame.num_rows
+        if self._journal is None:
+            return
+        written = self._journal.append(self._as, INPUT, b"", 0, lambda: (encode_frame(frame),), "ephemeral")
+        if self._journal.held_bytes > HELD_BYTES:
+            await asyncio.shield(written)
+
+    async def cut(self, barrier: Barrier, recording: Recording | None, counts: Callable[[], Counts]) -> None:
+        """Take the container's state between two frames of its input, and tell of it."""
+        await self._take(barrier.id, recording, counts(), False, None)
+
+    async def cut_at_end(self, number: int, counts: Counts, inbox: InboxCut | None) -> None:
+        """The same for a container that has ended, and that no barrier will reach."""
+        await self._take(number, None, counts, True, inbox)
+
+    async def _take(
+        self, number: int, recording: Recording | None, counts: Counts, ended: bool, inbox: InboxCut | None
+    ) -> None:
+        began = perf_counter_ns()
+        if self._journal is not None:
+            self._journal.append(self._as, CUT, str(number).encode(), 0, lambda: (b"",), "ephemeral")
+        state = None
+        if self.kind == "state":
+            if self.logic.runs_in == "loop":
+                state = self.logic.snapshot()
+            else:
+                state = await self.workers.run(self.logic.snapshot)
+        taken = ContainerCut(
+            kind=self.kind, ended=ended, received_rows=counts.received_rows, processed_rows=counts.processed_rows,
+            sent_rows=counts.sent_rows, sent_batches=counts.sent_batches, given_rows=self.given_rows,
+            watermark=counts.watermark, counted=counted(self.logic), state=state, inbox=inbox,
+            extra={name: extra() for name, extra in self.extras.items()},
+        )  # fmt: skip
+        self._told(Cut(self.name, number, taken, recording, perf_counter_ns() - began))
+
+
+class Cut:
+    """What one container gives for one checkpoint; its inputs may still be recorded."""
+
+    def __init__(self, name: str, number: int, taken: ContainerCut, recording: Recording | None, pause_ns: int) -> None:
+        self.name, self.number, self.taken, self.recording, self.pause_ns = name, number, taken, recording, pause_ns
+
+    @property
+    def is_complete(self) -> bool:
+        return self.recording is None or self.recording.is_complete
+
+    def whole(self) -> ContainerCut:
+        """With what was under way."""
+        if self.recording is None:
+            return self.taken
+        return msgspec.structs.replace(self.taken, inbox=self.recording.cut())
+
+    def close(self, failure: str = "") -> None:
+        if self.recording is not None:
+            self.recording.close(failure)
+
+
+def kind_of(logic: Logic) -> Kind:
+    """How this logic is brought back from a checkpoint."""
+    if isinstance(logic, Feed):
+        return "feed"
+    if logic.can_snapshot:
+        return "state"
+    return "stateless" if isinstance(logic, Transform) and logic.stateless else "replayed"
+
+
+def counted(logic: Logic) -> dict[str, int]:
+    """What the logic counts for the ledger."""
+    return {name: int(getattr(logic, name)) for name in COUNTED if hasattr(logic, name)}
+
+
+def count_on(logic: Logic, found: Mapping[str, int]) -> None:
+    """Let the logic count on from there; where a count follows from its state it is right already."""
+    for name, value in found.items():
+        if getattr(logic, name, value) != value:
+            setattr(logic, name, value)
