@@ -75,8 +75,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Larger than of any checkpoint of the folder before it."""
     containers: Mapping[str, ContainerCut]
-    resumed: Sequence[int] = ()
-    """Numbers of the checkpoints from which this phase has gone on before, in order."""
+    resumed: Sequence[tuple[int, int]] = ()
+    """How this phase has gone on before, in order: from which checkpoint, and a number of that attempt alone."""
     mark: Any = None
     """How far the journal was written when all containers had taken their cut."""
 

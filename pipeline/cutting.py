@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter_ns
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -21,7 +21,10 @@ INPUT: Final = 16
 CUT: Final = 18
 """... that stand where a container took a cut, the checkpoint's number for a key."""
 RESUMED: Final = 19
-"""... that stand where a phase went on from a checkpoint: what containers wrote behind their cut no longer counts."""
+"""... that stand where a phase went on from a checkpoint: what containers wrote behind their cut before does not count.
+
+The key is the checkpoint's number and, since there may be several attempts, one of this attempt alone.
+"""
 COUNTED: Final = ("late_rows", "committed_rows", "rejected_rows", "duplicate_rows")
 """What a logic counts for the ledger, if it has it."""
 HELD_BYTES: Final = 8 << 20
@@ -33,14 +36,27 @@ Encode: TypeAlias = Callable[[], Sequence[Any]]
 class Journal(Protocol):
     """What a container asks of the run's journal."""
 
-    @property
-    def held_bytes(self) -> int:
-        """Of what waits to be written."""
+    held_bytes: int
+    """Of what waits to be written."""
+    generations: Iterator[int]
 
     def append(
-        self, container: str, kind: int, key: bytes, gen: int, encode: Encode, durability: Any
-    ) -> asyncio.Future[None]:
+        self,
+        container: str,
+        kind: int,
+        key: bytes,
+        gen: int,
+        encode: Encode,
+        durability: Literal["ephemeral", "process", "durable"],
+        *,
+        num_bytes: int = 0,
+    ) -> asyncio.Future[Any]:
         """Write one record, in the order of the calls."""
+
+
+def write_sign(journal: Journal, container: str, kind: int, key: bytes) -> None:
+    """A record that says no more than where it stands."""
+    journal.append(container, kind, key, next(journal.generations), lambda: (b"",), "ephemeral")
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +99,18 @@ class Cutter:
             self.given_rows += frame.num_rows
         if self._journal is None:
             return
-        written = self._journal.append(self._as, INPUT, b"", 0, lambda: (encode_frame(frame),), "ephemeral")
+        num_bytes = frame.num_bytes if isinstance(frame, Batch) else 0
+        written = self._journal.append(
+            self._as, INPUT, b"", next(self._journal.generations), lambda: (encode_frame(frame),), "ephemeral",
+            num_bytes=num_bytes,
+        )  # fmt: skip
         if self._journal.held_bytes > HELD_BYTES:
             await asyncio.shield(written)
+
+    def given_again(self, frame: Batch | Watermark) -> None:
+        """One frame of the journal: it counts as given, and is not written again."""
+        if isinstance(frame, Batch):
+            self.given_rows += frame.num_rows
 
     async def cut(self, barrier: Barrier, recording: Recording | None, counts: Callable[[], Counts]) -> None:
         """Take the container's state between two frames of its input, and tell of it."""
@@ -100,7 +125,7 @@ class Cutter:
     ) -> None:
         began = perf_counter_ns()
         if self._journal is not None:
-            self._journal.append(self._as, CUT, str(number).encode(), 0, lambda: (b"",), "ephemeral")
+            write_sign(self._journal, self._as, CUT, str(number).encode())
         state = None
         if self.kind == "state":
             if self.logic.runs_in == "loop":

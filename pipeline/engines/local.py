@@ -15,8 +15,11 @@ import msgspec
 import numpy as np
 
 from ..calling import Caller
+from ..checkpointing import Checkpointer, Checkpoints
 from ..clock import Clock, SystemClock
 from ..container import TransformContainer
+from ..cuts import Checkpoint
+from ..cutting import Cutter
 from ..data import DataManager, FlushCallback, MemberStores, build_manager
 from ..edge import Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
@@ -30,6 +33,7 @@ from ..lag import LagProbe
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..pool import Pool
+from ..resuming import go_on
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
@@ -37,6 +41,7 @@ from ..threads import Workers, settled
 from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
 
+LOSSLESS = ("block", "spill")
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
 log = logging.getLogger("penstock.engine")
@@ -56,6 +61,8 @@ class LocalEngine:
         earlier: Mapping[str, Any] | None = None,
         flush: Mapping[str, FlushCallback] | None = None,
         memory_bytes: int | None = None,
+        checkpoints: Checkpoints | None = None,
+        resume: Checkpoint | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
@@ -71,6 +78,8 @@ class LocalEngine:
         self.interrupted = False
         self.lag = LagProbe()
         self.leftovers: dict[tuple[str, Any], Any] = {}
+        self._checkpoints, self._resume = checkpoints, resume
+        self.checkpointer: Checkpointer | None = None
         self._earlier = earlier or {}
         self._on_ready = on_ready
         self._flush = flush or {}
@@ -84,6 +93,8 @@ class LocalEngine:
         failed = True
         try:
             await self._build()
+            if self._checkpoints is not None:
+                await self._make_resumable(self._checkpoints)
             self._on_ready(self)
             await self._run_containers()
             outcome = self._outcome()
@@ -109,6 +120,8 @@ class LocalEngine:
     def drain(self) -> None:
         """Feeds stop where they are; what they have sent flows on to the end."""
         self.interrupted = True
+        if self.checkpointer is not None:
+            self.checkpointer.stop()
         for container in self.containers.values():
             if isinstance(container, FeedContainer):
                 container.drain()
@@ -116,6 +129,7 @@ class LocalEngine:
     def attach(self, name: str, policy: EdgePolicy) -> Edge:
         """A further edge from a running container, for somebody outside who reads its output."""
         edge = Edge(name, "subscriber", policy, self.account)
+        edge.outside = True
         container = self.containers[name]
         if container.ended:
             edge.detach()
@@ -226,15 +240,53 @@ class LocalEngine:
         except Exception as error:
             raise ContainerFailed(node.name, error) from error
 
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    async def _make_resumable(self, settings: Checkpoints) -> None:
+        """Give each container its part in checkpoints, and bring all to the one this run goes on from."""
+        resume = self._resume
+        self._refuse_losses()
+        self.checkpointer = checkpointer = Checkpointer(self.folder.name, self.containers, settings, self.clock)
+        names = {node.name: journaled_as(self.folder.name, node.name) for node in self.topology.nodes}
+        for node in self.topology.nodes:
+            container = self.containers[node.name]
+            container.cutter = Cutter(
+                node.name, container.logic, live=node.stage.live, journal=settings.journal,
+                journaled_as=names[node.name], workers=self.workers, told=checkpointer.told,
+            )  # fmt: skip
+            container.on_end = checkpointer.container_ended
+        if resume is not None:
+            attempt = await go_on(resume, self.containers, settings, names, self.workers)
+            checkpointer.resumed = (*resume.resumed, attempt)
+            checkpointer.figures.resumed_from_rows = resume.rows
+
+    def _refuse_losses(self) -> None:
+        """What an edge loses on purpose would be lost otherwise the next time."""
+        for edge in self.edges:
+            if edge.policy.when_full not in LOSSLESS:
+                raise PenstockError(
+                    f"containers.{edge.target}.inputs: expected no 'when_full: {edge.policy.when_full}' in a run with "
+                    f"checkpoints, found it from '{edge.source}'; use 'block', or run without checkpoints"
+                )
+
     # -- running and closing -----------------------------------------------------------------------------------
 
     async def _run_containers(self) -> None:
         async with anyio.create_task_group() as probing:
             probing.start_soon(self.lag.run)
-            async with anyio.create_task_group() as tasks:
-                for container in self.containers.values():
-                    tasks.start_soon(container.run, name=f"penstock:{container.name}")
+            async with anyio.create_task_group() as beside:
+                if self.checkpointer is not None:
+                    beside.start_soon(self._take_checkpoints, self.checkpointer)
+                async with anyio.create_task_group() as tasks:
+                    for container in self.containers.values():
+                        tasks.start_soon(container.run, name=f"penstock:{container.name}")
+                if self.checkpointer is not None:
+                    self.checkpointer.stop()
             probing.cancel_scope.cancel()
+
+    async def _take_checkpoints(self, checkpointer: Checkpointer) -> None:
+        await self.gate.wait()
+        await checkpointer.run()
 
     async def _close(self) -> list[Exception]:
         """Release everything, each step though the one before it failed; what failed."""
@@ -278,6 +330,7 @@ class LocalEngine:
                 "feeds_cut_short": {
                     name: _plain(feed.logic.metrics()) for name, feed in self._feeds().items() if feed.cut.shortened
                 },
+                "checkpoints": None if self.checkpointer is None else msgspec.structs.asdict(self.checkpointer.figures),
                 "edges_peak_bytes": self.account.peak_bytes,
                 "pool": None if self.pool is None else self._pool_figures(self.pool),
                 "dropped_for_subscribers": self._losses_of_subscribers(),
@@ -332,6 +385,11 @@ class LocalEngine:
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
         )
+
+
+def journaled_as(phase: str, container: str) -> str:
+    """The name under which the journal knows a container: every phase has its own."""
+    return f"{phase}/{container}"
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,256 @@
+"""Takes checkpoints of a running graph: sends barriers, gathers what containers give, and has it written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from .clock import Clock
+from .container import TransformContainer
+from .cuts import Checkpoint
+from .cutting import Cut, Journal
+from .errors import PenstockError
+from .feeding import Container, FeedContainer
+from .frames import CHECKPOINT, Barrier
+from .threads import settled
+
+ALIGN_SECONDS = 10.0
+"""A checkpoint that has not come to all containers by then is given up, and the next one tried."""
+log = logging.getLogger("penstock.checkpoint")
+
+
+class MarkedJournal(Journal, Protocol):
+    """The run's journal, as far as checkpoints go."""
+
+    async def mark(self) -> Any:
+        """The place behind everything appended so far, which is on disk when this returns."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """How checkpoints of a phase are taken, where they go and what is read back. Files and locks are others' matter."""
+
+    every_seconds: float
+    journal: MarkedJournal
+    save: Callable[[Checkpoint], Awaitable[int]]
+    """Make it the one the phase goes on from; returns its bytes once it is on disk."""
+    read_back: Callable[[Any], Iterable[Any]]
+    """Records of the journal up to a mark, in order; blocking."""
+    number: int = 1
+    """Of the first one taken, larger than any before."""
+    align_seconds: float = ALIGN_SECONDS
+    on_saved: Callable[[Checkpoint], None] = lambda checkpoint: None
+
+
+class CheckpointFigures(msgspec.Struct, kw_only=True):
+    """What checkpoints took, for `run.json`."""
+
+    taken: int = 0
+    abandoned: int = 0
+    """Given up: not at all containers in time, too much under way, or not written."""
+    bytes: int = 0
+    """Of all files written."""
+    last_bytes: int = 0
+    seconds: float = 0.0
+    """From the barrier until it was on disk, of all taken."""
+    longest_pause_ms: float = 0.0
+    """The longest that one container stood still for its state."""
+    resumed_from_rows: int | None = None
+    """Rows of feeds that were in when this run went on; None: it began anew."""
+
+
+@dataclass
+class _Open:
+    """A checkpoint under way."""
+
+    number: int
+    cuts: dict[str, Cut] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    """Containers without inputs to come, which were asked directly."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def failure(self) -> str:
+        failures = (cut.recording.failure for cut in self.cuts.values() if cut.recording is not None)
+        return next((failure for failure in failures if failure), "")
+
+
+class Checkpointer:
+    """One task beside the containers. Runs until it is stopped; one checkpoint at a time."""
+
+    def __init__(
+        self,
+        phase: str,
+        containers: Mapping[str, Container],
+        settings: Checkpoints,
+        clock: Clock,
+        resumed: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self.phase, self.containers, self.settings, self.clock = phase, containers, settings, clock
+        self.figures = CheckpointFigures()
+        self.last: Checkpoint | None = None
+        """The one that was committed last."""
+        self.resumed = tuple(resumed)
+        self._next = settings.number
+        self._open: _Open | None = None
+        self._stopped = False
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Take one every so many seconds, until all containers have ended or it is stopped."""
+        every = int(self.settings.every_seconds * 1e9)
+        due = self.clock.monotonic_ns() + every
+        while not self._stopped and not self._all_ended():
+            await self._sleep_until(due)
+            if self._stopped or self._all_ended():
+                return
+            await self.take()
+            due = max(due + every, self.clock.monotonic_ns())
+
+    def stop(self) -> None:
+        """Take no more: what happens from here on is not to be gone on from. One under way is given up."""
+        self._stopped = True
+        self._wake.set()
+        if self._open is not None:
+            self._open.changed.set()
+
+    async def take(self) -> Checkpoint | None:
+        """One checkpoint, None where it had to be given up."""
+        number, self._next = self._next, self._next + 1
+        began = self.clock.monotonic_ns()
+        self._open = under_way = _Open(number)
+        why = ""
+        asking: set[asyncio.Task[None]] = set()
+        try:
+            why = await self._gather(under_way, asking)
+            if not why:
+                return await self._save(under_way, began)
+        except (PenstockError, OSError) as error:
+            why = f"{type(error).__name__}: {error}"
+        finally:
+            self._open = None
+            for task in asking:
+                task.cancel()
+            if asking:
+                await settled(asyncio.gather(*asking, return_exceptions=True))
+            for cut in under_way.cuts.values():
+                cut.close(why or "it was stopped")
+        self.figures.abandoned += 1
+        if not self._stopped:
+            log.warning("checkpoint %d of phase '%s' was given up: %s", number, self.phase, why)
+        return None
+
+    # -- what containers tell ----------------------------------------------------------------------------------
+
+    def told(self, cut: Cut) -> None:
+        """A container has taken its state."""
+        under_way = self._open
+        if under_way is None or cut.number != under_way.number or cut.name in under_way.cuts:
+            cut.close("it is over")
+            return
+        under_way.cuts[cut.name] = cut
+        self.figures.longest_pause_ms = max(self.figures.longest_pause_ms, cut.pause_ns / 1e6)
+        if cut.recording is not None:
+            cut.recording.on_complete = under_way.changed.set
+        under_way.changed.set()
+
+    def container_ended(self) -> None:
+        """A container has ended."""
+        if self._open is not None:
+            self._open.changed.set()
+        if self._all_ended():
+            self._wake.set()
+
+    # -- gathering ---------------------------------------------------------------------------------------------
+
+    async def _gather(self, under_way: _Open, asking: set[asyncio.Task[None]]) -> str:
+        """Wait for every container's cut; why it was not to be had, or nothing."""
+        deadline = self.clock.monotonic_ns() + int(self.settings.align_seconds * 1e9)
+        timer = asyncio.ensure_future(self.clock.sleep_until(deadline))
+        try:
+            while True:
+                under_way.changed.clear()
+                await self._ask(under_way, asking)
+                if self._stopped:
+                    return "the run is being stopped"
+                if under_way.failure:
+                    return under_way.failure
+                cuts = under_way.cuts
+                if len(cuts) == len(self.containers) and all(cut.is_complete for cut in cuts.values()):
+                    return ""
+                if timer.done():
+                    return self._late(under_way)
+                waiting = asyncio.ensure_future(under_way.changed.wait())
+                try:
+                    await asyncio.wait((waiting, timer), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
+        finally:
+            timer.cancel()
+
+    async def _ask(self, under_way: _Open, asking: set[asyncio.Task[None]]) -> None:
+        """Ask whoever no barrier will reach: feeds, those whose inputs have all ended, and those that have ended."""
+        barrier = Barrier(under_way.number, CHECKPOINT)
+        for name, container in self.containers.items():
+            if name in under_way.cuts:
+                continue
+            if container.ended:
+                if container.cutter is not None:
+                    await container.cutter.cut_at_end(under_way.number, container.counts(), container.ended_inbox())
+            elif name in under_way.asked:
+                continue
+            elif isinstance(container, FeedContainer):
+                under_way.asked.add(name)
+                asking.add(asyncio.create_task(container.take_cut(barrier), name=f"penstock:barrier:{name}"))
+            elif not container.is_joint and self._inputs_ended(container):
+                under_way.asked.add(name)
+                container.request_cut(barrier)
+
+    def _inputs_ended(self, container: TransformContainer) -> bool:
+        return all(self.containers[edge.source].ended for edge in container.inbox.edges)
+
+    def _late(self, under_way: _Open) -> str:
+        lacking = [name for name in self.containers if name not in under_way.cuts]
+        lacking += [name for name, cut in under_way.cuts.items() if not cut.is_complete]
+        return f"it had not come to {', '.join(lacking)} within {self.settings.align_seconds:g} s"
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    async def _save(self, under_way: _Open, began: int) -> Checkpoint | None:
+        mark = await self.settings.journal.mark()
+        checkpoint = Checkpoint(
+            phase=self.phase,
+            number=under_way.number,
+            containers={name: under_way.cuts[name].whole() for name in self.containers},
+            resumed=self.resumed,
+            mark=mark,
+        )
+        wrong = checkpoint.faults()
+        if wrong:
+            raise PenstockError("its books do not balance: " + "; ".join(wrong))
+        num_bytes = await self.settings.save(checkpoint)
+        self.last = checkpoint
+        self.settings.on_saved(checkpoint)
+        figures = self.figures
+        figures.taken += 1
+        figures.bytes += num_bytes
+        figures.last_bytes = num_bytes
+        figures.seconds += (self.clock.monotonic_ns() - began) / 1e9
+        return checkpoint
+
+    def _all_ended(self) -> bool:
+        return all(container.ended for container in self.containers.values())
+
+    async def _sleep_until(self, due: int) -> None:
+        timer = asyncio.ensure_future(self.clock.sleep_until(due))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((timer, waking), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            waking.cancel()
