@@ -47,7 +47,7 @@ class StateOf(msgspec.Struct, frozen=True):
                 f"expected a state of {self.name}, version {self.version}, found one of {sealed['of']}, version "
                 f"{sealed['version']}; {ADVICE}"
             )
-        for name in sorted({*self.told, *sealed["told"]}):
+        for name in {**self.told, **sealed["told"]}:
             expected, found = self.told.get(name), sealed["told"].get(name)
             if expected != found:
                 raise StateMismatch(

@@ -148,9 +148,19 @@ def _plain(node: Any, context: list[Any]) -> Any:
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 
 
+LARGE_BYTES = 256 << 10
+"""Arrays above this are copied once instead of three times, by calls that let go of the interpreter."""
+
+
 def _npy(value: Any) -> bytes:
+    array = np.asarray(value)
     sink = io.BytesIO()
-    np.lib.format.write_array(sink, np.asarray(value), allow_pickle=False)
+    if array.nbytes > LARGE_BYTES and (array.flags.c_contiguous or not array.flags.f_contiguous):
+        array = np.ascontiguousarray(array)
+        np.lib.format.write_array_header_2_0(sink, np.lib.format.header_data_from_array_1_0(array))
+        flat: Any = array.reshape(-1).view(np.uint8)
+        return b"".join((sink.getvalue(), memoryview(flat)))
+    np.lib.format.write_array(sink, array, allow_pickle=False)
     return sink.getvalue()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,9 @@ from pipeline import InputError
 
 from .bars import Bars, Times, timestamp
 from .tape import Tape
+
+if TYPE_CHECKING:
+    from .portfolio import Portfolio
 
 NEVER = -(2**63)
 """Where no bar has ended yet, ns."""
@@ -35,6 +39,14 @@ class Arrivals(ABC):
     def rest(self) -> Tape | None:
         """What was held back until now; the stream has ended. Raises `InputError` where a declared name never came."""
         return None
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, Any]:
+        """Who has come and what is held back, for `restore` of an equal one."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot."""
 
     @property
     def traded(self) -> str | None:
@@ -82,6 +94,20 @@ class OneInstrument(Arrivals):
             names = ", ".join(sorted(self._others)[:MOST_NAMES])
             raise InputError(f"no bar was of instrument '{self._instrument}', all were of others: {names}")
         return None
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "instrument": self._instrument,
+            "names": list(self.names),
+            "others": sorted(self._others),
+            "newest": list(self._newest),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._instrument, self.names = state["instrument"], list(state["names"])
+        self._others = set(state["others"])
+        start, end = state["newest"]
+        self._newest = start, end
 
     def _of_ours(self, columns: pa.RecordBatch) -> pa.RecordBatch:
         index = columns.schema.get_field_index("instrument_id")
@@ -142,6 +168,20 @@ class SeveralInstruments(Arrivals):
         held, self._held = self._held, None
         return None if held is None else self._in_steps(held)
 
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "names": list(self.names),
+            "missing": sorted(self._missing),
+            "others": sorted(self._others),
+            "held": self._held,
+            "newest": self._newest,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.names, self._missing = list(state["names"]), set(state["missing"])
+        self._others = set(state["others"])
+        self._held, self._newest = state["held"], state["newest"]
+
     def _of_ours(self, columns: pa.RecordBatch) -> pa.RecordBatch:
         if not columns.num_rows:
             return columns
@@ -168,6 +208,18 @@ class SeveralInstruments(Arrivals):
             raise _twice(int(starts[twice[0]]), int(ends[twice[0]]), f" of {self.names[owners[twice[0]]]}")
         steps = np.concatenate([[0], np.flatnonzero(np.diff(ends)) + 1, [len(ends)]])
         return self._tape(columns, owners, steps, ends)
+
+
+def arrivals_of(recipes: Sequence[Portfolio], active_from_ns: int | None) -> Arrivals:
+    """What the members trade, which is the same for all of a group."""
+    wanted = {(recipe.instrument, recipe.instruments) for recipe in recipes}
+    if len(wanted) > 1:
+        names = sorted(str(several or one) for one, several in wanted)
+        raise ValueError(f"portfolios of one group trade the same instruments, found {names}")
+    ((one, several),) = wanted
+    if several is None:
+        return OneInstrument(one, active_from_ns)
+    return SeveralInstruments(None if several == "all" else several, active_from_ns)
 
 
 def _ends(columns: pa.RecordBatch) -> Times:

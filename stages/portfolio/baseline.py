@@ -33,14 +33,28 @@ class Baseline:
         self._waits = names == "all"
         self._chosen: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
+    def snapshot(self) -> dict[str, Any]:
+        """Which instruments it holds."""
+        return {"waits": self._waits, "chosen": None if self._chosen is None else self._chosen.copy()}
+
+    def restore(self, state: dict[str, Any], terms: np.ndarray[Any, Any]) -> None:
+        """Continue from a snapshot."""
+        self._waits = state["waits"]
+        if state["chosen"] is not None:
+            self._hold(np.array(state["chosen"]), terms)
+
     def targets(self, tape: Tape, terms: np.ndarray[Any, Any]) -> Floats:
         """A target per row; of `all` instruments those of the window's first step are held, in equal parts."""
         if self._waits and tape.warm < len(tape.steps) - 1:
             self._waits = False
             first, last = tape.steps[tape.warm], tape.steps[tape.warm + 1]
-            self._chosen = tape.owners[first:last].copy()
-            terms[self.place]["share"] = 1.0 / len(self._chosen)
+            self._hold(tape.owners[first:last].copy(), terms)
         targets = np.ones(len(tape))
         if self._chosen is not None:
             targets[~np.isin(tape.owners, self._chosen)] = np.nan
         return targets
+
+    def _hold(self, chosen: np.ndarray[Any, np.dtype[np.int64]], terms: np.ndarray[Any, Any]) -> None:
+        """These instruments, in equal parts."""
+        self._chosen = chosen
+        terms[self.place]["share"] = 1.0 / len(chosen)

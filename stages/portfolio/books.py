@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import fitting
+
 from .accounting import (
     FILL,
     HOLDING,
@@ -77,6 +79,25 @@ class Books:
     def read(self, tape: Tape, first: int, last: int) -> Block:
         """Steps of the tape that was made room for last, as `account` takes them."""
         return tape.read(first, last, self._slots[first - tape.warm : last - tape.warm], self._volatilities)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What members have and hold, and the kept equity."""
+        return {
+            "state": self.state.copy(),
+            "holdings": self.holdings.copy(),
+            "rows": self.rows,
+            "traded_rows": self.traded_rows,
+            "lengths_ns": self._lengths_ns,
+            "equity": self.grid.snapshot(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a snapshot of the same members. Raises `StateMismatch`."""
+        self.state = fitting("members", state["state"], self.state)
+        instruments = np.shape(state["holdings"])[1:]
+        self.holdings = fitting("holdings", state["holdings"], np.empty((len(self.state), *instruments), HOLDING))
+        self.rows, self.traded_rows, self._lengths_ns = state["rows"], state["traded_rows"], state["lengths_ns"]
+        self.grid.restore(state["equity"])
 
     def retire(self, place: int) -> None:
         """A member that trades no more: nothing is held and no order waits."""

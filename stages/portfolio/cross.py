@@ -62,6 +62,14 @@ class CrossGroup:
         """Compile the kernel."""
         cross_kernel()
 
+    def snapshot(self) -> int:
+        """The count of decisions passed over; blocks of bars leave nothing else behind."""
+        return self.skipped_decisions
+
+    def restore(self, state: int) -> None:
+        """Continue from a snapshot."""
+        self.skipped_decisions = state
+
     def look(self, bars: Bars, first_bar: int, length: int) -> None:
         """Gather this block's features, and which of its bars have one price only."""
         block = slice(first_bar, first_bar + length)
@@ -98,6 +106,8 @@ class CrossGroup:
 
 class OneCross:
     """The same for one strategy, in numpy."""
+
+    stateless = True
 
     def __init__(self, cross: Cross) -> None:
         self._cross = cross

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import Batch, Context, MemberRows, PenstockError, Result, Transform
+from pipeline import Batch, Context, MemberRows, PenstockError, Result, StateOf, Transform, fitting
 
-from .accounting import Block
-from .arrivals import Arrivals, OneInstrument, SeveralInstruments
+from .accounting import FILL, Block
+from .arrivals import arrivals_of
 from .baseline import Baseline
 from .books import Books
 from .closing import rows_of
 from .crew import Crew, processors
 from .deciders import Deciders
 from .records import PORTFOLIOS, equity_of, fills_of
+from .state import state_of
 from .strategy import GroupDecider, Strategy, StrategyFailed
 from .tape import Tape
 
@@ -55,7 +57,7 @@ class PortfolioGroup(Transform):
     """
 
     def __init__(self, members: Mapping[str, Portfolio], context: Context, *, alone: bool = False) -> None:
-        self._log = context.log
+        self._log, self._active_from_ns = context.log, context.active_from_ns
         self._alone = alone
         self._members = sorted(members.items(), key=lambda item: _class_name(item[1].strategy))
         self._names = [name for name, _ in self._members]
@@ -63,7 +65,7 @@ class PortfolioGroup(Transform):
         self._order = [places[name] for name in members]
         first = next(iter(members.values()))
         self._recipes = [recipe for _, recipe in self._members]
-        self._arrivals = _arrivals(self._recipes, context.active_from_ns)
+        self._arrivals = arrivals_of(self._recipes, context.active_from_ns)
         self._several = first.instruments is not None
         self._strategies = [recipe.strategy for recipe in self._recipes]
         self._baseline: Baseline | None = None
@@ -82,6 +84,8 @@ class PortfolioGroup(Transform):
         self._enough = min(max(EMIT_FILLS, EMIT_FILLS_EACH * len(members)), MOST_FILLS)
         self._errors: dict[int, StrategyFailed] = {}
         self._skipped_warming = 0
+        self._told: Mapping[str, Any] | None = None
+        """What it has to say once it has ended; nothing else is remembered of it then."""
         self._deciders = {0: Deciders(self._strategies, self._grouped)}
         for place, error in self._deciders[0].broken.items():
             self._take_out(place, error)
@@ -112,12 +116,61 @@ class PortfolioGroup(Transform):
             told = rows.select([name for name in PORTFOLIOS.names if name not in OF_ROWS_ALONE])
             yield MemberRows("statistics", self._names, np.arange(len(self._names) + 1), told)
         yield Batch.from_columns(rows.take(pa.array([*self._order, *range(len(self._order), len(rows))])))
+        self._told = self.metrics()
+
+    @property
+    def can_snapshot(self) -> bool:
+        """Whether all deciders can give their state."""
+        return self._deciders[0].can_snapshot
+
+    def snapshot(self) -> Any:
+        """Books, what is held back, and what deciders remember; at the end nothing but what `metrics` says."""
+        if self._told is not None:
+            return self._state_of.seal({"told": dict(self._told)})
+        return self._state_of.seal(
+            {
+                "told": None,
+                "arrivals": self._arrivals.snapshot(),
+                "books": self._books.snapshot(),
+                "baseline": None if self._baseline is None else self._baseline.snapshot(),
+                "fills": np.concatenate([np.empty(0, FILL), *self._fills]),
+                "calls": np.cumsum([len(fills) for fills in self._fills], dtype=np.int64),
+                "failed": [[place, str(error)] for place, error in self._errors.items()],
+                "skipped_warming": self._skipped_warming,
+                "deciders": [[number, each.snapshot(self._errors)] for number, each in self._deciders.items()],
+            }
+        )
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of.open(state)
+        if found["told"] is not None:
+            self._told, self._books.rows = found["told"], found["told"]["bars"]
+            return
+        self._arrivals.restore(found["arrivals"])
+        self._books.restore(found["books"])
+        if self._baseline is not None:
+            self._baseline.restore(found["baseline"], self._books.terms)
+        fills = fitting("fills", found["fills"], np.empty(0, FILL), rows=True)
+        self._fills = np.split(fills, found["calls"])[:-1]
+        self._gathered = len(fills)
+        self._errors = {place: StrategyFailed(said) for place, said in found["failed"]}
+        self._skipped_warming = found["skipped_warming"]
+        for number, remembered in found["deciders"]:
+            if number not in self._deciders:
+                self._deciders[number] = Deciders(self._strategies, self._grouped)
+            self._deciders[number].restore(remembered)
+
+    @cached_property
+    def _state_of(self) -> StateOf:
+        return state_of(dict(zip(self._names, self._recipes, strict=True)), self._active_from_ns)
 
     def metrics(self) -> Mapping[str, Any]:
         """Counts, without the baseline's.
 
         `skipped_decisions` are those not taken because a bar had one price only, of all portfolios.
         """
+        if self._told is not None:
+            return self._told
         return {
             "portfolios": len(self._members),
             "failed": len(self._errors),
@@ -377,15 +430,3 @@ class PortfolioGroup(Transform):
 
 def _class_name(strategy: Strategy) -> str:
     return f"{type(strategy).__module__}.{type(strategy).__qualname__}"
-
-
-def _arrivals(recipes: Sequence[Portfolio], active_from_ns: int | None) -> Arrivals:
-    """What the members trade, which is the same for all of a group."""
-    wanted = {(recipe.instrument, recipe.instruments) for recipe in recipes}
-    if len(wanted) > 1:
-        names = sorted(str(several or one) for one, several in wanted)
-        raise ValueError(f"portfolios of one group trade the same instruments, found {names}")
-    ((one, several),) = wanted
-    if several is None:
-        return OneInstrument(one, active_from_ns)
-    return SeveralInstruments(None if several == "all" else several, active_from_ns)

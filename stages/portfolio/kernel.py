@@ -28,6 +28,8 @@ class KernelGroup:
     Raises `ValueError` where members' features or parameters are not equal in number.
     """
 
+    stateless = True
+
     def __init__(self, members: Sequence[Strategy]) -> None:
         self._members = members
         self._kernel = type(members[0]).kernel
@@ -111,6 +113,8 @@ class KernelGroup:
 
 class OneKernel:
     """The same for one strategy."""
+
+    stateless = True
 
     def __init__(self, strategy: Strategy) -> None:
         self._group = KernelGroup([strategy])

@@ -76,6 +76,9 @@ class GroupDecider(Protocol):
         Its shape says how many. Writes every value; must not depend on how blocks were chosen. Several threads call
         it at once, each for members of its own, each member once per block. Gives the members whose own rule failed,
         by their number in the group, with NaN among the targets; None where none did.
+
+        What is remembered from block to block is given by `snapshot` and taken by `restore`, as `Strategy.build` says;
+        a decider that remembers nothing says `stateless = True`.
         """
         ...
 
@@ -98,6 +101,7 @@ class Strategy(Recipe, frozen=True):
 
     is complete, and `strategy: {type: ./breakout.py:Breakout, n: 50}` runs it. A strategy that remembers things from
     bar to bar defines `build()`, which makes a fresh object with `on_bar` or `on_bars`; the recipe itself stays frozen.
+    Such an object may also have `snapshot()` and `restore(state)`: see `build`.
 
     Instead of `on_bar`, a strategy may have a `kernel`: then thousands of them are asked in one compiled call.
     """
@@ -151,7 +155,21 @@ class Strategy(Recipe, frozen=True):
         ]
 
     def build(self) -> Decider:
-        """The deciding object, one per portfolio; it may keep state. Default: this recipe, if it has `on_bar(s)`."""
+        """The deciding object, one per portfolio; it may keep state. Default: this recipe, if it has `on_bar(s)`.
+
+        For a run that writes checkpoints the object says how it is brought back after a crash:
+
+            class Counting:
+                def __init__(self): self.seen = 0
+                def on_bar(self, bar): ...
+                def snapshot(self): return {"seen": self.seen}
+                def restore(self, state): self.seen = state["seen"]
+
+        `snapshot()` gives all that later targets depend on, as dicts, lists, plain values and numpy arrays; `restore`
+        gets that in a fresh object, before any bar. One that remembers nothing says `stateless = True`. Where a
+        strategy of a portfolio's container does neither, nothing is wrong: the container's bars are kept on disk
+        instead and given again, which takes room, and time when a run is resumed.
+        """
         if _has_kernel(type(self)):
             return OneKernel(self)
         if isinstance(self, PerBar | Vectorised):
