@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipeline import Batch, Context, Footprint, Logic, Result, SchemaMismatch, Stage, Transform
+from pipeline import Batch, Context, Footprint, Logic, Result, SchemaMismatch, Stage, StateOf, Transform
 from stages.portfolio.records import PORTFOLIOS
 
 from .choosing import chosen
@@ -94,6 +94,7 @@ class Ranker(Transform):
         self._earlier = earlier
         self._gathered: list[pa.RecordBatch] = []
         self._rows = 0
+        self._ended = False
         self._ranking: pa.RecordBatch = ranked([], recipe.objective)
         self._figures: dict[str, Any] = {}
 
@@ -102,10 +103,28 @@ class Ranker(Transform):
         self._rows += batch.num_rows
 
     def on_end(self) -> Iterator[Result | Batch]:
-        self._ranking = ranked(self._gathered, self._recipe.objective)
-        self._figures = figures(self._ranking, self._recipe.objective, self._earlier)
+        self._rank()
         yield Result("ranking", self._ranking)
         yield Batch.from_columns(self._ranking)
+
+    def _rank(self) -> None:
+        self._ended = True
+        self._ranking = ranked(self._gathered, self._recipe.objective)
+        self._figures = figures(self._ranking, self._recipe.objective, self._earlier)
+
+    def snapshot(self) -> Any:
+        """The rows that came; the rest is worked out of them."""
+        return self._state_of().seal({"rows": list(self._gathered), "ended": self._ended})
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of().open(state)
+        self._gathered = list(found["rows"])
+        self._rows = sum(rows.num_rows for rows in self._gathered)
+        if found["ended"]:
+            self._rank()
+
+    def _state_of(self) -> StateOf:
+        return StateOf("execution", 1, {"objective": self._recipe.objective, "earlier": sorted(self._earlier)})
 
     def metrics(self) -> Mapping[str, Any]:
         """As `figures.figures` says."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import NS_UTC, Batch, Context, Feed, InputError, Logic, Result, Stage, Transform
+from pipeline import NS_UTC, Batch, Context, Feed, InputError, Logic, Result, Stage, StateOf, Transform
 from stages.portfolio.equity import LADDER
 
 from .stitching import Piece, figures, stitched
@@ -88,11 +88,33 @@ class _Joiner(Transform):
         self._steps = steps
         self._batches: list[pa.RecordBatch] = []
         self._figures: dict[str, Any] = {}
+        self._ended = False
 
     def on_batch(self, batch: Batch) -> None:
         self._batches.append(batch.columns)
 
     def on_end(self) -> Iterator[Result]:
+        times, equity = self._join()
+        yield Result("equity", pa.table([pa.array(times).cast(NS_UTC), pa.array(equity)], schema=EQUITY))
+        yield Result("steps", pa.Table.from_pylist(list(self._steps), schema=STEPS))
+
+    def snapshot(self) -> Any:
+        """The pieces that came; the rest is worked out of them."""
+        return self._state_of().seal({"pieces": list(self._batches), "ended": self._ended})
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of().open(state)
+        self._batches = list(found["pieces"])
+        if found["ended"]:
+            self._join()
+
+    def _state_of(self) -> StateOf:
+        told = {"objective": self._recipe.objective, "pairs": [list(pair) for pair in self._recipe.pairs]}
+        return StateOf("joined", 1, told)
+
+    def _join(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Times and equity of the pieces one after the other; figures and steps on the way."""
+        self._ended = True
         table = pa.Table.from_batches(self._batches, PIECES)
         pieces = [_read(table, test) for _, test in self._recipe.pairs]
         times, equity = stitched(pieces)
@@ -106,8 +128,7 @@ class _Joiner(Transform):
             "out_of_sample_mean": outside,
             **figures(times, equity, pieces),
         }
-        yield Result("equity", pa.table([pa.array(times).cast(NS_UTC), pa.array(equity)], schema=EQUITY))
-        yield Result("steps", pa.Table.from_pylist(list(self._steps), schema=STEPS))
+        return times, equity
 
     def metrics(self) -> Mapping[str, Any]:
         """`objective`, `steps`, means of it in `in_sample_mean` and `out_of_sample_mean`, and `stitching.figures`."""

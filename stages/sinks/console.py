@@ -11,7 +11,7 @@ import pyarrow as pa
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from pipeline import Batch, Context, Sink, Stage
+from pipeline import Batch, Context, Sink, Stage, StateOf
 
 BOOKKEEPING = (
     *("ts_recv", "ingest_seq", "source_id", "sequence", "flags", "bar_start", "bar_end", "interval_ns"),
@@ -64,6 +64,7 @@ class ConsoleSink(Sink):
         self._head: list[pa.RecordBatch] = []
         self._tail: deque[pa.RecordBatch] = deque()
         self._rows = 0
+        self._ended = False
 
     def on_batch(self, batch: Batch) -> None:
         columns, rows = batch.columns, batch.num_rows
@@ -79,6 +80,20 @@ class ConsoleSink(Sink):
         self._rows += rows
         self.committed_rows = self._rows
 
+    def snapshot(self) -> Any:
+        """The rows that may be shown; nothing but their number once they have been."""
+        shown: dict[str, Any] = {"head": list(self._head), "tail": list(self._tail)}
+        return self._state_of().seal({"rows": self._rows, **({} if self._ended else shown)})
+
+    def restore(self, state: Any) -> None:
+        found = self._state_of().open(state)
+        self._rows = self.committed_rows = found["rows"]
+        self._head, self._tail = list(found.get("head", ())), deque(found.get("tail", ()))
+        self._ended = "head" not in found
+
+    def _state_of(self) -> StateOf:
+        return StateOf("console", 1, {"first": self._recipe.first, "last": self._recipe.last})
+
     def on_end(self) -> None:
         head = [row for piece in self._head for row in piece.to_pylist()]
         tail = [row for piece in self._tail for row in piece.to_pylist()][-self._recipe.last :]
@@ -91,6 +106,7 @@ class ConsoleSink(Sink):
         terminal = Terminal(stderr=self._recipe.stderr)
         title = f"{self._name}: {self._rows:,} rows"
         terminal.print(_drawn(rows, self._recipe.columns, title) if rows else title)
+        self._ended = True
 
     def progress(self) -> str:
         return f"{self._rows:,} rows"

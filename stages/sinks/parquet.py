@@ -68,7 +68,11 @@ class ParquetSink(Stage, frozen=True):
 
 
 class ParquetSinkLogic(Sink):
-    """Gathers row groups on the loop and hands them to the shards' threads, waiting for room."""
+    """Gathers row groups on the loop and hands them to the shards' threads, waiting for room.
+
+    It gives no state: half a parquet file cannot be gone on with. Brought back, it is given all its input again and
+    writes everything anew, and since the folder appears once it is whole, each row is in it once.
+    """
 
     def __init__(self, recipe: ParquetSink, folder: Path, path: str) -> None:
         _refuse_escape(path)
@@ -77,6 +81,7 @@ class ParquetSinkLogic(Sink):
         if not self._target.parent.resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"path: expected a folder below {folder}, found {path}")
         self._partial = self._target.with_name(f".{self._target.name}.partial")
+        self._replaced = self._target.with_name(f".{self._target.name}.replaced")
         self._shards: list[_Shard] = []
         self._schema: pa.Schema | None = None
         self._pieces: list[pa.RecordBatch] = []
@@ -84,6 +89,15 @@ class ParquetSinkLogic(Sink):
         self._groups = 0
         self._rows = 0
         self._failed: BaseException | None = None
+
+    def warm(self) -> None:
+        """Clear away what a process that died has left; the folder it was about to replace is put back."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+        if self._replaced.exists():
+            if self._target.exists():
+                shutil.rmtree(self._replaced, ignore_errors=True)
+            else:
+                self._replaced.rename(self._target)
 
     async def on_batch(self, batch: Batch) -> None:
         """Raises `SchemaMismatch` where columns change mid-stream, `StorageFailed` where the disk does not serve."""
@@ -166,11 +180,10 @@ class ParquetSinkLogic(Sink):
         """Give the complete folder its name; one of an earlier run is replaced."""
         _sync_folder(self._partial)
         if self._target.exists():
-            old = self._target.with_name(f".{self._target.name}.replaced")
-            shutil.rmtree(old, ignore_errors=True)
-            self._target.rename(old)
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            self._target.rename(self._replaced)
             self._partial.rename(self._target)
-            shutil.rmtree(old)
+            shutil.rmtree(self._replaced)
         else:
             self._partial.rename(self._target)
         _sync_folder(self._target.parent)
