@@ -48,7 +48,7 @@ class DataStats(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: int = 0
     """Attempts of a flush that took longer than `flush_timeout_seconds`."""
     dead_letters: int = 0
-    """Rows that nobody took, in files under `dead_letters/`."""
+    """Rows of flushes that nobody took, in `dead_letters/`."""
     journal_bytes: int = 0
     """Of records in the journal that still count."""
 

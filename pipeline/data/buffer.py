@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from .account import Account
 from .base import Key, Recorder
 from .values import Admitted
 
@@ -133,3 +134,15 @@ def pending(key: Key, flying: Buffer | None, active: Buffer) -> list[Item]:
         stored = max((n for n, item in enumerate(found) if not item.append), default=-1)
         return found[stored + 1 :]
     return found
+
+
+def refilled(first_seq: int, items: Sequence[Item], account: Account, keys: dict[Key, KeyState]) -> Buffer:
+    """A buffer of items that an earlier process had buffered, charged as far as there is room."""
+    buffer = Buffer(first_seq)
+    for item in items:
+        item.charge = min(item.admitted.size, account.limit - account.charged)
+        account.take(item.charge)
+        buffer.add(item)
+        state = keys.setdefault(item.key, KeyState())
+        state.series, state.schema = item.append, item.admitted.value.schema if item.append else None
+    return buffer

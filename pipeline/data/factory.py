@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ..clock import Clock, SystemClock
+from ..errors import StorageFailed
 from ..storage.workspace import Workspace
+from .account import Account
 from .base import DataManager
 from .file import FileManager
 from .hybrid import HybridManager
+from .journaled import JournaledManager
 from .memory import MemoryManager
-from .policy import DataFlow
+from .policy import MB, DataFlow
+from .recording import WAITING_BYTES, Recording
 from .streaming import FlushCallback, StreamingManager
 
 
@@ -22,9 +28,46 @@ def build_manager(
 ) -> DataManager:
     """The data manager a policy asks for; it costs nothing until something is stored. The caller closes it.
 
-    `flush` is where a `streaming` manager hands its items; without it they go to files of the container's own.
+    `flush` is where a `streaming` manager hands its items; without it they go to files of the container's own. Where
+    the policy declares a `durability`, or the workspace is `checkpointed`, changes go to the workspace's journal; there
+    has to be one.
     """
     clock = clock or SystemClock()
+    if not is_journaled(name, policy, workspace):
+        return plain_manager(name, policy, workspace, flush=flush, clock=clock)
+    assert workspace.journal is not None
+    account = None
+    if policy.mode != "memory":  # where what waits for the journal is not always held by the manager as well
+        share = max(1, min(WAITING_BYTES, policy.memory_limit_bytes // 8))
+        account = Account(share, clock, name, workspace.pool)
+        policy = msgspec.structs.replace(policy, memory_limit_mb=(policy.memory_limit_bytes - share) / MB)
+    recording = Recording(
+        workspace.scope + name,
+        workspace.journal,
+        policy.durability,
+        account=account,
+        passing=policy.mode == "streaming" and flush is not None,
+        checkpointed=workspace.checkpointed,
+    )
+    return JournaledManager(plain_manager(name, policy, workspace, flush=flush, clock=clock), recording)
+
+
+def is_journaled(name: str, policy: DataFlow, workspace: Workspace) -> bool:
+    """Whether changes of the container go to the journal; raises `StorageFailed` where they must and there is none."""
+    if policy.durability == "ephemeral" and not workspace.checkpointed:
+        return False
+    if workspace.journal is None:
+        raise StorageFailed(
+            f"{name}: durability: {policy.durability} needs a journal, and the workspace in {workspace.folder} has "
+            "none; open the folder with open_stores, or run with an output folder"
+        )
+    return True
+
+
+def plain_manager(
+    name: str, policy: DataFlow, workspace: Workspace, *, flush: FlushCallback | None, clock: Clock
+) -> DataManager:
+    """The manager alone, without a journal."""
     match policy.mode:
         case "memory":
             return MemoryManager(name, policy, clock=clock, pool=workspace.pool)

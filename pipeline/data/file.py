@@ -18,7 +18,7 @@ from ..storage.workspace import Workspace
 from . import files
 from .account import Account
 from .base import DataManager, DataStats, Key
-from .files import StoredFile
+from .part_files import Part, PartSeries
 from .policy import DataFlow
 from .series import Piece
 from .tables import as_table
@@ -118,6 +118,8 @@ class FileManager(DataManager):
         if series is None:
             series = self._entries[key] = PartSeries()
         assert isinstance(series, PartSeries)
+        if self.recorder is not None:
+            self.recorder.extended(key, batches)
         if not batches:
             return
         series.schema = series.schema or batches[0].schema
@@ -188,7 +190,10 @@ class FileManager(DataManager):
 
     async def delete(self, key: Key) -> None:
         self._check(key)
-        self._forget(self._entries.pop(key))
+        entry = self._entries.pop(key)
+        if self.recorder is not None:
+            self.recorder.deleted(key)
+        self._forget(entry)
 
     def keys(self) -> Sequence[Key]:
         return list(self._entries)
@@ -293,6 +298,8 @@ class FileManager(DataManager):
         if asyncio.current_task() in self._abandoned:
             self._forget(part)
             return
+        if self.recorder is not None:
+            self.recorder.stored(key, admitted)
         old = self._entries.get(key)
         self._entries[key] = part
         if old is not None:
@@ -407,42 +414,3 @@ class FileManager(DataManager):
             self._account.give(self._account.charged)
             self._entries.clear()
             self._open.clear()
-
-
-class Part:
-    """A value, or some rows of a series: in memory, or in a file, or in memory while the file is written."""
-
-    __slots__ = ("forgotten", "leaving", "piece", "pins", "stored")
-
-    def __init__(self, piece: Piece | None, stored: StoredFile | None = None) -> None:
-        self.piece, self.stored = piece, stored
-        self.leaving = self.forgotten = False
-        self.pins = 0
-
-    @property
-    def bytes_held(self) -> int:
-        return self.piece.size if self.piece is not None else 0
-
-    def snapshot(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
-        return [(self, list(self.piece.batches) if self.piece is not None else None)]
-
-    def pin(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
-        """The part as it is now; its file stays until it is unpinned."""
-        self.pins += 1
-        return self.snapshot()
-
-
-class PartSeries:
-    """The parts of a series, in order."""
-
-    __slots__ = ("parts", "schema")
-
-    def __init__(self) -> None:
-        self.schema: pa.Schema | None = None
-        self.parts: list[Part] = []
-
-    def snapshot(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
-        return [each for part in self.parts for each in part.snapshot()]
-
-    def pin(self) -> list[tuple[Part, list[pa.RecordBatch] | None]]:
-        return [each for part in self.parts for each in part.pin()]

@@ -16,7 +16,7 @@ from .attempts import Attempts
 from .base import Key
 from .buffer import Buffer, FlushCallback, FlushRecorder, KeyState, StreamItem
 from .file import FileManager
-from .letters import FlushLetter, write_letter
+from .letters import FlushLetters
 from .policy import StreamingSettings
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,10 @@ class Flights:
         callback: FlushCallback | None,
         files: FileManager | None,
     ) -> None:
-        self._name, self._settings, self._workspace = name, settings, workspace
+        self._name, self._settings = name, settings
         self._callback, self._files = callback, files
         self.attempts = Attempts(name, settings, clock)
-        self.dead_letters = 0
-        """Rows in files of dead letters."""
+        self.letters = FlushLetters(name, workspace, clock)
 
     async def land(self, buffer: Buffer, keys: Mapping[Key, KeyState], recorder: FlushRecorder | None) -> None:
         """Return when everything in the buffer is where it belongs; raises what the last attempt raised."""
@@ -101,19 +100,11 @@ class Flights:
                 await files.write(item.key, item.admitted, buffer.advance)
 
     async def _bury(self, buffer: Buffer, error: BaseException) -> Path:
-        """Write what nobody took to a file; raises `DiskFull` or `StorageFailed`."""
-        first, last = buffer.batch_id(self._name)[1:]
-        letter = FlushLetter(
-            container=self._name,
-            first_seq=first,
-            last_seq=last,
-            error=f"{type(error).__name__}: {error}",
-            attempts=self._settings.max_attempts,
-        )
-        writing = self._workspace.io.submit(self, write_letter, self._workspace.folder, letter, list(buffer.rest()))
-        path = await asyncio.shield(writing)
-        self.dead_letters += buffer.rows
-        log.error("%s: rows %d to %d are dead letters in %s: %s", self._name, first, last, path, letter.error)
+        """Write what nobody took to the file of dead letters; raises `DiskFull` or `StorageFailed`."""
+        batch_id = buffer.batch_id(self._name)
+        await self.letters.add(list(buffer.rest()), batch_id, error, self._settings.max_attempts)
+        path = self.letters.path
+        log.error("%s: rows %d to %d are dead letters in %s: %s", self._name, *batch_id[1:], path, error)
         return path
 
     async def leave(
@@ -124,11 +115,10 @@ class Flights:
         if left and recorder is not None:
             where = "they are in the journal, and come back with the same ids when it is opened again"
         elif left:
-            places = []
             try:
                 for buffer in left:
-                    places.append(str(await self._bury(buffer, failure)))
-                where = f"they are in {' and '.join(places)}"
+                    await self._bury(buffer, failure)
+                where = f"they are in {self.letters.path}"
             except DataError as refused:
                 where = f"they could not be written anywhere and are gone with this manager: {refused}"
                 failure = refused if isinstance(failure, Late) else failure

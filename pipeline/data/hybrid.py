@@ -103,7 +103,7 @@ class HybridManager(DataManager):
             await self._store_outsized(key, admitted)
         else:
             block = Block(key, key_bytes(key), admitted.value, admitted.size, admitted.kind)
-            await self._admit(key, lambda: block.size - self._reusable(key), lambda: self._put(key, block))
+            await self._admit(key, lambda: block.size - self._reusable(key), lambda: self._put(key, block, admitted))
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
@@ -150,6 +150,8 @@ class HybridManager(DataManager):
     async def delete(self, key: Key) -> None:
         self._check(key)
         entry = self._entries.pop(key)
+        if self.recorder is not None:
+            self.recorder.deleted(key)
         freed = self._forget(entry, "deleted")
         self._eviction.resting = False  # there may be room on the disk now
         self._account.give(freed)
@@ -262,7 +264,9 @@ class HybridManager(DataManager):
         room = self._account.no_room(need, self._policy.admission_timeout_seconds)
         return f"{self.name}: {room}, {consequence}{reason}"
 
-    def _put(self, key: Key, block: Block) -> None:
+    def _put(self, key: Key, block: Block, admitted: Admitted) -> None:
+        if self.recorder is not None:
+            self.recorder.stored(key, admitted)
         old = self._entries.get(key)
         self._entries[key] = block
         if old is not None:
@@ -318,6 +322,8 @@ class HybridManager(DataManager):
             self._account.give(size)
             raise
         series = self._series(key)
+        if self.recorder is not None:
+            self.recorder.extended(key, batches)
         if not batches:
             return
         series.schema = series.schema or batches[0].schema
@@ -339,6 +345,8 @@ class HybridManager(DataManager):
         outsized = Outsized(key, admitted.value, admitted.kind, admitted.size)
 
         def put() -> None:
+            if self.recorder is not None:
+                self.recorder.stored(key, admitted)
             old = self._entries.get(key)
             self._entries[key] = outsized.entry(self.name)
             if old is not None:
@@ -351,6 +359,8 @@ class HybridManager(DataManager):
 
         def put() -> None:
             self._check_series(key, batches)
+            if self.recorder is not None:
+                self.recorder.extended(key, batches)
             series = self._series(key)
             series.schema = series.schema or batches[0].schema
             series.blocks.extend(outsized.blocks)

@@ -92,6 +92,8 @@ class MemoryManager(DataManager):
         self._check(key)
         if key not in self._entries:
             raise KeyError(key)
+        if self.recorder is not None:
+            self.recorder.deleted(key)
         self._forget_ages(key)
         entry = self._entries.pop(key)
         self._values.pop(key, None)
@@ -207,6 +209,8 @@ class MemoryManager(DataManager):
             )
 
     def _put(self, key: Key, admitted: Admitted) -> None:
+        if self.recorder is not None:
+            self.recorder.stored(key, admitted)
         self._forget_ages(key)
         self._values[key] = admitted.value
         self._entries[key] = admitted.size
@@ -224,6 +228,8 @@ class MemoryManager(DataManager):
         except SchemaMismatch:
             self._account.give(size)
             raise
+        if self.recorder is not None:
+            self.recorder.extended(key, batches)
         begun, freed = series.extend(batches, size)
         if freed:
             self._account.give(freed)
@@ -245,9 +251,13 @@ class MemoryManager(DataManager):
         if isinstance(oldest, Piece):
             assert isinstance(entry, Series)
             freed = entry.drop(oldest)
+            if self.recorder is not None:
+                self.recorder.dropped(key, freed)
         else:
             assert isinstance(entry, int)
             freed = entry
+            if self.recorder is not None:
+                self.recorder.deleted(key)
             del self._entries[key], self._values[key]
         self._dropped += 1
         self._dropped_bytes += freed

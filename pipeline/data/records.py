@@ -34,6 +34,8 @@ FLUSHING: Final = 7
 BASE: Final = 8
 """A piece of what a key held when the log was rewritten; the last piece puts it in place of all before it."""
 
+RECORD_BYTES: Final = 64
+"""About what a record takes beside its payload."""
 _LENGTH: Final = struct.Struct("<I")
 _ALIGNMENT: Final = 64
 
@@ -52,7 +54,9 @@ class Head(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Structs in the value, `module:name`."""
     member: str | None = None
     numbers: Sequence[int] = ()
-    """Row numbers of a flush; where members' rows begin and end; the generation a rewritten value stands for."""
+    """Row numbers of a flush and its last generation; where members' rows begin; a piece's run, is last, is series."""
+    birth: int = 0
+    """Number of the change that made the key: keys come back in the order in which they were first stored."""
     names: Sequence[str] = ()
     """Members whose rows these are."""
 
@@ -64,7 +68,7 @@ def packed(head: Head, pieces: Sequence[Buffer] = ()) -> Sequence[Buffer]:
     return [_LENGTH.pack(len(raw)) + raw + bytes(pad), *pieces]
 
 
-def of_value(key: Key, value: Any, kind: int, size: int = 0, member: str | None = None) -> Sequence[Buffer]:
+def of_value(key: Key, value: Any, kind: int, **fields: Any) -> Sequence[Buffer]:
     """The payload of a value of a codec kind. Pure; runs in any thread."""
     encoded = codecs.encode(value, kind)
     schema = b""
@@ -73,17 +77,17 @@ def of_value(key: Key, value: Any, kind: int, size: int = 0, member: str | None 
         schema = encoded.context[0].serialize().to_pybytes()
     else:
         classes = tuple(f"{found.__module__}:{found.__qualname__}" for found in encoded.context)
-    head = Head(codec=kind, text=isinstance(key, str), size=size, schema=schema, classes=classes, member=member)
+    head = Head(codec=kind, text=isinstance(key, str), schema=schema, classes=classes, **fields)
     return packed(head, encoded.pieces)
 
 
-def of_rows(key: Key, batches: Sequence[pa.RecordBatch], member: str | None = None) -> Sequence[Buffer]:
+def of_rows(key: Key, batches: Sequence[pa.RecordBatch], **fields: Any) -> Sequence[Buffer]:
     """The payload of rows of one schema, which may be none at all."""
     if not batches:
-        return packed(Head(text=isinstance(key, str), member=member))
+        return packed(Head(text=isinstance(key, str), **fields))
     if len(batches) == 1 and not codecs.has_dictionaries(batches[0].schema):
-        return of_value(key, batches[0], codecs.BATCH, member=member)
-    return of_value(key, list(batches), codecs.BATCHES, member=member)
+        return of_value(key, batches[0], codecs.BATCH, **fields)
+    return of_value(key, list(batches), codecs.BATCHES, **fields)
 
 
 def opened(payload: Buffer, key: bytes, where: str) -> tuple[Head, memoryview]:

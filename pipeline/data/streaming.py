@@ -27,7 +27,7 @@ from ..storage.workspace import Workspace
 from .account import Account, reached
 from .alarm import Alarm
 from .base import DataManager, DataStats, Key
-from .buffer import BatchId, Buffer, FlushCallback, FlushRecorder, Item, KeyState, Place, StreamItem, pending
+from .buffer import BatchId, Buffer, FlushCallback, FlushRecorder, Item, KeyState, Place, StreamItem, pending, refilled
 from .file import FileManager
 from .flights import Flights, Late, ended
 from .policy import MB, DataFlow
@@ -105,42 +105,32 @@ class StreamingManager(DataManager):
         return uri
 
     async def retrieve(self, key: Key) -> Any:
-        state = self._find(key)
-        pending = self._pending(key)
+        state, pending, filed = self._look(key)
         if not state.series and pending:
             return pending[-1].admitted.value
-        if state.flushed and self._files is None:
-            raise self._flushed_away(key)
-        stored, series, schema = None, state.series, state.schema
-        if self._files is not None and self._files.holds(key):
-            stored = await self._files.retrieve(key)
+        series, schema = state.series, state.schema
+        stored = await filed.retrieve(key) if filed is not None else None
         if not series:
             return stored
         batches = [] if stored is None else stored.to_batches()
         return series_table(schema, batches + [item.admitted.value for item in pending])
 
     def retrieve_nowait(self, key: Key) -> Any:
-        state = self._find(key)
-        pending = self._pending(key)
+        state, pending, filed = self._look(key)
         if not state.series and pending:
             return pending[-1].admitted.value
-        if state.flushed and self._files is None:
-            raise self._flushed_away(key)
-        if self._files is not None and self._files.holds(key):
+        if filed is not None:
             raise NotResident(f"{self.name}: {key!r} has been flushed to disk; await retrieve reads it")
         return series_table(state.schema, [item.admitted.value for item in pending])
 
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
-        state = self._find(key)
-        pending = self._pending(key)
+        state, pending, filed = self._look(key)
         if not state.series and pending:
             for batch in as_table(pending[-1].admitted.value).to_batches():
                 yield batch
             return
-        if state.flushed and self._files is None:
-            raise self._flushed_away(key)
-        if self._files is not None and self._files.holds(key):
-            async for batch in self._files.iter_batches(key):
+        if filed is not None:
+            async for batch in filed.iter_batches(key):
                 yield batch
         for item in pending:
             yield item.admitted.value
@@ -161,7 +151,7 @@ class StreamingManager(DataManager):
         self._account.give(self._active.remove(key))
         if self._files is not None and self._files.holds(key):
             await self._files.delete(key)
-        self._serve()
+        self.serve()
 
     def keys(self) -> Sequence[Key]:
         return list(self._keys)
@@ -196,8 +186,24 @@ class StreamingManager(DataManager):
             waits=self._waits + below.waits,
             retries=self._flights.attempts.retries,
             timeouts=self._flights.attempts.timeouts,
-            dead_letters=self._flights.dead_letters,
+            dead_letters=self._flights.letters.rows,
         )
+
+    def adopt(self, items: Sequence[Item], next_row: int, announced: tuple[int, int, int] | None) -> None:
+        """Take back what was buffered when a process died; a batch that had been tried is tried again as it was.
+
+        `announced` are its first and last row and its last generation; other rows count from `next_row` on.
+        """
+        if announced is not None:
+            tried = [item for item in items if item.gen <= announced[2]]
+            self._active = refilled(announced[0], tried, self._account, self._keys)
+            self._active.announced = True
+            self._start_flush()
+            items, next_row = items[len(tried) :], announced[1] + 1
+        self._active = refilled(next_row, items, self._account, self._keys)
+        if self._active.items:
+            self._alarm.set()
+        self._start_flush_if_due()
 
     # Entering the buffer.
 
@@ -232,7 +238,7 @@ class StreamingManager(DataManager):
                 self._alarm.set()
             self._start_flush_if_due()
         finally:
-            self._serve()
+            self.serve()
         if size > self._account.ceiling and (self._flying is None or _flushing.get() is not self._flying):
             await self._flush()
 
@@ -253,10 +259,6 @@ class StreamingManager(DataManager):
         """Bytes the first in our line would take of the pool."""
         charge = self._line[0].charge if self._line else 0
         return charge if self._fits_alone(charge) else 0
-
-    def serve(self) -> None:
-        """The pool has room for the first in our line."""
-        self._serve()
 
     def _is_full(self) -> bool:
         return self._active.rows >= self._max_rows or self._active.bytes >= self._max_bytes
@@ -290,11 +292,11 @@ class StreamingManager(DataManager):
                 place.turn = asyncio.get_running_loop().create_future()
         except BaseException:
             self._line.remove(place)
-            self._serve()
+            self.serve()
             raise
 
-    def _serve(self) -> None:
-        """Tell the first in line to look whether it fits now."""
+    def serve(self) -> None:
+        """Tell the first in line to look whether it fits now; the pool calls this too."""
         if self._line:
             self._line[0].call()
         elif self._account.pool is not None:
@@ -330,7 +332,7 @@ class StreamingManager(DataManager):
         self._flying = self._flight = None
         self._account.give(buffer.charged)
         if self._line:
-            self._serve()
+            self.serve()
         self._start_flush_if_due()
 
     def _fail(self, buffer: Buffer, error: BaseException) -> None:
@@ -402,8 +404,13 @@ class StreamingManager(DataManager):
             raise KeyError(key)
         return state
 
-    def _pending(self, key: Key) -> list[Item]:
-        return pending(key, self._flying, self._active)
+    def _look(self, key: Key) -> tuple[KeyState, list[Item], FileManager | None]:
+        """What a key is, what of it is buffered, and the files where they hold some of it."""
+        state = self._find(key)
+        found = pending(key, self._flying, self._active)
+        if state.flushed and self._files is None and (state.series or not found):
+            raise self._flushed_away(key)
+        return state, found, self._files if self._files is not None and self._files.holds(key) else None
 
     def _check(self, key: Key) -> str:
         self._check_open()

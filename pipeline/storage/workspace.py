@@ -11,6 +11,7 @@ from typing import Final
 from ..errors import ValueTooLarge
 from ..pool import Pool
 from .executor import IoExecutor
+from .journal import Journal
 from .log import SegmentLog
 from .release import CHURN_BYTES, release_memory
 
@@ -37,6 +38,12 @@ class Workspace:
         self.loaned_bytes = 0
         self.loaned_peak_bytes = 0
         self.generations = itertools.count(1)
+        self.journal: Journal | None = None
+        """Where changes are written before they are acknowledged; None: nothing here outlives the process."""
+        self.checkpointed = False
+        """Whether every change goes to the journal, whatever its container declares."""
+        self.scope = ""
+        """Stands before the names of containers in the journal, so that phases do not meet."""
         self._spill: SegmentLog | None = None
         self._churned_bytes = 0
 

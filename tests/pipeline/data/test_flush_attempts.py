@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from data_support import HandClock, rows, settle, until
 
 from pipeline.data import DataFlow
 from pipeline.data.attempts import Attempts
-from pipeline.data.letters import read_letter
 from pipeline.data.policy import StreamingSettings
 from pipeline.data.streaming import BatchId, StreamingManager, StreamItem
-from pipeline.errors import DiskFull, FlushedAway, InputError, ReentrantDeadlock, StorageFailed
+from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.errors import DiskFull, FlushedAway, ReentrantDeadlock, StorageFailed
 from pipeline.storage.workspace import Workspace
 
 
@@ -40,6 +39,13 @@ def make(
 ) -> StreamingManager:
     flow = DataFlow(mode="streaming", streaming_settings=StreamingSettings(**settings))  # type: ignore[arg-type]
     return StreamingManager("st", flow, workspace, flush=callback, clock=clock)  # type: ignore[arg-type]
+
+
+def letters(workspace: Workspace) -> list[DeadLetter]:
+    found = DeadLetters(workspace.folder)
+    every = list(found)
+    assert found.unread_bytes == 0
+    return every
 
 
 async def test_s3_and_s4_a_failed_batch_stays_first_in_line_and_is_tried_again_under_the_same_id(
@@ -88,14 +94,13 @@ async def test_s4_what_nobody_took_becomes_a_dead_letter_and_the_next_batch_goes
     await manager.append("t", rows(10, 10))
     await manager.flush()
     assert callback.taken == list(range(10, 20))
-    (path,) = (workspace.folder / "dead_letters").iterdir()
-    letter, items = read_letter(path)
-    assert letter.batch_id == BatchId("st", 0, 9)
-    assert letter.error == "RuntimeError: not now"
-    assert [(item.key, item.append) for item in items] == [("v", False), ("s", True)]
-    assert items[0].value == {"price": 1}
-    assert items[1].value["n"].to_pylist() == list(range(9))
-    with pytest.raises(FlushedAway, match=r"dead letters in .*st-0-9"):
+    value, series = letters(workspace)
+    assert (value.key, value.append, value.value, value.first_seq) == ("v", False, {"price": 1}, 0)
+    assert (series.key, series.append, series.first_seq) == ("s", True, 1)
+    assert series.value["n"].to_pylist() == list(range(9))
+    assert series.batch_id == BatchId("st", 0, 9)
+    assert series.error == "RuntimeError: not now"
+    with pytest.raises(FlushedAway, match=r"dead letters in .*st\.flush\.seg"):
         await manager.retrieve("s")
     with pytest.raises(FlushedAway, match="ask whoever received it"):
         await manager.retrieve("t")
@@ -103,29 +108,27 @@ async def test_s4_what_nobody_took_becomes_a_dead_letter_and_the_next_batch_goes
     await manager.close()
 
 
-async def test_a_dead_letter_of_which_a_byte_has_changed_is_refused(workspace: Workspace) -> None:
+async def test_dead_letters_of_an_earlier_process_stay_before_those_of_this_one(workspace: Workspace) -> None:
+    for start in (0, 100):
+        manager = make(workspace, Flaky(1), on_failure="dead_letter")
+        await manager.append("s", rows(start, 3))
+        await manager.close()
+        path = workspace.folder / "dead_letters" / "st.flush.seg"
+        with path.open("ab") as file:
+            file.write(b"torn")
     manager = make(workspace, Flaky(1), on_failure="dead_letter")
-    await manager.append("s", rows(0, 3))
+    await manager.append(b"\xff", rows(200, 3))
     await manager.close()
-    (path,) = (workspace.folder / "dead_letters").iterdir()
-    good = path.read_bytes()
-    for at in range(0, len(good), 7):
-        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        with pytest.raises(InputError):
-            read_letter(path)
-    for length in range(0, len(good), 31):
-        path.write_bytes(good[:length])
-        with pytest.raises(InputError):
-            read_letter(path)
+    assert [letter.value["n"].to_pylist()[0] for letter in letters(workspace)] == [0, 100, 200]
 
 
 async def test_where_dead_letters_cannot_be_written_the_container_fails_and_keeps_the_rows(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> Path:
+    def refuse(*_: object) -> None:
         raise DiskFull("no room for dead letters")
 
-    monkeypatch.setattr("pipeline.data.flights.write_letter", refuse)
+    monkeypatch.setattr("pipeline.dead_letters.DeadLetterFile.add_blocking", refuse)
     manager = make(workspace, Flaky(1), buffer_size=10, on_failure="dead_letter")
     await manager.append("s", rows(0, 10))
     with pytest.raises(DiskFull, match="still in memory and readable"):
@@ -189,7 +192,7 @@ async def test_s8_a_callback_that_hangs_for_ever_ends_in_an_error_that_says_wher
     clock.advance(60)
     with pytest.raises(StorageFailed, match=r"rows 0 to 9 .*not returned within 60 s.*still in memory"):
         await flushing
-    with pytest.raises(StorageFailed, match=r"10 rows not flushed.*dead_letters/st-0-9"):
+    with pytest.raises(StorageFailed, match=r"10 rows not flushed.*dead_letters/st\.flush"):
         await manager.close()
 
 
@@ -213,9 +216,7 @@ async def test_s5_what_is_not_flushed_by_the_deadline_of_a_close_is_written_down
     clock.advance(3)
     await closing
     assert cancelled
-    letters = sorted((workspace.folder / "dead_letters").iterdir())
-    found = [number for path in letters for item in read_letter(path).items for number in item.value["n"].to_pylist()]
-    assert sorted(found) == list(range(13))
+    assert [number for letter in letters(workspace) for number in letter.value["n"].to_pylist()] == list(range(13))
     assert "13 rows not flushed" in caplog.text
     assert manager.stats().charged_bytes == 0
 
@@ -226,8 +227,7 @@ async def test_s5_closing_after_a_failure_writes_down_what_was_not_flushed(works
     await settle()
     with pytest.raises(StorageFailed, match=r"not now.*they are in .*dead_letters"):
         await manager.close()
-    (path,) = (workspace.folder / "dead_letters").iterdir()
-    assert read_letter(path).items[0].value["n"].to_pylist() == list(range(10))
+    assert [letter.value["n"].to_pylist() for letter in letters(workspace)] == [list(range(10))]
 
 
 async def test_s5_a_caller_who_is_cancelled_does_not_cancel_the_flush(workspace: Workspace) -> None:

@@ -1,0 +1,182 @@
+"""A data manager whose every change is in the journal before it is acknowledged, and comes back from there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from .base import DataManager, DataStats, Key
+from .buffer import Item
+from .recording import Recording
+from .replay import Change, Index
+from .rewriting import Piece, Rewriter
+from .streaming import StreamingManager
+from .values import Admitted, admit
+
+
+class JournaledManager(DataManager):
+    """Any data manager, made durable. Answers as the one inside does; what it costs is the way to the journal.
+
+    A change takes effect inside and becomes a record in the same step of the loop; a caller waits for both, and one who
+    is cancelled changes nothing about either. Where the journal has no room the change stands, and its caller gets
+    `DiskFull`, as does every later one until there is room; when it fails for good, `StorageFailed`.
+
+    After a crash `restore_journal` (see `replay`) gives a new one of these, with an empty manager inside, what the
+    journal holds; files and spilled values of the dead process are not needed.
+
+    A checkpoint of what has been changed up to now: `await recorded()`, then, with no await between, `cut()` and the
+    journal's `mark()`; when it is committed, `committed(cut)`.
+    """
+
+    def __init__(self, inner: DataManager, recording: Recording) -> None:
+        super().__init__(inner.name)
+        self.inner, self.recording = inner, recording
+        self.mode = inner.mode
+        inner.recorder = recording
+        if not recording.passing:
+            recording.rewriter = Rewriter(recording, self._pieces)
+        self._adopted: list[Change] = []
+        self._reordered = False
+        self._closed = False
+        # Reading has nothing to do with the journal: no call in between.
+        self.retrieve = inner.retrieve  # type: ignore[method-assign]
+        self.retrieve_nowait = inner.retrieve_nowait  # type: ignore[method-assign]
+        self.iter_batches = inner.iter_batches  # type: ignore[method-assign]
+        self.peek = inner.peek  # type: ignore[method-assign]
+        self.schema_nowait = inner.schema_nowait  # type: ignore[method-assign]
+
+    @property
+    def container(self) -> str:
+        """Its name in the journal."""
+        return self.recording.container
+
+    async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
+        if self.recording.behind:
+            await self.recording.catch_up()
+        uri = await self.inner.store(key, value, size=size)
+        await self.recording.acknowledged()
+        return uri
+
+    async def append(self, key: Key, rows: Any) -> str:
+        if self.recording.behind:
+            await self.recording.catch_up()
+        uri = await self.inner.append(key, rows)
+        await self.recording.acknowledged()
+        return uri
+
+    async def delete(self, key: Key) -> None:
+        if self.recording.behind:
+            await self.recording.catch_up()
+        await self.inner.delete(key)
+        await self.recording.acknowledged()
+
+    async def retrieve(self, key: Key) -> Any:
+        return await self.inner.retrieve(key)
+
+    def retrieve_nowait(self, key: Key) -> Any:
+        return self.inner.retrieve_nowait(key)
+
+    def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
+        return self.inner.iter_batches(key)
+
+    def keys(self) -> Sequence[Key]:
+        keys = self.inner.keys()
+        if self._reordered:
+            births = self.recording.births
+            return sorted(keys, key=lambda key: births.get((None, key), 0))
+        return keys
+
+    async def flush(self) -> None:
+        """As the manager inside does it, and everything is in the journal."""
+        await self.inner.flush()
+        await self.recording.settle()
+
+    async def recorded(self) -> None:
+        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
+        await self.recording.settle()
+
+    def cut(self) -> int:
+        """The number of the last change: what a checkpoint made now holds."""
+        return self.recording.cut()
+
+    def committed(self, cut: int) -> None:
+        """The checkpoint of a cut is committed: what only earlier ones need may go."""
+        self.recording.committed(cut)
+
+    def forget(self) -> None:
+        """What is held is safe elsewhere: none of its records is needed any more."""
+        self.recording.forget()
+
+    async def close(self, deadline_seconds: float | None = None) -> None:
+        """Close the manager inside; its records stay, and give everything back."""
+        try:
+            if isinstance(self.inner, StreamingManager):
+                await self.inner.close(deadline_seconds)
+            else:
+                await self.inner.close()
+        finally:
+            if not self._closed:
+                self._closed = True
+                await self.recording.close()
+
+    def stats(self) -> DataStats:
+        return msgspec.structs.replace(self.inner.stats(), journal_bytes=self.recording.live.live_bytes)
+
+    # Coming back.
+
+    def index(self) -> Index:
+        return Index(passing=self.recording.passing)
+
+    async def restore_change(self, change: Change) -> None:
+        if self.recording.passing:
+            self._adopted.append(change)
+            return
+        self.recording.replaying = change.gen
+        try:
+            if not change.series:
+                await self.inner.store(change.key, change.value, size=change.head.size or None)
+            elif change.value:
+                await self.inner.append(change.key, pa.Table.from_batches(change.value))
+            else:
+                await self.inner.append(change.key, [])
+        finally:
+            self.recording.replaying = None
+
+    async def restored(self, index: Index) -> None:
+        self.recording.resume(index.last_gen, index.live, index.births, index.series)
+        self._reordered = True
+        if isinstance(self.inner, StreamingManager) and self.recording.passing:
+            flushed, flushing = index.flushed, index.flushing
+            if flushing is not None and flushed is not None and flushing[2] <= flushed[2]:
+                flushing = None
+            self.inner.adopt(_items(self._adopted), flushed[1] + 1 if flushed else 0, flushing)
+            self._adopted = []
+
+    async def _pieces(self, member: str | None, key: Key) -> AsyncIterator[Piece]:
+        if (member, key) not in self.recording.series:
+            yield admit(await self.inner.peek(key), None)
+            return
+        some = False
+        async for batch in self.inner.iter_batches(key):
+            some = True
+            yield batch
+        if not some:
+            schema = self.inner.schema_nowait(key)
+            yield None if schema is None else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _items(changes: Sequence[Change]) -> list[Item]:
+    """What a streaming manager buffers, from what was recorded."""
+    items = []
+    for change in changes:
+        for value in change.value if change.series else [change.value]:
+            admitted = admit(value, change.head.size or None)
+            if change.series:
+                admitted = Admitted(value, admitted.size, 0)
+            item = Item(change.key, admitted, change.series, getattr(value, "num_rows", 1))
+            item.gen = change.gen
+            items.append(item)
+    return items

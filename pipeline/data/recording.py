@@ -1,0 +1,309 @@
+"""Every change of a data manager on its way into the journal, in order, and rewritten when much of it is dead."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+
+from ..errors import DiskFull, StorageFailed
+from ..storage.codecs import Buffer
+from . import records
+from .account import Account
+from .base import Key
+from .buffer import BatchId
+from .live import LiveRecords
+from .policy import Durability
+from .records import APPEND, DELETE, FLUSHED, FLUSHING, ROWS, STORE, Head
+from .rewriting import Rewriter
+from .values import Admitted, batches_size
+
+log = logging.getLogger(__name__)
+
+WAITING_BYTES: Final = 8 << 20
+"""Bytes of one container that may wait to be written before its callers wait too."""
+
+
+class Journal(Protocol):
+    """What a recording asks of the journal."""
+
+    @property
+    def generations(self) -> Iterator[int]: ...
+
+    def append(
+        self,
+        container: str,
+        kind: int,
+        key: bytes,
+        gen: int,
+        encode: Callable[[], Sequence[Buffer]],
+        durability: Durability,
+        *,
+        num_bytes: int = 0,
+    ) -> asyncio.Future[Any]: ...
+
+    def trim(self, container: str, gen: int) -> None: ...
+
+
+class Waiting:
+    """A record on its way."""
+
+    __slots__ = ("charge", "encode", "gen", "kind", "live_key", "num_bytes", "raw", "size")
+
+    def __init__(
+        self, kind: int, raw: bytes, gen: int, live_key: Hashable, encode: Callable[[], Sequence[Buffer]], size: int
+    ) -> None:
+        self.kind, self.raw, self.gen, self.live_key, self.encode, self.size = kind, raw, gen, live_key, encode, size
+        self.charge = self.num_bytes = 0
+
+    def encoded(self) -> Sequence[Buffer]:
+        """In a worker thread."""
+        pieces = self.encode()
+        self.num_bytes = records.RECORD_BYTES + sum(len(piece) for piece in pieces)
+        return pieces
+
+
+class Recording:
+    """The records of one container. Lives on one loop.
+
+    A record is the journal's from the step in which its change took effect; whoever waits for it may be cancelled. One
+    for which the disk had no room is kept and written with the next call, before anything that comes after it.
+
+    `passing`: records are given up as they are flushed, not when their key is replaced. `checkpointed`: none is given
+    up before a later cut is committed.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        journal: Journal,
+        durability: Durability,
+        *,
+        account: Account | None = None,
+        passing: bool = False,
+        checkpointed: bool = False,
+    ) -> None:
+        self.container, self._journal, self._durability = container, journal, durability
+        self.passing, self.checkpointed = passing, checkpointed
+        self.gen = 0
+        """Number of the last change."""
+        self.replaying: int | None = None
+        """While the journal is read back: the number of the record that is applied, which is not recorded again."""
+        self.births: dict[Hashable, int] = {}
+        """By member and key: the number of the change that made the key."""
+        self.live = LiveRecords()
+        self.series: set[Hashable] = set()
+        """Keys that hold series."""
+        self.rewriter: Rewriter | None = None
+        """None where nothing is rewritten."""
+        self._account = account
+        self._waiting_bytes = 0
+        self._inflight: dict[int, asyncio.Future[Any]] = {}
+        self._unwritten: dict[int, Waiting] = {}
+        self._refused: BaseException | None = None
+        self._broken: BaseException | None = None
+        self._cuts: dict[int, int] = {}
+
+    # Changes, as managers tell of them.
+
+    def stored(self, key: Key, admitted: Admitted, member: str | None = None) -> int:
+        birth = self._born(member, key)
+        value, size, kind = admitted
+        encode = partial(records.of_value, key, value, kind, size=size, member=member, birth=birth)
+        return self._changed(STORE, key, member, encode, admitted.size)
+
+    def extended(self, key: Key, batches: Sequence[pa.RecordBatch], member: str | None = None) -> int:
+        birth = self._born(member, key)
+        encode = partial(records.of_rows, key, list(batches), member=member, birth=birth)
+        return self._changed(APPEND, key, member, encode, batches_size(batches), batches)
+
+    def deleted(self, key: Key, member: str | None = None) -> int:
+        self.births.pop((member, key), None)
+        head = Head(text=isinstance(key, str), member=member)
+        return self._changed(DELETE, key, member, partial(records.packed, head), 0)
+
+    def dropped(self, key: Key, num_bytes: int, member: str | None = None) -> None:
+        self.live.shrunk((member, key), num_bytes)
+
+    def rows(self, key: Key, names: Sequence[str], offsets: Sequence[int], columns: pa.RecordBatch) -> None:
+        """Rows of many members: `names[i]` has `offsets[i]` to `offsets[i + 1]`."""
+        if self.replaying is None:
+            encode = partial(records.of_rows, key, [columns], names=names, numbers=offsets)
+            raw = records.raw_key(key)
+            self.send(ROWS, raw, raw, encode, batches_size([columns]))
+
+    async def flushing(self, batch_id: BatchId, last_gen: int) -> None:
+        head = Head(numbers=(batch_id.first_seq, batch_id.last_seq, last_gen))
+        self.send(FLUSHING, b"", FLUSHING, partial(records.packed, head), 0)
+        await self.acknowledged()
+
+    def flushed(self, batch_id: BatchId, last_gen: int) -> None:
+        head = Head(numbers=(batch_id.first_seq, batch_id.last_seq, last_gen))
+        self.send(FLUSHED, b"", last_gen, partial(records.packed, head), 0)
+
+    def _born(self, member: str | None, key: Key) -> int:
+        if self.replaying is not None:
+            return 0
+        return self.births.setdefault((member, key), self.gen + 1)
+
+    def _changed(
+        self,
+        kind: int,
+        key: Key,
+        member: str | None,
+        encode: Callable[[], Sequence[Buffer]],
+        size: int,
+        batches: Sequence[pa.RecordBatch] | None = None,
+    ) -> int:
+        if self.replaying is not None:
+            return self.replaying
+        name = (member, key)
+        (self.series.discard if batches is None else self.series.add)(name)
+        if self.rewriter is not None:
+            self.rewriter.changed(name, batches)
+        return self.send(kind, records.raw_key(key), name, encode, size)
+
+    # Writing.
+
+    def next_gen(self) -> int:
+        self.gen = next(self._journal.generations)
+        return self.gen
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next change has to wait: for what is on its way, for room on the disk, or for ever."""
+        return bool(self._unwritten) or self._broken is not None or self._waiting_bytes >= WAITING_BYTES
+
+    async def catch_up(self) -> None:
+        """Return when the next change may be made; raises `DiskFull` or `StorageFailed` where it may not."""
+        while self._waiting_bytes >= WAITING_BYTES and self._inflight:
+            await asyncio.wait(tuple(self._inflight.values()), return_when=asyncio.FIRST_COMPLETED)
+        if self._unwritten and self._broken is None:
+            while self._inflight:
+                await asyncio.wait(tuple(self._inflight.values()))
+            again, self._unwritten = self._unwritten, {}
+            for gen in sorted(again):
+                self._hand(again[gen])
+            while self._inflight:
+                await asyncio.wait(tuple(self._inflight.values()))
+        self._raise_failure()
+
+    async def acknowledged(self) -> None:
+        """Return when all changes so far are as durable as declared; raises `DiskFull` or `StorageFailed`."""
+        if self._durability != "ephemeral" and self._inflight:
+            await asyncio.wait((next(reversed(self._inflight.values())),))
+        self._raise_failure()
+
+    async def settle(self) -> None:
+        """Return when all changes so far are written, whatever is declared."""
+        if self.behind:
+            await self.catch_up()
+        while self._inflight:
+            await asyncio.wait(tuple(self._inflight.values()))
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._broken is not None:
+            raise StorageFailed(
+                f"{self.container}: the journal has failed: {self._broken}; what was acknowledged is in it, what came "
+                "later is held and readable, and ends with this process"
+            ) from self._broken
+        if self._unwritten:
+            raise DiskFull(
+                f"{self.container}: {self._refused}; {len(self._unwritten)} changes have taken effect and are "
+                "readable, and are not yet in the journal: the next call writes them first, so do not send them again"
+            ) from self._refused
+
+    def send(self, kind: int, raw: bytes, live_key: Hashable, encode: Callable[[], Sequence[Buffer]], size: int) -> int:
+        gen = self.next_gen()
+        waiting = Waiting(kind, raw, gen, live_key, encode, size)
+        self._waiting_bytes += size
+        account = self._account
+        if account is not None:
+            waiting.charge = min(size, account.limit - account.charged)
+            if account.pool is None or account.pool.admits(account, waiting.charge):
+                account.take(waiting.charge)
+            else:
+                waiting.charge = 0  # it is its sender's, who waits until it is written
+        if self._unwritten:
+            self._unwritten[gen] = waiting
+        else:
+            self._hand(waiting)
+        return gen
+
+    def _hand(self, waiting: Waiting) -> None:
+        future = self._journal.append(
+            self.container, waiting.kind, waiting.raw, waiting.gen, waiting.encoded, self._durability,
+            num_bytes=waiting.size,
+        )  # fmt: skip
+        self._inflight[waiting.gen] = future
+        future.add_done_callback(partial(self._written, waiting))
+
+    def _written(self, waiting: Waiting, future: asyncio.Future[Any]) -> None:
+        del self._inflight[waiting.gen]
+        error = future.exception()
+        if isinstance(error, DiskFull):
+            self._unwritten[waiting.gen], self._refused = waiting, error
+            return
+        self._waiting_bytes -= waiting.size
+        if self._account is not None and waiting.charge:
+            self._account.give(waiting.charge)
+        if error is not None:
+            if self._broken is None:
+                log.error("%s: the journal has failed: %s", self.container, error)
+            self._broken = error
+            return
+        self.live.count(waiting.kind, waiting.live_key, waiting.gen, waiting.num_bytes, passing=self.passing)
+        self._tidy()
+
+    def resume(self, gen: int, live: LiveRecords, births: dict[Hashable, int], series: set[Hashable]) -> None:
+        """Go on behind what the journal holds already."""
+        self.gen, self.live, self.births, self.series = max(self.gen, gen), live, births, series
+
+    # Giving up what is dead.
+
+    def cut(self) -> int:
+        """The number of the last change, for a checkpoint that holds all changes up to here."""
+        self._cuts[self.gen] = self._dead_up_to()
+        return self.gen
+
+    def committed(self, cut: int) -> None:
+        """A checkpoint with this cut is committed, and none before it is needed any more."""
+        dead = [self._cuts.pop(gen) for gen in sorted(self._cuts) if gen <= cut]
+        if dead:
+            self._trim(dead[-1])
+
+    def trim(self) -> None:
+        """Give up what is dead, unless a checkpoint may need it."""
+        if not self.checkpointed:
+            self._trim(self._dead_up_to())
+
+    def forget(self) -> None:
+        """Nothing of this container is needed any more."""
+        self._trim(self.gen)
+
+    def _dead_up_to(self) -> int:
+        dead = self.live.dead_up_to
+        return min(dead, min(self._unwritten) - 1) if self._unwritten else dead
+
+    def _trim(self, gen: int) -> None:
+        self._journal.trim(self.container, gen)
+        self.live.trimmed(gen)
+        if self.rewriter is not None:
+            self.rewriter.rests = False
+
+    def _tidy(self) -> None:
+        if self.live.worth_trimming(self.live.dead_up_to):
+            self.trim()
+        if self.rewriter is not None:
+            self.rewriter.begin_if_due()
+
+    async def close(self) -> None:
+        """Finish what is on its way; raises `DiskFull` or `StorageFailed` where something is not in the journal."""
+        if self.rewriter is not None:
+            await self.rewriter.close()
+        await self.settle()

@@ -1,0 +1,70 @@
+"""A root with a journal for tests of data managers, which may be left as a killed process leaves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.data import DataFlow, DataManager, build_manager
+from pipeline.data.journaled import JournaledManager
+from pipeline.data.replay import Replayed, restore_journal
+from pipeline.storage.disk import DISK, Disk
+from pipeline.storage.journal import Journal, read_journal
+from pipeline.storage.root import StorageRoot
+from pipeline.storage.workspace import Workspace
+
+
+PROCESS = DataFlow(durability="process")
+
+
+class Root:
+    """One process's time with a folder."""
+
+    def __init__(self, folder: Path, root: StorageRoot, workspace: Workspace, journal: Journal) -> None:
+        self.folder, self.root, self.workspace, self.journal = folder, root, workspace, journal
+        self.replayed = Replayed()
+
+    def make(self, name: str = "c", policy: DataFlow = PROCESS, **more: Any) -> JournaledManager:
+        manager = build_manager(name, policy, self.workspace, **more)
+        assert isinstance(manager, JournaledManager)
+        return manager
+
+    async def restore(self, *managers: JournaledManager) -> Replayed:
+        targets = {manager.container: manager for manager in managers}
+        read = partial(read_journal, self.folder / "wal", self.root.disk)
+        return await restore_journal(read, targets, self.workspace.io)
+
+    @property
+    def wal_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.folder / "wal").glob("*"))
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, *, disk: Disk = DISK, segment_bytes: int = 64 << 20, clean: bool = True
+) -> AsyncIterator[Root]:
+    """Open the folder; not `clean`: it is left without closing the journal, as by a process that dies."""
+    root = StorageRoot.open(folder, disk=disk)
+    workspace = Workspace(folder / "work")
+    journal = Journal(root, workspace.io, segment_bytes=segment_bytes)
+    workspace.journal = journal
+    try:
+        yield Root(folder, root, workspace, journal)
+    finally:
+        if clean:
+            await journal.close()
+        else:
+            await journal.mark()
+            journal._closed = True
+            await asyncio.shield(workspace.io.submit(journal, journal._writer.close))
+        await workspace.close()
+        root.close()
+
+
+async def contents(manager: DataManager, keys: Sequence[Any] | None = None) -> dict[Any, Any]:
+    """Everything a manager holds, in its order."""
+    return {key: await manager.retrieve(key) for key in manager.keys()}
