@@ -13,8 +13,8 @@ import msgspec
 from .clock import Clock
 from .container import TransformContainer
 from .cuts import Checkpoint
-from .cutting import Cut, Journal
-from .errors import PenstockError
+from .cutting import Cut, Durability, Encode, Journal
+from .errors import PenstockError, StorageFailed
 from .feeding import Container, FeedContainer
 from .frames import CHECKPOINT, Barrier
 from .threads import settled
@@ -29,6 +29,50 @@ class MarkedJournal(Journal, Protocol):
 
     async def mark(self) -> Any:
         """The place behind everything appended so far, which is on disk when this returns."""
+
+
+class WatchedJournal:
+    """A journal that remembers whether it lacks something: no checkpoint may then stand on it any more."""
+
+    def __init__(self, journal: MarkedJournal) -> None:
+        self.journal = journal
+        self.generations = journal.generations
+        self.failed: BaseException | None = None
+        """Why a record was not written; None while all were."""
+
+    @property
+    def held_bytes(self) -> int:
+        return self.journal.held_bytes
+
+    def append(
+        self,
+        container: str,
+        kind: int,
+        key: bytes,
+        gen: int,
+        encode: Encode,
+        durability: Durability,
+        *,
+        num_bytes: int = 0,
+    ) -> asyncio.Future[Any]:
+        written = self.journal.append(container, kind, key, gen, encode, durability, num_bytes=num_bytes)
+        written.add_done_callback(self._look)
+        return written
+
+    def trim(self, container: str, gen: int) -> None:
+        self.journal.trim(container, gen)
+
+    async def mark(self) -> Any:
+        """The place behind everything appended so far. Raises `StorageFailed` where something of it is not there."""
+        mark = await self.journal.mark()
+        if self.failed is not None:
+            raise StorageFailed(f"the journal lacks a record since {type(self.failed).__name__}: {self.failed}")
+        return mark
+
+    def _look(self, written: asyncio.Future[Any]) -> None:
+        error = None if written.cancelled() else written.exception()
+        if error is not None and self.failed is None:
+            self.failed = error
 
 
 @dataclass(frozen=True)
@@ -89,13 +133,13 @@ class Checkpointer:
         containers: Mapping[str, Container],
         settings: Checkpoints,
         clock: Clock,
-        resumed: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.phase, self.containers, self.settings, self.clock = phase, containers, settings, clock
         self.figures = CheckpointFigures()
         self.last: Checkpoint | None = None
         """The one that was committed last."""
-        self.resumed = tuple(resumed)
+        self.attempts: Sequence[tuple[int, int]] = ()
+        """How this run came to be; see `Checkpoint.attempts`."""
         self._next = settings.number
         self._open: _Open | None = None
         self._stopped = False
@@ -227,7 +271,7 @@ class Checkpointer:
             phase=self.phase,
             number=under_way.number,
             containers={name: under_way.cuts[name].whole() for name in self.containers},
-            resumed=self.resumed,
+            attempts=self.attempts,
             mark=mark,
         )
         wrong = checkpoint.faults()

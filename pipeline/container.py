@@ -50,7 +50,7 @@ class BaseContainer(ABC):
         self.name, self.caller, self.outlet, self.keeper = name, caller, outlet, keeper
         self._keeps_output = keeper.keeps_output
         self.received_rows = self.processed_rows = 0
-        self.ended = False
+        self.ended = self._had_ended = False
         self.cutter: Cutter | None = None
         """Its part in checkpoints; None where none are taken."""
         self.on_end: Callable[[], None] = lambda: None
@@ -84,6 +84,7 @@ class BaseContainer(ABC):
         return Counts(
             received_rows=self.received_rows, processed_rows=self.processed_rows, sent_rows=self.outlet.sent_rows,
             sent_batches=self.outlet.sent_batches, watermark=self.outlet.watermark,
+            ended=self.ended or self._had_ended,
         )  # fmt: skip
 
     def ended_inbox(self) -> InboxCut | None:
@@ -153,7 +154,7 @@ class TransformContainer(BaseContainer):
         self.kind = "sink" if isinstance(logic, Sink) else "transform"
         self.is_joint = False
         self._joint_end = anyio.Event()
-        self._at_end = self._had_ended = False
+        self._at_end = False
         self._hears_watermarks = type(logic).on_watermark is not Transform.on_watermark
 
     @property
@@ -222,6 +223,8 @@ class TransformContainer(BaseContainer):
 
     async def _handle_joint(self, frame: Frame) -> None:
         try:
+            if isinstance(frame, Barrier):
+                self.inbox.reached(frame)
             await self._handle(frame)
             if self._at_end:
                 await self._complete()

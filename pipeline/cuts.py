@@ -75,8 +75,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Larger than of any checkpoint of the folder before it."""
     containers: Mapping[str, ContainerCut]
-    resumed: Sequence[tuple[int, int]] = ()
-    """How this phase has gone on before, in order: from which checkpoint, and a number of that attempt alone."""
+    attempts: Sequence[tuple[int, int]] = ()
+    """How it came here, in order: from which checkpoint (0: from none), and a number of that attempt alone."""
     mark: Any = None
     """How far the journal was written when all containers had taken their cut."""
 
@@ -89,6 +89,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         """Every sentence about rows that were sent and are nowhere, or twice; empty when it is whole."""
         wrong = []
         for name, cut in self.containers.items():
+            if cut.inbox is None and cut.kind != "feed":
+                wrong.append(f"{name}: nothing is known of its inputs")
             for lane in () if cut.inbox is None else cut.inbox.lanes:
                 sent = self.containers[lane.source].sent_rows if lane.source in self.containers else -1
                 if sent != lane.finished_rows + lane.rows_under_way:

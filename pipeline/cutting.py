@@ -20,25 +20,26 @@ INPUT: Final = 16
 """Kind of journal records that hold a frame of a container's input; those from 16 on belong to the engine."""
 CUT: Final = 18
 """... that stand where a container took a cut, the checkpoint's number for a key."""
-RESUMED: Final = 19
-"""... that stand where a phase went on from a checkpoint: what containers wrote behind their cut before does not count.
-
-The key is the checkpoint's number and, since there may be several attempts, one of this attempt alone.
-"""
+BEGUN: Final = 19
+"""... that stand where a phase begins, or goes on from a checkpoint: what containers wrote behind their cut before it
+does not count. The key is the attempt."""
 COUNTED: Final = ("late_rows", "committed_rows", "rejected_rows", "duplicate_rows")
 """What a logic counts for the ledger, if it has it."""
 HELD_BYTES: Final = 8 << 20
 """Input that waits to be written to the journal before a container waits for it."""
 
+Durability: TypeAlias = Literal["ephemeral", "process", "durable"]
 Encode: TypeAlias = Callable[[], Sequence[Any]]
 
 
 class Journal(Protocol):
     """What a container asks of the run's journal."""
 
-    held_bytes: int
-    """Of what waits to be written."""
     generations: Iterator[int]
+
+    @property
+    def held_bytes(self) -> int:
+        """Of what waits to be written."""
 
     def append(
         self,
@@ -47,16 +48,30 @@ class Journal(Protocol):
         key: bytes,
         gen: int,
         encode: Encode,
-        durability: Literal["ephemeral", "process", "durable"],
+        durability: Durability,
         *,
         num_bytes: int = 0,
     ) -> asyncio.Future[Any]:
         """Write one record, in the order of the calls."""
 
+    def trim(self, container: str, gen: int) -> None:
+        """The container's records up to this generation are dead."""
+
 
 def write_sign(journal: Journal, container: str, kind: int, key: bytes) -> None:
     """A record that says no more than where it stands."""
     journal.append(container, kind, key, next(journal.generations), lambda: (b"",), "ephemeral")
+
+
+def begin(journal: Journal, phase: str, number: int) -> tuple[int, int]:
+    """A new attempt of a phase, from the checkpoint of that number or from none (0)."""
+    attempt = (number, next(journal.generations))
+    write_sign(journal, f"{phase}/", BEGUN, attempt_key(attempt))
+    return attempt
+
+
+def attempt_key(attempt: tuple[int, int]) -> bytes:
+    return b"%d/%d" % tuple(attempt)
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +82,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     sent_rows: int
     sent_batches: int
     watermark: int | None
+    ended: bool
+    """Whether all its input has come and its logic has been told, though perhaps before it was resumed."""
 
 
 class Cutter:
@@ -114,15 +131,13 @@ class Cutter:
 
     async def cut(self, barrier: Barrier, recording: Recording | None, counts: Callable[[], Counts]) -> None:
         """Take the container's state between two frames of its input, and tell of it."""
-        await self._take(barrier.id, recording, counts(), False, None)
+        await self._take(barrier.id, recording, counts(), None)
 
     async def cut_at_end(self, number: int, counts: Counts, inbox: InboxCut | None) -> None:
         """The same for a container that has ended, and that no barrier will reach."""
-        await self._take(number, None, counts, True, inbox)
+        await self._take(number, None, counts, inbox)
 
-    async def _take(
-        self, number: int, recording: Recording | None, counts: Counts, ended: bool, inbox: InboxCut | None
-    ) -> None:
+    async def _take(self, number: int, recording: Recording | None, counts: Counts, inbox: InboxCut | None) -> None:
         began = perf_counter_ns()
         if self._journal is not None:
             write_sign(self._journal, self._as, CUT, str(number).encode())
@@ -133,11 +148,19 @@ class Cutter:
             else:
                 state = await self.workers.run(self.logic.snapshot)
         taken = ContainerCut(
-            kind=self.kind, ended=ended, received_rows=counts.received_rows, processed_rows=counts.processed_rows,
-            sent_rows=counts.sent_rows, sent_batches=counts.sent_batches, given_rows=self.given_rows,
-            watermark=counts.watermark, counted=counted(self.logic), state=state, inbox=inbox,
+            kind=self.kind,
+            ended=counts.ended,
+            received_rows=counts.received_rows,
+            processed_rows=counts.processed_rows,
+            sent_rows=counts.sent_rows,
+            sent_batches=counts.sent_batches,
+            given_rows=self.given_rows,
+            watermark=counts.watermark,
+            counted=counted(self.logic),
+            state=state,
+            inbox=inbox,
             extra={name: extra() for name, extra in self.extras.items()},
-        )  # fmt: skip
+        )
         self._told(Cut(self.name, number, taken, recording, perf_counter_ns() - began))
 
 

@@ -66,6 +66,10 @@ class Inbox:
         self._requested = barrier
         self._bell.ring()
 
+    def reached(self, barrier: Barrier) -> None:
+        """The only input has brought this barrier, past the inbox."""
+        self._begin(barrier, self._lanes[0])
+
     def go_on(self, cut: InboxCut) -> None:
         """Begin where a checkpoint left an equal inbox."""
         self._watermark = NEVER if cut.watermark is None else cut.watermark

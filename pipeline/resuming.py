@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .checkpoint import decode_frame
 from .checkpointing import Checkpoints
 from .cuts import Checkpoint
-from .cutting import CUT, INPUT, RESUMED, kind_of, write_sign
+from .cutting import BEGUN, CUT, INPUT, attempt_key, begin, kind_of
 from .errors import StateMismatch
 from .feeding import Container
 from .frames import End
@@ -57,7 +57,7 @@ async def go_on(
     records = iter(settings.read_back(checkpoint.mark))
     while some := await workers.run(_some, records):
         for record in some:
-            if (record.container in names or record.kind == RESUMED) and counting.counts(record):
+            if (record.container in names or record.kind == BEGUN) and counting.counts(record):
                 await _again(containers[names[record.container]], record)
     for name, container in containers.items():
         cut = checkpoint.containers[name]
@@ -66,40 +66,35 @@ async def go_on(
         if cut.kind != "feed":
             _compare(name, container, cut.received_rows, cut.sent_rows)
         container.outlet.mute(False)
-    attempt = (checkpoint.number, next(settings.journal.generations))
-    write_sign(settings.journal, f"{checkpoint.phase}/", RESUMED, _key(attempt))
-    return attempt
+    return begin(settings.journal, checkpoint.phase, checkpoint.number)
 
 
 class Counting:
-    """Which records of a journal count: not what a container wrote behind a cut from which the phase went on.
-
-    Behind such a cut nothing counts until the attempt that went on from it, and that the checkpoint descends from.
+    """Which records of a journal count: those of the attempts the checkpoint descends from, each up to the cut from
+    which the next one went on.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self._cuts = {str(number).encode() for number, _ in checkpoint.resumed} | {str(checkpoint.number).encode()}
-        self._attempts = set(map(_key, checkpoint.resumed))
+        self._cuts = {str(number).encode() for number, _ in checkpoint.attempts} | {str(checkpoint.number).encode()}
+        self._attempts = set(map(attempt_key, checkpoint.attempts))
+        self._begun = False
         self._behind: set[str] = set()
         """Containers whose records do not count now."""
 
     def counts(self, record: JournalRecord) -> bool:
         """Whether this one, the next in order, does."""
-        if record.kind == RESUMED:
+        if record.kind == BEGUN:
             if record.key in self._attempts:
+                self._begun = True
                 self._behind.clear()
             return False
-        if record.container in self._behind:
+        if not self._begun or record.container in self._behind:
             return False
         if record.kind == CUT:
             if record.key in self._cuts:
                 self._behind.add(record.container)
             return False
         return True
-
-
-def _key(attempt: tuple[int, int]) -> bytes:
-    return b"%d/%d" % attempt
 
 
 async def _again(container: Container, record: JournalRecord) -> None:

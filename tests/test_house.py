@@ -17,7 +17,7 @@ FLOORS = [
     {"edge", "threads", "lag", "hashing", "storage"},
     {"under_way", "joint", "dead_letters"},
     {"inbox", "outlet", "data", "windows", "checkpoint", "states"},
-    {"stage"},
+    {"stage", "checkpoint_files"},
     {"registry", "calling", "cutting", "pushing", "handed", "sources"},
     {"config", "topology", "keeping"},
     {"compose", "container", "walks"},

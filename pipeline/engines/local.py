@@ -19,7 +19,7 @@ from ..checkpointing import Checkpointer, Checkpoints
 from ..clock import Clock, SystemClock
 from ..container import TransformContainer
 from ..cuts import Checkpoint
-from ..cutting import Cutter
+from ..cutting import Cutter, begin
 from ..data import DataManager, FlushCallback, MemberStores, build_manager
 from ..edge import Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
@@ -255,9 +255,13 @@ class LocalEngine:
                 journaled_as=names[node.name], workers=self.workers, told=checkpointer.told,
             )  # fmt: skip
             container.on_end = checkpointer.container_ended
-        if resume is not None:
+        if resume is None:
+            for name in names.values():
+                settings.journal.trim(name, next(settings.journal.generations))
+            checkpointer.attempts = [begin(settings.journal, self.folder.name, 0)]
+        else:
             attempt = await go_on(resume, self.containers, settings, names, self.workers)
-            checkpointer.resumed = (*resume.resumed, attempt)
+            checkpointer.attempts = [*resume.attempts, attempt]
             checkpointer.figures.resumed_from_rows = resume.rows
 
     def _refuse_losses(self) -> None:
