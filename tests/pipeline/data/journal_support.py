@@ -17,7 +17,6 @@ from pipeline.storage.journal import Journal, read_journal
 from pipeline.storage.root import StorageRoot
 from pipeline.storage.workspace import Workspace
 
-
 PROCESS = DataFlow(durability="process")
 
 
