@@ -8,9 +8,12 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests import blocking, counted
 
 # The same examples in every run, so that a red run can be had again; `HYPOTHESIS_PROFILE=explore` tries new ones.
 settings.register_profile("steady", derandomize=True, database=None)
@@ -19,6 +22,33 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands over what it has tried."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["tried"] = dict(counted.COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    counted.COUNTS.update(getattr(node, "workeroutput", {}).get("tried", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How much was tried; tests/README.md has the table."""
+    if counted.COUNTS:
+        tried = ", ".join(f"{times:,} {what}" for what, times in sorted(counted.COUNTS.items()))
+        terminalreporter.write_line(f"tried: {tried}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """T12: a call of this project that would hold the event loop up raises, in every test."""
+    watching = blocking.watch()
+    yield
+    watching.deactivate()
 
 
 @pytest.fixture(autouse=True)
