@@ -81,12 +81,16 @@ class FileManager(DataManager):
         """Publish a value; `then` is called in the step in which it takes effect."""
         self._raise_failure()
         charge = min(admitted.size, self._account.ceiling)
-        await self._make_room(key, charge)
-        task = self._spawn(self._write(key, admitted, charge, then))
+        tasks: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            tasks.append(self._spawn(self._write(key, admitted, charge, then)))
+
         try:
-            await asyncio.shield(task)
+            await self._make_room(key, charge, begin)
+            await asyncio.shield(tasks[0])
         except asyncio.CancelledError:
-            self._abandoned.add(task)
+            self._abandoned.update(tasks)  # room may have come in the very step in which the caller was cancelled
             raise
 
     async def extend(
@@ -329,8 +333,12 @@ class FileManager(DataManager):
 
     def _publish_due(self) -> None:
         due = self._account.waiting or self._account.charged >= self._part_bytes
-        if due and self._publishing is None and self._failure is None and self._closing is None:
+        if due and not self._is_publishing() and self._failure is None and self._closing is None:
             self._publishing = self._spawn(self._publish())
+
+    def _is_publishing(self) -> bool:
+        """A task that was cancelled before its first step has not said that it ended."""
+        return self._publishing is not None and not self._publishing.done()
 
     async def _publish(self) -> None:
         """Publish what is due, one part at a time; the rows stay readable until their file is there."""
@@ -376,8 +384,9 @@ class FileManager(DataManager):
         self._flushing = True
         try:
             while self._failure is None and self._due() is not None:
-                if self._publishing is None:
+                if not self._is_publishing():
                     self._publishing = self._spawn(self._publish())
+                assert self._publishing is not None
                 await asyncio.wait((self._publishing,))
         finally:
             self._flushing = False
