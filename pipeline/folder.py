@@ -2,90 +2,94 @@
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
+import re
 import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from .errors import InputError, StorageFailed
+from .errors import InputError
+from .storage.disk import DISK, Disk
+from .storage.entries import Entry
+from .storage.manifest import Committed, ManifestView, read_manifest, segment_file
+from .storage.publish import TableFile, digest_file, publish_bytes, sync_file
+from .storage.root import StorageRoot
 from .summary import PhaseSummary
 
+log = logging.getLogger("penstock.folder")
 SUMMARY, RUN, CONTAINERS = "summary.json", "run.json", "containers.parquet"
 
 
+_ASIDE: Final = re.compile(r"\.(.+)\.complete(?:-(\d+))?")
+
+
 class RunFolder:
-    """The folder of one run, held by one process at a time. All methods block: call them in a thread."""
+    """The folder of one run, held by one process at a time. All methods block: call them in a thread.
 
-    def __init__(self, output: Path, name: str, fingerprint: str) -> None:
+    What counts is what its manifest lists: a phase is complete once its entry is committed, and a summary whose
+    commit a crash prevented is none. Folders from before there was a manifest are taken over as they are.
+    """
+
+    def __init__(self, output: Path, name: str, fingerprint: str, *, disk: Disk = DISK) -> None:
         self.path = output / name / fingerprint
-        self._lock: int | None = None
+        self.root: StorageRoot | None = None
+        """From `open` to `close`."""
+        self._disk = disk
 
-    def open(self) -> None:
-        """Create the folder and take its lock; raises `StorageFailed` naming the process that holds it."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StorageFailed(
-                f"cannot write to {self.path}: {error.strerror}; choose another with --output"
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip() or "unknown"
-            os.close(descriptor)
-            raise StorageFailed(
-                f"{self.path} is in use by process {owner}; wait for it, or choose another --output"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
-        for aside in self.path.glob(".*.complete"):  # the process that had put it aside is gone
-            self.end_phase(aside.name.removeprefix(".").removesuffix(".complete"))
+    def open(self, *, repair: bool = False) -> None:
+        """Create the folder, take its lock and recover it; raises `StorageFailed` naming the process that holds it."""
+        self.root = StorageRoot.open(self.path, disk=self._disk, repair=repair, settle=self._settle)
+        for loss in self.root.recovered.lost:
+            kept = f"; what is left of it is kept as {loss.kept}" if loss.kept else ""
+            log.warning("%s/%s is lost: %s%s", self.path, loss.file, loss.why, kept)
 
     def close(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self.root is not None:
+            self.root.close()
+            self.root = None
+
+    def sweep(self) -> None:
+        """Remove what dead processes had spilled; may take a while."""
+        if self.root is not None:
+            self.root.sweep()
 
     def phase(self, name: str) -> Path:
         return self.path / name
 
     def begin_phase(self, name: str) -> Path:
-        """An empty folder for a phase. A complete result of an earlier run is put aside until this one is complete."""
-        path = self.phase(name)
+        """An empty folder for a phase. A complete result of an earlier run is put aside until this one is complete.
+
+        What the journal and a checkpoint hold of a try before is given up.
+        """
+        root, path = self._open, self.phase(name)
+        gone = _journal_and_checkpoint(root.manifest, name)
         if self.completed(name) is not None:
-            shutil.rmtree(self._aside(name), ignore_errors=True)
-            path.replace(self._aside(name))
+            aside = self._aside(name)
+            shutil.rmtree(aside, ignore_errors=True)
+            self._disk.rename(path, aside)
+        elif name in root.manifest.phases or any(entry.phase == name for entry in root.manifest.files.values()):
+            gone.append(Entry(kind="remove", phase=name))
+        root.commit(gone)  # before the files go: what is listed is there
+        self._unlink(gone)
         shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
+        self._disk.make_folder(path)
         return path
 
     def end_phase(self, name: str) -> None:
         """Drop what was put aside if the phase is complete; else bring it back and leave the failed try beside it."""
-        aside, path = self._aside(name), self.phase(name)
-        if not aside.is_dir():
-            return
-        if self.completed(name) is None:
-            failed = path.with_name(f"{name}.failed")
-            shutil.rmtree(failed, ignore_errors=True)
-            if path.is_dir():
-                path.replace(failed)
-            aside.replace(path)
-        else:
-            shutil.rmtree(aside, ignore_errors=True)
-
-    def _aside(self, name: str) -> Path:
-        return self.path / f".{name}.complete"
+        for aside in self._set_aside(name):
+            self._bring_back(name, aside, self._is_listed(name, aside))
 
     def completed(self, name: str) -> PhaseSummary | None:
         """The summary of a phase that has completed, None where it has not."""
+        if self.root is not None and name not in self.root.manifest.phases:
+            return None
         summary = read_summary(self.phase(name))
         return summary if summary is not None and summary.status == "complete" else None
 
@@ -94,6 +98,9 @@ class RunFolder:
 
         Looks at sizes, not into files. A file beside those that were published does not matter.
         """
+        for loss in self.root.recovered.lost if self.root is not None else ():
+            if loss.file.startswith(f"{name}/"):
+                return f"{loss.file.removeprefix(f'{name}/')} was found damaged: {loss.why}"
         path = self.phase(name)
         sizes = read_record(path).get("files")
         if not isinstance(sizes, dict):
@@ -108,18 +115,101 @@ class RunFolder:
         return ""
 
     def publish(self, phase: str, summary: PhaseSummary, record: dict[str, Any], containers: pa.Table) -> None:
-        """Write the phase's three files, the summary last: once it is there, the phase is."""
-        path = self.phase(phase)
-        with _whole(path / CONTAINERS) as file:
-            pq.write_table(containers, file)
+        """Write the phase's three files, the summary last, and commit all that the phase has left: then it is there.
+
+        Where that fails there is no summary. Raises `DiskFull`, `StorageFailed` and OSError.
+        """
+        root, path = self._open, self.phase(phase)
+        file = TableFile(path, containers.schema, disk=self._disk)
+        with file:
+            file.write(containers)
+            file.publish(CONTAINERS, replace=True)
         self.write_record(phase, {**record, "files": _sizes(path)})
-        with _whole(path / SUMMARY) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        try:
+            self._write_json(phase, SUMMARY, msgspec.json.encode(summary))
+            if summary.status == "complete" or not self._set_aside(phase):
+                gone = _journal_and_checkpoint(root.manifest, phase)
+                entries = [Entry(kind="remove", phase=phase), *self._listed(phase), *gone]
+                if summary.status == "complete":
+                    entries.append(Entry(kind="phase", phase=phase))
+                root.commit(entries)
+                self._unlink(gone)
+        except BaseException:
+            with suppress(OSError):
+                self._disk.unlink(path / SUMMARY)
+            raise
         self._point_latest()
 
     def write_record(self, phase: str, record: dict[str, Any]) -> None:
-        with _whole(self.phase(phase) / RUN) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2) + b"\n")
+        self._write_json(phase, RUN, msgspec.json.encode(record, enc_hook=str))
+
+    def _write_json(self, phase: str, name: str, text: bytes) -> None:
+        pieces = [msgspec.json.format(text, indent=2), b"\n"]
+        publish_bytes(self.phase(phase), name, pieces, replace=True, disk=self._disk)
+
+    @property
+    def _open(self) -> StorageRoot:
+        assert self.root is not None, "the folder is not open"
+        return self.root
+
+    def _listed(self, phase: str) -> Iterator[Entry]:
+        """An entry for every file of the phase, each on disk with the folders it lies in."""
+        disk = self._disk
+        for folder, names in _walk(self.phase(phase)):
+            for name in names:
+                path = folder / name
+                num_bytes, digest = digest_file(path)
+                sync_file(path, disk)
+                yield Entry(
+                    kind="add", phase=phase, file=path.relative_to(self.path).as_posix(), bytes=num_bytes,
+                    xxh3=f"{digest:016x}",
+                )  # fmt: skip
+            disk.sync_folder(folder)
+        disk.sync_folder(self.path)
+        disk.sync_folder(self.path.parent)
+
+    def _unlink(self, gone: Iterable[Entry]) -> None:
+        for entry in gone:
+            if entry.file is not None:
+                with suppress(OSError):  # not listed any more: the next start removes it
+                    self._disk.unlink(self.path / entry.file)
+
+    # -- results put aside -------------------------------------------------------------------------------------
+
+    def _aside(self, name: str) -> Path:
+        """Where a complete result waits; its name says which commit made it complete."""
+        return self.path / f".{name}.complete-{self._open.manifest.phases[name].seq}"
+
+    def _set_aside(self, name: str) -> list[Path]:
+        return [path for path, found in _asides(self.path) if found == name]
+
+    def _is_listed(self, name: str, aside: Path) -> bool:
+        """Whether it is what the manifest lists, nothing newer having been committed."""
+        entry = self._open.manifest.phases.get(name)
+        return entry is not None and aside.name.endswith(f"-{entry.seq}")
+
+    def _bring_back(self, name: str, aside: Path, wanted: bool) -> None:
+        if not wanted:
+            shutil.rmtree(aside, ignore_errors=True)
+            return
+        path = self.phase(name)
+        failed = path.with_name(f"{name}.failed")
+        shutil.rmtree(failed, ignore_errors=True)
+        if path.is_dir():
+            self._disk.rename(path, failed)
+        self._disk.rename(aside, path)
+
+    def _settle(self, view: ManifestView) -> Sequence[Entry]:
+        """When the folder is opened: what a process had put aside that is gone, and what is older than the manifest."""
+        for aside, name in _asides(self.path):
+            if view.number:
+                entry = view.committed.phases.get(name)
+                self._bring_back(name, aside, entry is not None and aside.name.endswith(f"-{entry.seq}"))
+            else:
+                self._bring_back(name, aside, read_summary(self.phase(name)) is None)
+        if view.number:
+            return ()
+        return [entry for path in sorted(self.path.glob(f"*/{SUMMARY}")) for entry in _taken_over(path.parent)]
 
     def _point_latest(self) -> None:
         link = self.path.parent / "latest"
@@ -129,49 +219,70 @@ class RunFolder:
         fresh.replace(link)
 
 
-def _sizes(phase: Path) -> dict[str, int]:
-    """Bytes of each file below a phase's folder, by its path there, but of the two that are yet to be written."""
-    found = {}
+def _asides(folder: Path) -> list[tuple[Path, str]]:
+    """Results put aside, and of which phase."""
+    matches = [(path, _ASIDE.fullmatch(path.name)) for path in sorted(folder.glob(".*.complete*"))]
+    return [(path, match[1]) for path, match in matches if match is not None]
+
+
+def _taken_over(phase: Path) -> Iterator[Entry]:
+    """Entries for a phase that was complete before there was a manifest; its files' checksums are not known."""
+    summary = read_summary(phase)
+    sizes = read_record(phase).get("files")
+    if summary is None or summary.status != "complete":
+        return
+    for file in (RUN, SUMMARY):
+        if (phase / file).is_file():
+            yield Entry(kind="add", phase=phase.name, file=f"{phase.name}/{file}", bytes=(phase / file).stat().st_size)
+    for file, num_bytes in (sizes if isinstance(sizes, dict) else {}).items():
+        yield Entry(kind="add", phase=phase.name, file=f"{phase.name}/{file}", bytes=num_bytes)
+    yield Entry(kind="phase", phase=phase.name)
+
+
+def _journal_and_checkpoint(committed: Committed, phase: str) -> list[Entry]:
+    """Removes what a phase under way needed; phases run one after the other, so the whole journal is its own."""
+    gone = [Entry(kind="remove", file=segment_file(number)) for number in committed.segments()]
+    checkpoint = committed.checkpoints.get(phase)
+    if checkpoint is not None and checkpoint.file is not None:
+        gone.append(Entry(kind="remove", file=checkpoint.file))
+    return gone
+
+
+def _walk(phase: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders below a phase's own, deepest last, with their files; what begins with a dot is nobody's result."""
     for folder, below, names in os.walk(phase):
         below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if not name.startswith(".") and path not in (phase / RUN, phase / SUMMARY):
-                found[path.relative_to(phase).as_posix()] = path.stat().st_size
-    return found
+        yield Path(folder), sorted(name for name in names if not name.startswith("."))
 
 
-class _whole:
-    """A file that appears complete or not at all."""
+def _sizes(phase: Path) -> dict[str, int]:
+    """Bytes of each file below a phase's folder, by its path there, but of the two that are yet to be written."""
+    return {
+        path.relative_to(phase).as_posix(): path.stat().st_size
+        for folder, names in _walk(phase)
+        for name in names
+        if (path := folder / name) not in (phase / RUN, phase / SUMMARY)
+    }
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.temporary = path, path.with_name(f".{path.name}.tmp")
 
-    def __enter__(self) -> Any:
-        self._file = self.temporary.open("wb")
-        return self._file
+def published_phases(run: Path) -> list[Path]:
+    """R-5: folders in a run's folder whose summary has been committed; takes no lock. Raises `StorageFailed` (newer).
 
-    def __exit__(self, kind: object, *rest: object) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        except OSError:
-            kind = OSError
-            raise
-        finally:
-            with suppress(OSError):  # closing flushes again what the disk has just refused
-                self._file.close()
-            if kind is not None:
-                self.temporary.unlink(missing_ok=True)
-        if kind is not None:
-            return
-        self.temporary.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    Without a manifest every summary counts: a folder from before there was one, or a copy.
+    """
+    view = read_manifest(run)
+    folders = [path.parent for path in run.glob(f"*/{SUMMARY}") if not path.parent.name.startswith(".")]
+    return [folder for folder in folders if not view.number or _summary_of(folder) in view.committed.files]
+
+
+def is_published(phase: Path) -> bool:
+    """Whether the summary in a phase's folder has been committed."""
+    view = read_manifest(phase.absolute().parent)
+    return not view.number or _summary_of(phase.absolute()) in view.committed.files
+
+
+def _summary_of(phase: Path) -> str:
+    return f"{phase.name}/{SUMMARY}"
 
 
 def read_summary(phase: Path) -> PhaseSummary | None:

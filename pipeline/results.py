@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,15 @@ import pyarrow.parquet as pq
 
 from .data.persist import CONTAINER
 from .errors import InputError
-from .folder import CONTAINERS, SUMMARY, damaged_summary, read_record, read_summary
+from .folder import (
+    CONTAINERS,
+    SUMMARY,
+    damaged_summary,
+    is_published,
+    published_phases,
+    read_record,
+    read_summary,
+)
 from .summary import PhaseSummary
 
 
@@ -260,14 +269,14 @@ def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
     if not root.exists():
         raise InputError(f"there is no folder {root}")
     for base in (root, root / "latest"):
-        summary = read_summary(base)
-        if summary is not None:
-            return PhaseResults(base, summary)
-        if (base / SUMMARY).is_file():
+        if (base / SUMMARY).is_file() and is_published(base):
+            summary = read_summary(base)
+            if summary is not None:
+                return PhaseResults(base, summary)
             raise damaged_summary(base)
-        phases = sorted(base.glob(f"{phase or '*'}/summary.json"), key=lambda found: found.stat().st_mtime_ns)
+        phases = [folder for folder in published_phases(base) if phase in (None, folder.name)]
         if phases:
-            folder = phases[-1].parent
+            folder = max(phases, key=lambda folder: (folder / SUMMARY).stat().st_mtime_ns)
             summary = read_summary(folder)
             if summary is not None:
                 return PhaseResults(folder, summary)
@@ -282,6 +291,8 @@ async def load_summary(phase: str | Path) -> PhaseSummary:
     """
     path = Path(phase) / SUMMARY
     try:
+        if not await asyncio.get_running_loop().run_in_executor(None, is_published, path.parent):
+            raise InputError(f"{path.parent} has not completed: the summary in it is not committed")
         async with aiofiles.open(path, "rb") as file:
             return msgspec.json.decode(await file.read(), type=PhaseSummary)
     except OSError as error:

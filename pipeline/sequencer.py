@@ -20,7 +20,7 @@ from .config import SelectConfig
 from .data import FlushCallback
 from .earlier import EarlierPhase
 from .engines.local import LocalEngine
-from .errors import ContainerFailed, PenstockError, PhaseFailed
+from .errors import ContainerFailed, DataError, PenstockError, PhaseFailed
 from .folder import RunFolder
 from .identity import code_version, fingerprint, result_identity
 from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
@@ -239,6 +239,7 @@ class Sequencer:
         engine = LocalEngine(
             prepared.topology, path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
             earlier=prepared.earlier, flush=self._flush, memory_bytes=self.plan.memory_bytes, on_ready=self._on_engine,
+            root=folder.root,
         )  # fmt: skip
         self.engine = engine
         try:
@@ -274,7 +275,7 @@ class Sequencer:
         record = run_record(outcome, {**measured, "status": summary.status})
         try:
             await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
-        except OSError as error:
+        except (DataError, OSError) as error:
             raise PhaseFailed(plan.name, {}, f"its summary cannot be written: {error}") from error
         self.summaries[plan.name] = summary
 
@@ -282,7 +283,7 @@ class Sequencer:
         """Leave `run.json` of a failed phase; a disk that does not take it must not hide why the phase failed."""
         try:
             await self._blocking.run(folder.write_record, phase, dict(record))
-        except OSError as error:
+        except (DataError, OSError) as error:
             log.warning("run.json of phase '%s' cannot be written: %s", phase, error)
 
     async def _open_folder(self) -> RunFolder:
@@ -291,6 +292,7 @@ class Sequencer:
             folder = RunFolder(self.plan.output, self.plan.name, name)
             await self._blocking.run(folder.open)
             self.folder = folder
+            self._blocking.submit(folder.sweep)  # beside the run
         return self.folder
 
 

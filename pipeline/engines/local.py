@@ -36,6 +36,7 @@ from ..pool import Pool
 from ..resuming import go_on
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
+from ..storage.root import StorageRoot
 from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
@@ -64,6 +65,7 @@ class LocalEngine:
         checkpoints: Checkpoints | None = None,
         resume: Checkpoint | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
+        root: StorageRoot | None = None,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
         self.clock: Clock = clock or SystemClock()
@@ -73,7 +75,7 @@ class LocalEngine:
         self.account = EdgesAccount(self.pool, self.clock)
         self.edges: list[Edge] = []
         self.containers: dict[str, Container] = {}
-        self.workspace = Workspace(folder, pool=self.pool)
+        self.workspace = Workspace(folder, pool=self.pool, root=root)
         self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
         self.interrupted = False
         self.lag = LagProbe()

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from ..errors import DataError
+from .disk import DISK, Disk
 from .log import storage_error
 
 _temporary = itertools.count()
@@ -37,13 +38,14 @@ class WholeFile:
     the temporary file is removed.
     """
 
-    def __init__(self, folder: Path, *, sync: bool = True) -> None:
+    def __init__(self, folder: Path, *, sync: bool = True, disk: Disk = DISK) -> None:
         self.folder = folder
         self.path = folder / f".{os.getpid()}-{next(_temporary)}.tmp"
-        self._sync = sync
+        self._sync, self._disk = sync, disk
+        self._published = False
         with self.errors("create"):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.path.touch(exist_ok=False)
+            disk.make_folder(folder)
+            disk.close(disk.open(self.path, create=True))
 
     def __enter__(self) -> WholeFile:
         return self
@@ -52,24 +54,28 @@ class WholeFile:
         self.discard()
 
     def publish(self, name: str, *, replace: bool = False) -> Published:
-        """Sync and rename to `folder/name`; raises FileExistsError unless `replace`, and may then be tried again."""
+        """Sync and rename to `folder/name`; raises FileExistsError unless `replace`, and may then be tried again.
+
+        R-2: a file whose sync fails is given up; the caller still has what it held.
+        """
         target = self.folder / name
         with self.errors("publish", target):
             num_bytes, digest = digest_file(self.path)
             if self._sync:
-                _sync(self.path)
-            if replace:
-                os.replace(self.path, target)
-            else:
-                _rename_new(self.path, target)
+                sync_file(self.path, self._disk)
+            if not replace and self._disk.file_bytes(target) is not None:  # one process, one writer per folder
+                raise FileExistsError(str(target))
+            self._disk.rename(self.path, target)
+            self._published = True
             if self._sync:
-                _sync(self.folder)
+                self._disk.sync_folder(self.folder)
         return Published(target, num_bytes, digest)
 
     def discard(self) -> None:
         """Remove the temporary file; nothing happens after `publish`."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        if not self.__dict__.get("_published"):
+            with contextlib.suppress(OSError):
+                self._disk.unlink(self.path)
 
     @contextlib.contextmanager
     def errors(self, call: str, path: Path | None = None) -> Iterator[None]:
@@ -94,8 +100,9 @@ class TableFile(WholeFile):
         format: Literal["parquet", "arrow"] = "parquet",
         compression: str = "snappy",
         sync: bool = True,
+        disk: Disk = DISK,
     ) -> None:
-        super().__init__(folder, sync=sync)
+        super().__init__(folder, sync=sync, disk=disk)
         self.schema = schema
         self._writer: Any
         with self.errors("write"):
@@ -142,11 +149,17 @@ def _repeats(kind: pa.DataType) -> bool:
     return not (pa.types.is_floating(kind) or pa.types.is_temporal(kind) or pa.types.is_nested(kind))
 
 
-def publish_bytes(folder: Path, name: str, pieces: Sequence[bytes], *, replace: bool = False) -> Published:
+def publish_bytes(
+    folder: Path, name: str, pieces: Sequence[bytes], *, replace: bool = False, disk: Disk = DISK
+) -> Published:
     """Publish a small file of given bytes."""
-    with WholeFile(folder) as file:
-        with file.errors("write"), open(file.path, "wb") as sink:
-            sink.writelines(pieces)
+    with WholeFile(folder, disk=disk) as file:
+        with file.errors("write"):
+            fd = disk.open(file.path, write=True)
+            try:
+                disk.write(fd, pieces, 0)
+            finally:
+                disk.close(fd)
         return file.publish(name, replace=replace)
 
 
@@ -161,23 +174,10 @@ def digest_file(path: Path) -> tuple[int, int]:
     return num_bytes, digest.intdigest()
 
 
-def _rename_new(source: Path, target: Path) -> None:
-    """Rename without ever replacing: a link fails where a rename would overwrite."""
+def sync_file(path: Path, disk: Disk) -> None:
+    """The file's bytes are on disk."""
+    fd = disk.open(path)
     try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        if target.exists():  # a file system without links; nobody else writes into our folder
-            raise FileExistsError(str(target)) from None
-        os.rename(source, target)
-    else:
-        os.unlink(source)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
+        disk.sync(fd)
     finally:
-        os.close(fd)
+        disk.close(fd)

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ..errors import StorageFailed
 from .disk import DISK, Disk
 from .entries import Entry
 from .lock import FolderLock
+from .log import storage_error
 from .manifest import SPILL, Committed
 from .manifest_writer import ManifestWriter
 from .recovery import Recovered, Settle, recover
@@ -56,9 +56,8 @@ class StorageRoot:
             _set_spill_aside(folder, disk)
         except OSError as error:
             lock.release()
-            raise StorageFailed(
-                f"cannot write to {folder}: {error.strerror or error}; choose another with --output"
-            ) from error
+            kind = type(storage_error(error, "open", str(folder)))
+            raise kind(f"cannot write to {folder}: {error.strerror or error}; choose another with --output") from error
         except BaseException:
             lock.release()
             raise

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 from pathlib import Path
 from typing import Final
 
 from ..errors import ValueTooLarge
 from ..pool import Pool
+from .disk import DISK, Disk
 from .executor import IoExecutor
+from .group import GroupCommit
 from .journal import Journal
 from .log import SegmentLog
+from .manifest import SPILL
 from .release import CHURN_BYTES, release_memory
+from .root import StorageRoot
 
 POOL_SHARE: Final = 0.25
 """Share of the available memory that values too large for their own budget may take together."""
@@ -27,7 +30,13 @@ class Workspace:
     """
 
     def __init__(
-        self, folder: Path, *, threads: int = 4, loan_limit_bytes: int | None = None, pool: Pool | None = None
+        self,
+        folder: Path,
+        *,
+        threads: int = 4,
+        loan_limit_bytes: int | None = None,
+        pool: Pool | None = None,
+        root: StorageRoot | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.pool = pool
@@ -37,21 +46,27 @@ class Workspace:
         """Ceiling of all loans; None: a quarter of the memory available when a loan is asked for."""
         self.loaned_bytes = 0
         self.loaned_peak_bytes = 0
-        self.generations = itertools.count(1)
-        self.journal: Journal | None = None
+        self.disk: Disk = DISK if root is None else root.disk
+        self.journal: Journal | None = None if root is None else Journal(root, self.io)
         """Where changes are written before they are acknowledged; None: nothing here outlives the process."""
         self.checkpointed = False
         """Whether every change goes to the journal, whatever its container declares."""
         self.scope = ""
         """Stands before the names of containers in the journal, so that phases do not meet."""
+        self.commits = None if root is None else GroupCommit(root, self.io)
+        self.generations = itertools.count(1) if self.journal is None else self.journal.generations
+        self._spill_folder = self.folder / SPILL if root is None else root.spill
         self._spill: SegmentLog | None = None
         self._churned_bytes = 0
 
     @property
     def spill(self) -> SegmentLog:
-        """The log under `folder/spill`, shared by all hybrid managers of the run; never synced, removed by `close`."""
+        """The log shared by all hybrid managers of the run; never synced, removed by `close`.
+
+        Below the root's `spill/<epoch>`, where the next process finds and removes it, or `folder/spill`.
+        """
         if self._spill is None:
-            self._spill = SegmentLog(self.folder / "spill", self.io)
+            self._spill = SegmentLog(self._spill_folder, self.io)
         return self._spill
 
     def borrow(self, num_bytes: int) -> None:
@@ -82,15 +97,17 @@ class Workspace:
             self.io.submit(self, release_memory)
 
     async def close(self) -> None:
-        """Delete the spill files and join the threads; idempotent. Managers are to be closed before."""
-        if self._spill is not None:
-            await self._spill.close()
-        await self.io.close()
+        """Delete the spill files, end the journal and join the threads; idempotent. Managers are to be closed before.
 
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete spill files of a run that died; blocking, for start-up in a worker thread."""
-    shutil.rmtree(folder / "spill", ignore_errors=True)
+        Raises `DiskFull` or `StorageFailed` where the journal cannot be ended; all is closed then too.
+        """
+        try:
+            if self._spill is not None:
+                await self._spill.close()
+            if self.journal is not None:
+                await self.journal.close()
+        finally:
+            await self.io.close()
 
 
 def _available_bytes() -> int:

@@ -78,7 +78,7 @@ def test_a_damaged_result_is_told_by_name_and_made_again(penstock: Penstock, swe
         assert kept.read_bytes() == whole
     (swept / "latest" / "run" / "run.json").write_text("{")
     told = penstock("run", "small.yaml")
-    assert "run.json does not say which files it left; it runs again" in told.stderr
+    assert "phase 'run' has been complete, but run.json was found damaged" in told.stderr
 
 
 def test_what_is_not_there_ends_with_1_and_a_sentence(penstock: Penstock, swept: Path) -> None:

@@ -95,11 +95,11 @@ async def test_nothing_partial_is_left_and_rows_stay_in_memory_when_the_disk_is_
     manager = make(workspace)
     await manager.append("s", rows(0, 10))
 
-    def full(path: Path) -> None:
+    def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.storage.publish._sync", full)
+        patched.setattr("pipeline.storage.publish.sync_file", full)
         with pytest.raises(DiskFull):
             await manager.flush()
         with pytest.raises(DiskFull):

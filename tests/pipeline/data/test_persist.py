@@ -109,12 +109,12 @@ async def test_a_series_far_larger_than_the_budget_is_streamed(workspace: Worksp
 async def test_a_full_disk_leaves_no_partial_file(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path) -> None:
+    def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
     manager = build_manager("m", DataFlow(), workspace)
     await manager.store("k", {"a": 1})
-    monkeypatch.setattr("pipeline.storage.publish._sync", full)
+    monkeypatch.setattr("pipeline.storage.publish.sync_file", full)
     with pytest.raises(DiskFull):
         await persist(manager, tmp_path / "out", workspace, FLOW)
     assert list((tmp_path / "out").iterdir()) == []
