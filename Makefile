@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help setup browser demo test check format bench bench-peers soak clean
+.PHONY: help setup browser strace demo test check format bench bench-peers soak clean
 
 help:
 	@echo "make demo    set up and run a backtest on a generated market"
@@ -36,6 +36,13 @@ browser:
 			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || \
 		{ echo "The report is tested in a browser; install Debian's package chromium: sudo apt-get install chromium"; exit 1; }
 
+# Processes are killed at their N-th system call. Nothing is skipped for want of strace either.
+strace:
+	@command -v strace >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends strace >/dev/null; } || \
+		{ echo "Processes are killed with strace; install Debian's package strace: sudo apt-get install strace"; exit 1; }
+
 demo: setup
 	$(BIN)/penstock demo
 
@@ -44,7 +51,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check browser
+test: check browser strace
 	$(BIN)/python -m pytest -n 2
 
 soak: setup
