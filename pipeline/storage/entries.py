@@ -108,7 +108,7 @@ def decode_line(line: bytes, where: str = "the manifest") -> Entry | None:
     if entry.v != FORMAT:
         _refuse_newer(body, where)
         return None
-    return entry
+    return entry if _is_inside(entry) else None
 
 
 def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
@@ -119,9 +119,17 @@ def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
             entries = _decode_all(b"[%b]" % b",".join(bodies))
         except msgspec.DecodeError:
             entries = []
-        if len(entries) == len(lines) and all(entry.v == FORMAT for entry in entries):
+        if len(entries) == len(lines) and all(entry.v == FORMAT and _is_inside(entry) for entry in entries):
             return entries
     return [decode_line(line, where) for line in lines]
+
+
+def _is_inside(entry: Entry) -> bool:
+    """Whether every file that a line names lies below the root: recovery moves and removes such files."""
+    file = entry.file
+    if file is not None and (file[:1] in ("", "/") or ".." in file.split("/") or "\0" in file):
+        return False
+    return not entry.live or all(map(_is_inside, entry.live))
 
 
 def _refuse_newer(body: bytes, where: str) -> None:

@@ -96,7 +96,7 @@ class State:
 
     def find(self, path: Path) -> File | Folder | None:
         node: File | Folder | None = self.nodes[0]
-        for part in Path(path).relative_to(self.root).parts:
+        for part in Path(os.path.normpath(path)).relative_to(self.root).parts:
             if not isinstance(node, Folder) or part not in node.now:
                 return None
             node = self.nodes[node.now[part]]
