@@ -2,9 +2,12 @@
 
 from .base import DataManager, DataStats
 from .factory import build_manager
+from .journaled import JournaledManager
+from .journaled_members import JournaledMembers, build_members
 from .members import MemberStores
 from .persist import Persisted, persist, persist_members
 from .policy import DataFlow
+from .replay import Replayed, restore_journal
 from .streaming import FlushCallback
 
 __all__ = [
@@ -12,9 +15,14 @@ __all__ = [
     "DataManager",
     "DataStats",
     "FlushCallback",
+    "JournaledManager",
+    "JournaledMembers",
     "MemberStores",
     "Persisted",
+    "Replayed",
     "build_manager",
+    "build_members",
     "persist",
     "persist_members",
+    "restore_journal",
 ]

@@ -35,21 +35,29 @@ def build_manager(
     clock = clock or SystemClock()
     if not is_journaled(name, policy, workspace):
         return plain_manager(name, policy, workspace, flush=flush, clock=clock)
-    assert workspace.journal is not None
     account = None
     if policy.mode != "memory":  # where what waits for the journal is not always held by the manager as well
         share = max(1, min(WAITING_BYTES, policy.memory_limit_bytes // 8))
         account = Account(share, clock, name, workspace.pool)
         policy = msgspec.structs.replace(policy, memory_limit_mb=(policy.memory_limit_bytes - share) / MB)
-    recording = Recording(
+    passing = policy.mode == "streaming" and flush is not None
+    recording = recording_of(name, policy, workspace, account=account, passing=passing)
+    return JournaledManager(plain_manager(name, policy, workspace, flush=flush, clock=clock), recording)
+
+
+def recording_of(
+    name: str, policy: DataFlow, workspace: Workspace, *, account: Account | None = None, passing: bool = False
+) -> Recording:
+    """The container's part of the workspace's journal."""
+    assert workspace.journal is not None
+    return Recording(
         workspace.scope + name,
         workspace.journal,
         policy.durability,
         account=account,
-        passing=policy.mode == "streaming" and flush is not None,
+        passing=passing,
         checkpointed=workspace.checkpointed,
     )
-    return JournaledManager(plain_manager(name, policy, workspace, flush=flush, clock=clock), recording)
 
 
 def is_journaled(name: str, policy: DataFlow, workspace: Workspace) -> bool:

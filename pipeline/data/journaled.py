@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from .base import DataManager, DataStats, Key
@@ -123,7 +122,7 @@ class JournaledManager(DataManager):
                 await self.recording.close()
 
     def stats(self) -> DataStats:
-        return msgspec.structs.replace(self.inner.stats(), journal_bytes=self.recording.live.live_bytes)
+        return self.recording.on_top(self.inner.stats())
 
     # Coming back.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 
 from ..clock import Clock, SystemClock
 from ..storage.workspace import Workspace
+from ..threads import settled
 from .base import DataManager, DataStats, Key
-from .factory import build_manager
+from .factory import plain_manager
 from .policy import DataFlow
 from .shared_rows import SharedRows
 
@@ -39,15 +41,28 @@ class MemberStores:
         self._clock = clock or SystemClock()
         self._managers: dict[str, DataManager] = {}
         self._rows = SharedRows(name, workspace, self._clock)
+        self._moving: dict[str, asyncio.Task[None]] = {}
 
     async def manager(self, member: str) -> DataManager:
         """The member's own data manager, made now if it had none, with what the member has kept so far."""
-        if member in self._rows:
-            found = await self._rows.take_out(member)
-            manager = self._own(member)
+        moving = self._moving.get(member)
+        if moving is None and member in self._rows:
+            moving = self._moving[member] = asyncio.ensure_future(self._move(member))
+            moving.add_done_callback(lambda _: self._moving.pop(member))
+        if moving is not None:
+            await settled(moving)  # whoever is cancelled meanwhile, no row is lost on the way
+            moving.result()
+        return self._own(member)
+
+    async def _move(self, member: str) -> None:
+        found = await self._rows.take_out(member)
+        manager = self._own(member)
+        recorder, manager.recorder = manager.recorder, None  # nothing is added
+        try:
             for key, table in found:
                 await manager.append(key, table)
-        return self._own(member)
+        finally:
+            manager.recorder = recorder
 
     def own(self, member: str) -> DataManager | None:
         """The member's own data manager; None where its rows are kept together with others'."""
@@ -56,9 +71,13 @@ class MemberStores:
     def _own(self, member: str) -> DataManager:
         manager = self._managers.get(member)
         if manager is None:
-            manager = build_manager(member, self._policy_of(member), self._workspace, clock=self._clock)
+            manager = plain_manager(member, self._policy_of(member), self._workspace, flush=None, clock=self._clock)
             self._managers[member] = manager
+            self._made(member, manager)
         return manager
+
+    def _made(self, member: str, manager: DataManager) -> None:
+        """A member has a manager of its own from now on."""
 
     def members(self) -> Sequence[str]:
         """Members that have kept something, in that order."""

@@ -8,13 +8,14 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
+import msgspec
 import pyarrow as pa
 
 from ..errors import DiskFull, StorageFailed
 from ..storage.codecs import Buffer
 from . import records
 from .account import Account
-from .base import Key
+from .base import DataStats, Key
 from .buffer import BatchId
 from .live import LiveRecords
 from .policy import Durability
@@ -105,6 +106,7 @@ class Recording:
         self._inflight: dict[int, asyncio.Future[Any]] = {}
         self._unwritten: dict[int, Waiting] = {}
         self._refused: BaseException | None = None
+        self._again: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
         self._cuts: dict[int, int] = {}
 
@@ -176,13 +178,26 @@ class Recording:
     @property
     def behind(self) -> bool:
         """Whether the next change has to wait: for what is on its way, for room on the disk, or for ever."""
-        return bool(self._unwritten) or self._broken is not None or self._waiting_bytes >= WAITING_BYTES
+        return (
+            bool(self._unwritten)
+            or self._again is not None
+            or self._broken is not None
+            or self._waiting_bytes >= WAITING_BYTES
+        )
 
     async def catch_up(self) -> None:
         """Return when the next change may be made; raises `DiskFull` or `StorageFailed` where it may not."""
         while self._waiting_bytes >= WAITING_BYTES and self._inflight:
             await asyncio.wait(tuple(self._inflight.values()), return_when=asyncio.FIRST_COMPLETED)
-        if self._unwritten and self._broken is None:
+        if self._again is None and self._unwritten and self._broken is None:
+            self._again = asyncio.get_running_loop().create_task(self._write_again())
+        if self._again is not None:
+            await asyncio.wait((self._again,))
+        self._raise_failure()
+
+    async def _write_again(self) -> None:
+        """Hand the journal what it had no room for, in the order of the changes."""
+        try:
             while self._inflight:
                 await asyncio.wait(tuple(self._inflight.values()))
             again, self._unwritten = self._unwritten, {}
@@ -190,7 +205,8 @@ class Recording:
                 self._hand(again[gen])
             while self._inflight:
                 await asyncio.wait(tuple(self._inflight.values()))
-        self._raise_failure()
+        finally:
+            self._again = None
 
     async def acknowledged(self) -> None:
         """Return when all changes so far are as durable as declared; raises `DiskFull` or `StorageFailed`."""
@@ -263,6 +279,17 @@ class Recording:
     def resume(self, gen: int, live: LiveRecords, births: dict[Hashable, int], series: set[Hashable]) -> None:
         """Go on behind what the journal holds already."""
         self.gen, self.live, self.births, self.series = max(self.gen, gen), live, births, series
+
+    def on_top(self, stats: DataStats) -> DataStats:
+        """What a manager says of itself, with what waits to be written."""
+        account = self._account
+        return msgspec.structs.replace(
+            stats,
+            limit_bytes=(stats.limit_bytes or 0) + account.limit if account else stats.limit_bytes,
+            charged_bytes=stats.charged_bytes + (account.charged if account else 0),
+            peak_bytes=stats.peak_bytes + (account.peak if account else 0),
+            journal_bytes=self.live.live_bytes,
+        )
 
     # Giving up what is dead.
 

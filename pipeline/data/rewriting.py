@@ -74,10 +74,11 @@ class Rewriter:
         while self._due() and recording.live.dead_up_to < until and not recording.behind:
             name = recording.live.oldest
             if not isinstance(name, tuple):
-                break  # rows of members that lie together are never replaced, and stay where they are
+                self.rests = True  # rows of members that lie together are never replaced, and stay where they are
+                return
             await self._rewrite(*name)
             recording.trim()
-        self.rests = self._due()
+        self.rests = recording.checkpointed and self._due()
 
     async def _rewrite(self, member: str | None, key: Key) -> None:
         recording = self._recording
@@ -91,12 +92,12 @@ class Rewriter:
         def send(piece: Piece, ends: bool) -> None:
             encode: Callable[[], Sequence[Buffer]]
             if isinstance(piece, Admitted):
-                numbers, size = (run, ends, False), piece.size
+                numbers, size = (run, int(ends), 0), piece.size
                 encode = partial(
                     records.of_value, key, piece.value, piece.kind, size=size, numbers=numbers, **fields
                 )  # fmt: skip
             else:
-                numbers, batches = (run, ends, True), [] if piece is None else [piece]
+                numbers, batches = (run, int(ends), 1), [] if piece is None else [piece]
                 encode, size = partial(records.of_rows, key, batches, numbers=numbers, **fields), batches_size(batches)
             recording.send(BASE, records.raw_key(key), place, encode, size)
 

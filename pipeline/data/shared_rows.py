@@ -83,6 +83,8 @@ class SharedRows:
     def __init__(self, name: str, workspace: Workspace, clock: Clock) -> None:
         self.name, self._workspace, self.pool = name, workspace, workspace.pool
         self._clock = clock
+        self.recorder: Callable[[Key, Sequence[str], Sequence[int], Any], None] | None = None
+        """Is told of rows in the step in which they are kept: members, where the rows of each begin, columns."""
         self.charged = 0
         """Bytes of all members together."""
         self._relief: PoolRelief | None = None
@@ -147,6 +149,7 @@ class SharedRows:
         held = self._chunks.setdefault(key, [])
         holds = self._holds.setdefault(key, np.zeros(len(self._limits), np.bool_))
         for chunk in chunks:
+            rows = chunk.columns
             try:
                 await self._make_room(chunk)
             except BaseException:
@@ -155,6 +158,10 @@ class SharedRows:
                 raise
             held.append(chunk)
             holds[chunk.places] = True
+            if self.recorder is not None:
+                self.recorder(
+                    key, [self._names[place] for place in chunk.places.tolist()], chunk.offsets.tolist(), rows
+                )
 
     def _cut(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> list[Chunk]:
         """One chunk, members in order of their places; two where some spill and some may not."""

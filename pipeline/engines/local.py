@@ -20,7 +20,7 @@ from ..clock import Clock, SystemClock
 from ..container import TransformContainer
 from ..cuts import Checkpoint
 from ..cutting import Cutter, begin
-from ..data import DataManager, FlushCallback, MemberStores, build_manager
+from ..data import DataManager, FlushCallback, MemberStores, build_manager, build_members
 from ..edge import Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..feeding import Container, FeedContainer, Gate
@@ -211,7 +211,7 @@ class LocalEngine:
     def _keeper(self, node: Node) -> Keeper:
         store: DataManager | MemberStores
         if node.members:
-            store = MemberStores(node.name, node.flow_of, self.workspace, clock=self.clock)
+            store = build_members(node.name, node.data_flow, node.flow_of, self.workspace, clock=self.clock)
         else:
             flush = self._flush.get(node.name)
             store = build_manager(node.name, node.data_flow, self.workspace, flush=flush, clock=self.clock)

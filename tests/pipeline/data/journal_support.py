@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.data import DataFlow, DataManager, build_manager
+from pipeline.data import DataFlow, DataManager, build_manager, build_members
 from pipeline.data.journaled import JournaledManager
+from pipeline.data.journaled_members import JournaledMembers
 from pipeline.data.replay import Replayed, restore_journal
 from pipeline.storage.disk import DISK, Disk
+from pipeline.storage.entries import Mark
 from pipeline.storage.journal import Journal, read_journal
 from pipeline.storage.root import StorageRoot
 from pipeline.storage.workspace import Workspace
@@ -32,14 +34,20 @@ class Root:
         assert isinstance(manager, JournaledManager)
         return manager
 
-    async def restore(self, *managers: JournaledManager) -> Replayed:
+    async def restore(self, *managers: JournaledManager | JournaledMembers, until: Mark | None = None) -> Replayed:
         targets = {manager.container: manager for manager in managers}
-        read = partial(read_journal, self.folder / "wal", self.root.disk)
+        read = partial(read_journal, self.folder / "wal", self.root.disk, until)
         return await restore_journal(read, targets, self.workspace.io)
+
+    def members(self, policy: DataFlow = PROCESS, name: str = "g") -> JournaledMembers:
+        stores = build_members(name, policy, lambda member: policy, self.workspace)
+        assert isinstance(stores, JournaledMembers)
+        return stores
 
     @property
     def wal_bytes(self) -> int:
-        return sum(path.stat().st_size for path in (self.folder / "wal").glob("*"))
+        found = [DISK.file_bytes(path) for path in (self.folder / "wal").glob("*")]
+        return sum(num_bytes or 0 for num_bytes in found)
 
 
 @asynccontextmanager
@@ -64,6 +72,6 @@ async def opened(
         root.close()
 
 
-async def contents(manager: DataManager, keys: Sequence[Any] | None = None) -> dict[Any, Any]:
+async def contents(manager: DataManager) -> dict[Any, Any]:
     """Everything a manager holds, in its order."""
     return {key: await manager.retrieve(key) for key in manager.keys()}
