@@ -44,8 +44,10 @@ class Root:
         assert isinstance(stores, JournaledMembers)
         return stores
 
-    @property
-    def wal_bytes(self) -> int:
+    async def wal_bytes(self) -> int:
+        return await self.workspace.io.submit(self, self._wal_bytes)
+
+    def _wal_bytes(self) -> int:
         found = [DISK.file_bytes(path) for path in (self.folder / "wal").glob("*")]
         return sum(num_bytes or 0 for num_bytes in found)
 
@@ -55,8 +57,8 @@ async def opened(
     folder: Path, *, disk: Disk = DISK, segment_bytes: int = 64 << 20, clean: bool = True
 ) -> AsyncIterator[Root]:
     """Open the folder; not `clean`: it is left without closing the journal, as by a process that dies."""
-    root = StorageRoot.open(folder, disk=disk)
     workspace = Workspace(folder / "work")
+    root = await workspace.io.submit(folder, partial(StorageRoot.open, folder, disk=disk))
     journal = Journal(root, workspace.io, segment_bytes=segment_bytes)
     workspace.journal = journal
     try:
@@ -68,8 +70,8 @@ async def opened(
             await journal.mark()
             journal._closed = True
             await asyncio.shield(workspace.io.submit(journal, journal._writer.close))
+        await workspace.io.submit(root, root.close)
         await workspace.close()
-        root.close()
 
 
 async def contents(manager: DataManager) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from data_support import HandClock, rows, settle, until
@@ -41,9 +42,15 @@ def make(
     return StreamingManager("st", flow, workspace, flush=callback, clock=clock)  # type: ignore[arg-type]
 
 
-def letters(workspace: Workspace) -> list[DeadLetter]:
+def tear(path: Path) -> None:
+    """A process died while it added a letter."""
+    with path.open("ab") as file:
+        file.write(b"torn")
+
+
+async def letters(workspace: Workspace) -> list[DeadLetter]:
     found = DeadLetters(workspace.folder)
-    every = list(found)
+    every = await workspace.io.submit(found, list, found)
     assert found.unread_bytes == 0
     return every
 
@@ -94,7 +101,7 @@ async def test_s4_what_nobody_took_becomes_a_dead_letter_and_the_next_batch_goes
     await manager.append("t", rows(10, 10))
     await manager.flush()
     assert callback.taken == list(range(10, 20))
-    value, series = letters(workspace)
+    value, series = await letters(workspace)
     assert (value.key, value.append, value.value, value.first_seq) == ("v", False, {"price": 1}, 0)
     assert (series.key, series.append, series.first_seq) == ("s", True, 1)
     assert series.value["n"].to_pylist() == list(range(9))
@@ -114,12 +121,11 @@ async def test_dead_letters_of_an_earlier_process_stay_before_those_of_this_one(
         await manager.append("s", rows(start, 3))
         await manager.close()
         path = workspace.folder / "dead_letters" / "st.flush.seg"
-        with path.open("ab") as file:
-            file.write(b"torn")
+        await workspace.io.submit(path, tear, path)
     manager = make(workspace, Flaky(1), on_failure="dead_letter")
     await manager.append(b"\xff", rows(200, 3))
     await manager.close()
-    assert [letter.value["n"].to_pylist()[0] for letter in letters(workspace)] == [0, 100, 200]
+    assert [letter.value["n"].to_pylist()[0] for letter in await letters(workspace)] == [0, 100, 200]
 
 
 async def test_where_dead_letters_cannot_be_written_the_container_fails_and_keeps_the_rows(
@@ -216,7 +222,9 @@ async def test_s5_what_is_not_flushed_by_the_deadline_of_a_close_is_written_down
     clock.advance(3)
     await closing
     assert cancelled
-    assert [number for letter in letters(workspace) for number in letter.value["n"].to_pylist()] == list(range(13))
+    assert [number for letter in await letters(workspace) for number in letter.value["n"].to_pylist()] == list(
+        range(13)
+    )
     assert "13 rows not flushed" in caplog.text
     assert manager.stats().charged_bytes == 0
 
@@ -227,7 +235,7 @@ async def test_s5_closing_after_a_failure_writes_down_what_was_not_flushed(works
     await settle()
     with pytest.raises(StorageFailed, match=r"not now.*they are in .*dead_letters"):
         await manager.close()
-    assert [letter.value["n"].to_pylist() for letter in letters(workspace)] == [list(range(10))]
+    assert [letter.value["n"].to_pylist() for letter in await letters(workspace)] == [list(range(10))]
 
 
 async def test_s5_a_caller_who_is_cancelled_does_not_cancel_the_flush(workspace: Workspace) -> None:

@@ -256,7 +256,7 @@ async def test_the_journal_of_a_container_that_overwrites_stays_bounded_and_give
         for number in range(400):
             await manager.store(f"k{number % 7}", np.full(2000, number))
             await manager.append("old", rows(1000 + number, 1))
-            assert root.wal_bytes < 3 << 20, number
+            assert await root.wal_bytes() < 3 << 20, number
         assert manager.recording.rewriter.rewrites
         before = await contents(manager)
         await manager.close()
