@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from .config import Config, InputConfig, recipe_name
-from .edge import LIVE, MIB, REPLAY, EdgePolicy
+from .edge import LIVE, LOSSLESS, MIB, REPLAY, EdgePolicy
 from .errors import ConfigError, Problem
 from .stage import Recipe, Stage
 from .topology import Input, Topology, TopologyBuilder, keeping_of
@@ -186,7 +186,7 @@ def _input(entry: InputConfig) -> Input:
     """An input with the policy its configuration declares; bounds left out are those of the run's clock."""
     if entry.when_full == "block" and entry.bound.rows is None and entry.bound.mb is None:
         return Input(entry.source)
-    base = REPLAY if entry.when_full == "block" else LIVE
+    base = REPLAY if entry.when_full in LOSSLESS else LIVE
     return Input(
         entry.source,
         EdgePolicy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,7 +16,9 @@ from .latest import latest_rows
 from .pool import Pool
 
 MIB = 1 << 20
-WhenFull = Literal["block", "conflate", "drop_oldest", "drop_newest"]
+WhenFull = Literal["block", "conflate", "drop_oldest", "drop_newest", "spill"]
+LOSSLESS = ("block", "spill")
+"""Policies of full edges under which no row is dropped."""
 POOL_SECONDS = 30.0
 """How long an edge that holds nothing waits for the pool of the process before its producer fails."""
 MAX_BARRIERS = 2
@@ -58,6 +60,11 @@ class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the producer's task does the consumer's work, without a queue between them."""
     waits: int
     """Times the producer waited for room."""
+    spilled_batches: int = 0
+    """Batches that went through the disk (`when_full: spill`)."""
+    spilled_bytes: int = 0
+    on_disk_rows: int = 0
+    """Of the rows in flight."""
 
 
 class Bell:
@@ -115,7 +122,7 @@ class Edge:
         self.account = account if account is not None else EdgesAccount()
         self.arrived = Bell()
         self._credit = Bell()
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[Any] = deque()
         self._barriers = 0
         self._held_rows = self._held_bytes = 0
         self._peak_rows = self._peak_bytes = 0
@@ -222,7 +229,7 @@ class Edge:
         """The next frame, or None when there is none yet."""
         if not self._frames:
             return None
-        frame = self._frames.popleft()
+        frame: Frame = self._frames.popleft()
         if isinstance(frame, Barrier):
             self._barriers -= 1
             self._credit.ring()
@@ -271,6 +278,11 @@ class Edge:
     def queued(self) -> Sequence[Frame]:
         """What waits for the consumer, in order."""
         return tuple(self._frames)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether some of it is not in memory."""
+        return False
 
     @property
     def finished_rows(self) -> int:
@@ -337,15 +349,18 @@ class Edge:
         return True
 
     def _hold(self, batch: Batch) -> None:
-        self._held_rows += batch.num_rows
-        self._held_bytes += batch.num_bytes
+        self._weigh(batch.num_rows, batch.num_bytes)
+        self._sent_rows += batch.num_rows
+        self._sent_batches += 1
+        self.account.charge(batch)
+
+    def _weigh(self, rows: int, num_bytes: int) -> None:
+        self._held_rows += rows
+        self._held_bytes += num_bytes
         if self._held_rows > self._peak_rows:
             self._peak_rows = self._held_rows
         if self._held_bytes > self._peak_bytes:
             self._peak_bytes = self._held_bytes
-        self._sent_rows += batch.num_rows
-        self._sent_batches += 1
-        self.account.charge(batch)
 
     def _make_room(self, batch: Batch) -> bool:
         """Apply the declared policy of a full edge; True when the frame is dealt with."""
@@ -416,4 +431,6 @@ _POLICIES: dict[str, Callable[[Edge, Batch], bool]] = {
     "conflate": Edge._conflate,
     "drop_oldest": Edge._drop_oldest,
     "drop_newest": Edge._drop_newest,
+    "spill": Edge._block,
 }
+"""`spill` needs a disk: an edge that was given none waits."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from .clock import Clock, SystemClock
-from .frames import Batch
 from .pool import Pool, Waiter
 
 POOL_PARTS = 4
@@ -18,6 +17,13 @@ class Taker(Waiter, Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it holds no rows, those its consumer works on included."""
+
+
+class Charged(Protocol):
+    """What is in flight: a batch, or the place of one that comes back from disk."""
+
+    @property
+    def num_bytes(self) -> int: ...
 
 
 class EdgesAccount:
@@ -36,7 +42,7 @@ class EdgesAccount:
         self.peak_bytes = 0
         self._holders: dict[int, int] = {}
 
-    def admits(self, edge: Taker, batch: Batch) -> bool:
+    def admits(self, edge: Taker, batch: Charged) -> bool:
         """Whether the pool lets this batch onto this edge now."""
         if self.pool is None or id(batch) in self._holders:
             return True
@@ -44,7 +50,7 @@ class EdgesAccount:
             return False
         return self.pool.admits(edge, batch.num_bytes)
 
-    def charge(self, batch: Batch) -> None:
+    def charge(self, batch: Charged) -> None:
         holders = self._holders.get(id(batch), 0)
         self._holders[id(batch)] = holders + 1
         if not holders:
@@ -54,7 +60,7 @@ class EdgesAccount:
             if self.pool is not None:
                 self.pool.take(self, batch.num_bytes)
 
-    def release(self, batch: Batch) -> None:
+    def release(self, batch: Charged) -> None:
         holders = self._holders[id(batch)] - 1
         if holders:
             self._holders[id(batch)] = holders
@@ -64,7 +70,7 @@ class EdgesAccount:
             if self.pool is not None:
                 self.pool.give(self, batch.num_bytes)
 
-    def replace(self, edge: Taker, batch: Batch, smaller: Batch) -> bool:
+    def replace(self, edge: Taker, batch: Charged, smaller: Charged) -> bool:
         """Charge `smaller` in the place of a batch this edge holds; False if others hold that and there is no room."""
         is_last = self._holders[id(batch)] == 1
         need = smaller.num_bytes - (batch.num_bytes if is_last else 0)

@@ -11,7 +11,7 @@ from typing import Literal
 import pyarrow as pa
 
 from .data.policy import DataFlow
-from .edge import LIVE, REPLAY, EdgePolicy
+from .edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
 from .errors import ConfigError, InputError, Problem, SchemaMismatch
 from .stage import Stage
 
@@ -91,7 +91,7 @@ class Topology:
         """The policy an edge runs under: lossy ones act as `block` where no live feed is upstream."""
         if entry.policy is None:
             return LIVE if node.live else REPLAY
-        if not node.live and entry.policy.when_full != "block":
+        if not node.live and entry.policy.when_full not in LOSSLESS:
             return EdgePolicy(max_rows=entry.policy.max_rows, max_bytes=entry.policy.max_bytes)
         return entry.policy
 

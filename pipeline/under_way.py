@@ -47,6 +47,10 @@ class Recording:
         if passed or lane.ended:
             return
         self._open.add(number)
+        if edge.on_disk:
+            self.close(f"what is under way to '{edge.target}' lies on disk")
+            self.on_complete()
+            return
         for frame in edge.queued:
             self._hear(number, frame)
         if number in self._open and not edge.producer_done and not self.failure:

@@ -15,7 +15,7 @@ FLOORS = [
     {"frames"},
     {"in_flight", "latest", "cuts"},
     {"edge", "threads", "lag", "hashing", "storage"},
-    {"under_way", "joint", "dead_letters"},
+    {"under_way", "joint", "dead_letters", "spilling"},
     {"inbox", "outlet", "data", "windows", "checkpoint", "states"},
     {"stage", "checkpoint_files"},
     {"registry", "calling", "cutting", "pushing", "handed", "sources"},

@@ -33,8 +33,9 @@ class InputConfig(Settings, frozen=True, rename={"source": "from"}):
 
     source: str
     """`from:` a container, or a pattern that several match."""
-    when_full: Literal["block", "conflate", "drop_oldest", "drop_newest"] = "block"
-    """Wait for room, or lose rows, counted: all but the latest per key, the oldest, the newest."""
+    when_full: Literal["block", "conflate", "drop_oldest", "drop_newest", "spill"] = "block"
+    """Wait for room; lose rows, counted: all but the latest per key, the oldest, the newest; or go on through the disk,
+    in order and losing nothing (`spill`), with `bound` as what is held in memory."""
     bound: Bound = Bound()
     key: str | None = None
     """The column whose latest row survives `conflate`."""

@@ -21,7 +21,7 @@ from ..container import TransformContainer
 from ..cuts import Checkpoint
 from ..cutting import Cutter, begin
 from ..data import DataManager, FlushCallback, MemberStores, build_manager, build_members
-from ..edge import Edge, EdgePolicy
+from ..edge import LOSSLESS, Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..feeding import Container, FeedContainer, Gate
 from ..hashing import hash_plain
@@ -34,6 +34,7 @@ from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..pool import Pool
 from ..resuming import go_on
+from ..spilling import SpillingEdge, open_edge
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
 from ..storage.root import StorageRoot
@@ -42,7 +43,6 @@ from ..threads import Workers, settled
 from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
 
-LOSSLESS = ("block", "spill")
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
 log = logging.getLogger("penstock.engine")
@@ -171,7 +171,7 @@ class LocalEngine:
                 edge = (
                     Joint(entry.source, node.name, self.account)
                     if joint
-                    else Edge(entry.source, node.name, policy, self.account)
+                    else open_edge(entry.source, node.name, policy, self.account, self.workspace)
                 )
                 outlets[entry.source].attach(edge)
                 edges.append(edge)
@@ -309,7 +309,8 @@ class LocalEngine:
                     await close()
                 except Exception as error:
                     errors.append(ContainerFailed(name, error))
-        for close in (self.workspace.close, self.workers.close):
+        spilling = [edge.close for edge in self.edges if isinstance(edge, SpillingEdge)]
+        for close in (*spilling, self.workspace.close, self.workers.close):
             try:
                 await close()
             except Exception as error:

@@ -202,3 +202,20 @@ def test_any_mixture_of_modes_cuts_and_bounds_changes_nothing(
         config["containers"]["features"]["inputs"] = [{"from": "data", "bound": {"rows": edge_rows}}]
         config["containers"]["portfolio_*"]["inputs"] = [{"from": "features", "bound": {"rows": edge_rows}}]
     assert_same(finish(config, tmp_path_factory.mktemp("mixed")), reference)
+
+
+def test_edges_that_spill_change_nothing(reference: Left, tmp_path: Path) -> None:
+    """H-3: every edge at the edge of its bound; a slow consumer's backlog goes through the disk."""
+    spill = {"when_full": "spill", "bound": {"mb": 0.004}}
+    words = {
+        "features__inputs": [{"from": "data", **spill}],
+        "portfolio__inputs": [{"from": "features", **spill}],
+        "execution__inputs": [{"from": "portfolio_*", **spill}],
+        "data__batch_rows": 7,
+    }
+    left = finish(changed(SMALL, **words), tmp_path)
+    assert_same(left, reference)
+    edges = {edge["target"]: edge for edge in left.record["edges"]}
+    assert edges["features"]["spilled_batches"] > 0
+    assert edges["features"]["peak_bytes"] <= 0.004 * (1 << 20)
+    assert all(edge["on_disk_rows"] == edge["in_flight_rows"] == 0 for edge in edges.values())

@@ -201,9 +201,10 @@ def test_a_parameter_that_was_refused_is_not_missed_elsewhere() -> None:
             "2: containers.features.inputs: a container cannot be its own input, found 'features'",
         ),
         (
-            "containers:\n  features: {inputs: [{from: data, when_full: spill}]}\n",
+            "containers:\n  features: {inputs: [{from: data, when_full: spilt}]}\n",
             "2: containers.features.inputs.0."
-            "when_full: expected one of block, conflate, drop_newest, drop_oldest, found 'spill'",
+            "when_full: expected one of block, conflate, drop_newest, drop_oldest, spill, found 'spilt'; "
+            "did you mean 'spill'?",
         ),
         (
             "containers:\n  features: {inputs: [{when_full: block}]}\n",
