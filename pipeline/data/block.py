@@ -10,7 +10,7 @@ from ..storage.sizing import ENTRY_BYTES
 from .base import Key
 
 if TYPE_CHECKING:
-    from ..storage.log import Extent
+    from ..storage.extents import Extent
     from .account import Request
 
 ABSENT: Final[Any] = object()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..errors import DiskFull
 from ..storage import codecs, segments
 from ..storage.codecs import Encoded
-from ..storage.log import Extent
+from ..storage.extents import Extent
 from ..storage.workspace import Workspace
 from .block import ABSENT, Block
 from .series import Piece
@@ -66,6 +66,9 @@ class SegmentTier:
         extent = block.extent
         if extent is None or block.kind not in _QUICK or extent.length > INLINE_BYTES:
             return ABSENT
+        if block.kind == codecs.RAW:
+            glance = self._workspace.spill.glance(extent)
+            return ABSENT if glance is None else bytes(glance)
         payload = self._workspace.spill.read_nowait(extent)
         return ABSENT if payload is None else _decode(block, payload)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..clock import Clock
 from ..errors import DataError, DiskFull
 from ..pool import HIGH, LOW
-from ..storage.log import Extent
+from ..storage.extents import Extent
 from ..storage.workspace import Workspace
 from .block import Block
 from .cold import SegmentTier, copied_bytes

@@ -16,7 +16,7 @@ import pyarrow as pa
 from ..clock import Clock
 from ..errors import BudgetExceeded, DataError, NotResident, SchemaMismatch
 from ..storage import codecs, segments
-from ..storage.log import Extent
+from ..storage.extents import Extent
 from ..storage.sizing import compact
 from ..storage.workspace import Workspace
 from ..threads import settled

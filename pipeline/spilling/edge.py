@@ -17,7 +17,7 @@ from ..errors import DataError
 from ..frames import Batch, Frame
 from ..in_flight import EdgesAccount
 from ..storage import codecs
-from ..storage.log import Extent
+from ..storage.extents import Extent
 from ..storage.workspace import Workspace
 from .place import Place, as_batch, decode, encode, source
 

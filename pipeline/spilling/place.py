@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..frames import Batch
 from ..storage import codecs, segments
-from ..storage.log import Extent
+from ..storage.extents import Extent
 
 
 class Place:

@@ -4,65 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import itertools
 import os
 import shutil
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
 
 import pyarrow as pa
 
-from ..errors import CorruptEntry, DataError, DiskFull, StorageFailed
+from ..errors import CorruptEntry, DataError
 from . import segments
 from .executor import IoExecutor
+from .extents import Extent, Segment
+from .holes import Holes
+from .room import MinFree, check_free, storage_error
 from .segments import Record
 
 T = TypeVar("T")
 
 REWRITE_SHARE: Final = 0.6
 """Share of dead bytes above which a full segment's live records are copied elsewhere."""
+SPARE_SEGMENTS: Final = 2
+"""Beside as many dead bytes as live ones, so many segments of them are left in peace."""
 HOP_BYTES: Final = 1 << 20
 """Bytes moved per job, so that nobody waits long for a thread."""
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
 
 
-class Extent:
-    """Where a record lies. The log moves it when it rewrites a segment; whoever owns it gives it back with `free`."""
-
-    __slots__ = ("gen", "key", "length", "offset", "segment")
-
-    def __init__(self, segment: Segment, offset: int, key: bytes, length: int, gen: int) -> None:
-        self.segment, self.offset, self.key, self.length, self.gen = segment, offset, key, length, gen
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes on disk, head and key included."""
-        return segments.record_bytes(len(self.key), self.length)
-
-
-class Segment:
-    """One file of the log. `tail` belongs to the thread that writes it, everything else to the loop."""
-
-    __slots__ = ("closed", "fd", "live", "live_bytes", "path", "pins", "sealed", "tail", "uncommitted", "writing")
-
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path, self.fd = path, fd
-        self.tail = 0
-        self.live: set[Extent] = set()
-        self.live_bytes = 0
-        self.pins = 0
-        self.uncommitted = 0
-        self.sealed = self.writing = self.closed = False
-
-
 class SegmentLog:
-    """Append-only segments in a folder, written and read by the I/O executor.
+    """Segments in a folder, written and read by the I/O executor.
 
     All methods belong to one loop; nothing exists on disk before the first `append`. Records are found again by
-    the `Extent` that `append` gave out. A record never changes; what replaces it is another record.
+    the `Extent` that `append` gave out. A record never changes while it lives; what replaces it is another record, at
+    the end of a segment or where a dead one lay that nobody reads.
     """
 
     def __init__(self, folder: Path, io: IoExecutor, *, segment_bytes: int = segments.SEGMENT_BYTES) -> None:
@@ -70,13 +47,20 @@ class SegmentLog:
         self.segment_bytes = segment_bytes
         self.corrupt = 0
         """Records that did not pass verification."""
+        self.quarantined_bytes = 0
+        """Of records that did not pass; their places are left alone until their segment goes."""
         self.rewritten_bytes = 0
+        self.reused = 0
+        """Records written where dead ones lay."""
+        self._holes = Holes()
+        self._scratch = bytearray()
+        self._unlooked = 0
         self._io = io
         self._numbers = itertools.count()
         self._segments: set[Segment] = set()
         self._tails: list[Segment] = []
         self._lock = threading.Lock()
-        """Guards `_tails`, `writing` and `uncommitted`, which threads touch."""
+        """Guards `_tails`, `_holes`, `writing` and `uncommitted`, which threads touch."""
         self._rewrite: asyncio.Task[None] | None = None
         self._closed = False
         self._used = False
@@ -94,24 +78,28 @@ class SegmentLog:
     def num_segments(self) -> int:
         return len(self._segments)
 
-    def append(self, owner: Hashable, encode: Callable[[], Sequence[Record]]) -> asyncio.Future[list[Extent]]:
+    def append(
+        self, owner: Hashable, encode: Callable[[], Sequence[Record]], min_free: MinFree = None
+    ) -> asyncio.Future[list[Extent]]:
         """Write the records that `encode` makes in the worker thread; all of them or none.
 
+        `min_free` bytes stay free on the disk, by default as many as `free_reserve` says.
+
         The future gives one extent per record, or raises `DiskFull`, `StorageFailed`, or what `encode` raised. If
-        nobody awaits it the extents are live all the same: see `discard`.
+        nobody awaits it the extents are live all the same.
         """
-        job = self._io.submit(owner, self._write, encode)
+        job = self._io.submit(owner, self._write, encode, min_free)
         done: asyncio.Future[list[Extent]] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
 
-        def commit(job: asyncio.Future[tuple[Segment, list[Extent]]]) -> None:
+        def commit(job: asyncio.Future[list[Extent]]) -> None:
             error = job.exception()
             if error is not None:
                 done.set_exception(error)
                 return
-            segment, extents = job.result()
-            self._commit(segment, extents)
-            done.set_result(extents)
+            for segment, extents in groupby(job.result(), key=lambda extent: extent.segment):
+                self._commit(segment, list(extents))
+            done.set_result(job.result())
 
         job.add_done_callback(commit)
         return done
@@ -123,8 +111,21 @@ class SegmentLog:
         """
         segment = extent.segment
         segment.pins += 1
+        extent.readers += 1
+
+        def unpin(job: asyncio.Future[T]) -> None:
+            extent.readers -= 1
+            if isinstance(job.exception(), CorruptEntry):
+                self.corrupt += 1
+                if not extent.damaged:
+                    extent.damaged = True
+                    self.quarantined_bytes += extent.num_bytes
+            self._unpin(segment)
+            if extent not in extent.segment.live and extent.segment in self._segments:
+                self._offer(extent)
+
         job = self._io.submit(owner, _read, segment, extent.offset, extent, then)
-        job.add_done_callback(lambda job: self._unpin(segment, job.exception()))
+        job.add_done_callback(unpin)
         return job
 
     def read_nowait(self, extent: Extent) -> pa.Buffer | None:
@@ -140,13 +141,38 @@ class SegmentLog:
         except (OSError, CorruptEntry):
             return None
 
+    def glance(self, extent: Extent) -> memoryview | None:
+        """Like `read_nowait`, for who copies the payload at once: it is overwritten by the next glance."""
+        segment = extent.segment
+        if not _NOWAIT or segment.closed:
+            return None
+        if len(self._scratch) < extent.num_bytes:
+            self._scratch = bytearray(extent.num_bytes)
+        view = memoryview(self._scratch)[: extent.num_bytes]
+        try:
+            return segments.read_into(view, segment.fd, extent.offset, extent.key, extent.gen, _NOWAIT)
+        except OSError:
+            return None
+
     def free(self, extent: Extent) -> None:
-        """The record is dead. Files without live records are removed, mostly dead ones rewritten."""
+        """The record is dead. Its place is given to others, files without live records are removed, mostly dead ones
+        rewritten."""
         segment = extent.segment
         if extent in segment.live:
             segment.live.remove(extent)
             segment.live_bytes -= extent.num_bytes
-            self._look_after(segment)
+            self._offer(extent)
+            self._look_after(segment, extent.space)
+
+    def check_free(self, owner: Hashable, num_bytes: int, min_free: MinFree = None) -> asyncio.Future[None]:
+        """Raises `DiskFull` where so many bytes would not leave `min_free` on the disk; nothing is written."""
+        return self._io.submit(owner, check_free, self.folder, num_bytes, min_free)
+
+    def _offer(self, extent: Extent) -> None:
+        """The place of a dead record nobody reads is for others."""
+        if not (extent.readers or extent.damaged or extent.segment.draining):
+            with self._lock:
+                self._holes.add(extent.space, extent.segment, extent.offset)
 
     async def close(self) -> None:
         """Remove all files; reads and writes under way finish first. The executor is closed by its owner."""
@@ -167,35 +193,60 @@ class SegmentLog:
                 os.close(segment.fd)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, encode: Callable[[], Sequence[Record]]) -> tuple[Segment, list[Extent]]:
-        """In a worker thread: records into a segment that belongs to this thread alone meanwhile."""
+    def _write(self, encode: Callable[[], Sequence[Record]], min_free: MinFree) -> list[Extent]:
+        """In a worker thread: records into places and a segment that belong to this thread alone meanwhile."""
         records = encode()
-        segment = None
+        extents: dict[int, Extent] = {}
+        sizes = [record.num_bytes for record in records]
+        check_free(self.folder, sum(sizes), min_free)
         try:
-            segment = self._take_tail()
-            start = offset = segment.tail
-            lengths = segments.write_records(segment.fd, start, records)
+            for at, (record, size) in enumerate(zip(records, sizes, strict=True)):
+                with self._lock:
+                    hole = self._holes.take(size)
+                    if hole is not None:
+                        hole[1].uncommitted += 1
+                if hole is not None:
+                    space, segment, offset = hole
+                    length = size - segments.record_bytes(len(record.key), 0)
+                    extents[at] = Extent(segment, offset, record.key, length, record.gen, space)
+                    segments.write_records(segment.fd, offset, [record])
+            rest = [at for at in range(len(records)) if at not in extents]
+            if rest:
+                extents.update(zip(rest, self._write_tail([records[at] for at in rest]), strict=True))
+        except BaseException as error:
+            with self._lock:
+                for extent in extents.values():
+                    extent.segment.uncommitted -= 1
+            if isinstance(error, OSError):
+                raise storage_error(error, "write", str(self.folder)) from error
+            raise
+        with self._lock:
+            self.reused += len(records) - len(rest)
+        return [extents[at] for at in range(len(records))]
+
+    def _write_tail(self, records: Sequence[Record]) -> list[Extent]:
+        segment = self._take_tail()
+        try:
+            offset = segment.tail
             extents = []
-            for record, length in zip(records, lengths, strict=True):
+            for record, length in zip(records, segments.write_records(segment.fd, offset, records), strict=True):
                 extents.append(Extent(segment, offset, record.key, length, record.gen))
                 offset += extents[-1].num_bytes
             segment.tail = offset
-        except OSError as error:
-            if segment is not None:
-                self._cut_back(segment)
-            raise storage_error(error, "write", str(self.folder)) from error
         except BaseException:
-            if segment is not None:
-                self._cut_back(segment)
+            self._cut_back(segment)
             raise
+        self._return_tail(segment, len(extents))
+        return extents
+
+    def _return_tail(self, segment: Segment, uncommitted: int) -> None:
         with self._lock:
             segment.writing = False
-            segment.uncommitted += 1
+            segment.uncommitted += uncommitted
             if segment.tail >= self.segment_bytes:
                 segment.sealed = True
             else:
                 self._tails.append(segment)
-        return segment, extents
 
     def _take_tail(self) -> Segment:
         with self._lock:
@@ -228,26 +279,37 @@ class SegmentLog:
     def _commit(self, segment: Segment, extents: Sequence[Extent]) -> None:
         self._segments.add(segment)
         with self._lock:
-            segment.uncommitted -= 1
+            segment.uncommitted -= len(extents)
         segment.live.update(extents)
         segment.live_bytes += sum(extent.num_bytes for extent in extents)
 
-    def _unpin(self, segment: Segment, error: BaseException | None) -> None:
+    def _unpin(self, segment: Segment) -> None:
         segment.pins -= 1
-        if isinstance(error, CorruptEntry):
-            self.corrupt += 1
         if not segment.live:
             self._look_after(segment)
 
-    def _look_after(self, segment: Segment) -> None:
+    def _look_after(self, segment: Segment, freed: int = 0) -> None:
+        self._unlooked += freed
         if self._closed:
             return
         if not segment.live:
             if segment.pins == 0 and self._retire(segment):
                 self._segments.discard(segment)
                 self._io.submit(self, _unlink, segment)
-        elif _is_sparse(segment) and (self._rewrite is None or self._rewrite.done()):
+            return
+        wanted = _is_sparse(segment)
+        if self._unlooked > HOP_BYTES:  # adding up all segments is not for every record
+            self._unlooked = 0
+            wanted = wanted or self._sparsest() is not None
+        if wanted and (self._rewrite is None or self._rewrite.done()):
             self._rewrite = asyncio.get_running_loop().create_task(self._rewrite_sparse())
+
+    def _sparsest(self) -> Segment | None:
+        """What is to be rewritten next: a mostly dead segment, or any while more is dead than lives."""
+        full = [segment for segment in self._segments if segment.sealed and 0 < segment.live_bytes < segment.tail]
+        dead = self.disk_bytes - self.live_bytes > self.live_bytes + SPARE_SEGMENTS * self.segment_bytes
+        full = full if dead else [segment for segment in full if _is_sparse(segment)]
+        return min(full, key=lambda segment: segment.live_bytes / segment.tail, default=None)
 
     def _retire(self, segment: Segment) -> bool:
         """Take the segment out of writers' reach; False while one has it."""
@@ -256,21 +318,25 @@ class SegmentLog:
                 return False
             if segment in self._tails:
                 self._tails.remove(segment)
+            self._holes.drop(segment)
             return True
 
     async def _rewrite_sparse(self) -> None:
         """Copy the live records of mostly dead segments, about a megabyte per hop, until none is left."""
         while not self._closed:
-            sparse = [segment for segment in self._segments if _is_sparse(segment)]
-            if not sparse:
+            segment = self._sparsest()
+            if segment is None:
                 return
             try:
-                await self._empty(min(sparse, key=lambda segment: segment.live_bytes))
+                await self._empty(segment)
             except (DataError, OSError):
                 return  # no room to copy to: the records stay where they are, the next `free` tries again
 
     async def _empty(self, segment: Segment) -> None:
         segment.pins += 1
+        with self._lock:
+            segment.draining = True
+            self._holes.drop(segment)
         try:
             while segment.live and not self._closed:
                 group: list[tuple[Extent, int]] = []
@@ -286,12 +352,15 @@ class SegmentLog:
                     if extent in segment.live:
                         segment.live.remove(extent)
                         segment.live_bytes -= extent.num_bytes
-                        extent.segment, extent.offset = target, offset
+                        extent.segment, extent.offset, extent.space = target, offset, extent.num_bytes
                         moved.append(extent)
                 self.rewritten_bytes += size
+                with self._lock:
+                    target.uncommitted -= len(group) - len(moved)
                 self._commit(target, moved)
         finally:
-            self._unpin(segment, None)
+            segment.draining = False
+            self._unpin(segment)
 
     def _copy(self, segment: Segment, group: Sequence[tuple[Extent, int]]) -> tuple[Segment, list[int]]:
         """In a worker thread: raw records to a tail. Damage is copied with them, for the reader to find."""
@@ -308,25 +377,12 @@ class SegmentLog:
         except BaseException:
             self._cut_back(target)
             raise
-        with self._lock:
-            target.writing = False
-            target.uncommitted += 1
-            if target.tail >= self.segment_bytes:
-                target.sealed = True
-            else:
-                self._tails.append(target)
+        self._return_tail(target, len(group))
         return target, offsets
 
 
 def _is_sparse(segment: Segment) -> bool:
     return segment.sealed and 0 < segment.live_bytes < (1 - REWRITE_SHARE) * segment.tail
-
-
-def storage_error(error: OSError, call: str, path: str) -> DataError:
-    """The typed error for what the operating system said."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return DiskFull(f"{call} {path}: no room on the disk ({error.strerror})")
-    return StorageFailed(f"{call} {path}: {error.strerror or error}")
 
 
 def _read(segment: Segment, offset: int, extent: Extent, then: Callable[[pa.Buffer], T]) -> T:

@@ -15,7 +15,7 @@ import xxhash
 
 from ..errors import DataError
 from .disk import DISK, Disk
-from .log import storage_error
+from .room import storage_error
 
 _temporary = itertools.count()
 _CHUNK: Final = 1 << 20

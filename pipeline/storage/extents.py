@@ -1,0 +1,46 @@
+"""Where records lie: an extent within a segment, and what is known of each segment of a log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import segments
+
+
+class Extent:
+    """Where a record lies. The log moves it when it rewrites a segment; whoever owns it gives it back with `free`."""
+
+    __slots__ = ("damaged", "gen", "key", "length", "offset", "readers", "segment", "space")
+
+    def __init__(self, segment: Segment, offset: int, key: bytes, length: int, gen: int, space: int = 0) -> None:
+        self.segment, self.offset, self.key, self.length, self.gen = segment, offset, key, length, gen
+        self.space = space or self.num_bytes
+        """Bytes of the segment it takes, those a larger record left before it included."""
+        self.readers = 0
+        """Threads that read it."""
+        self.damaged = False
+        """It did not pass verification: nothing is ever written to its place again."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes on disk, head and key included."""
+        return segments.record_bytes(len(self.key), self.length)
+
+
+class Segment:
+    """One file of the log. `tail` belongs to the thread that writes it, everything else to the loop."""
+
+    __slots__ = (
+        "closed", "draining", "fd", "live", "live_bytes", "path", "pins", "sealed", "tail", "uncommitted", "writing",
+    )  # fmt: skip
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path, self.fd = path, fd
+        self.tail = 0
+        self.live: set[Extent] = set()
+        self.live_bytes = 0
+        self.pins = 0
+        self.uncommitted = 0
+        self.sealed = self.writing = self.closed = False
+        self.draining = False
+        """Its live records are being copied elsewhere."""
