@@ -17,8 +17,8 @@ from .errors import CorruptEntry, StateMismatch, StorageFailed
 from .storage.entries import Entry, Mark
 from .storage.journal import read_journal
 from .storage.journal_records import Gap, JournalRecord
-from .storage.log import storage_error
 from .storage.manifest import CHECKPOINTS, WAL
+from .storage.room import storage_error
 from .storage.root import StorageRoot
 from .storage.segments import CHECKSUM, HEAD_BYTES, HEADER, MAGIC, Record, pack_records, record_bytes
 

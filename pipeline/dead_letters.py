@@ -20,8 +20,8 @@ from .frames import Batch
 from .storage import codecs
 from .storage.disk import DISK, Disk
 from .storage.executor import IoExecutor
-from .storage.log import storage_error
 from .storage.names import file_part
+from .storage.room import storage_error
 from .storage.segments import CHECKSUM, HEADER, MAGIC, read_record, record_bytes, scan
 
 FOLDER = "dead_letters"

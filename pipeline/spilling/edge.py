@@ -215,8 +215,9 @@ class SpillingEdge(Edge):
     @property
     def queued(self) -> Sequence[Frame]:
         """What waits for the consumer, in order; only while all of it is in memory."""
-        assert not self.on_disk
-        return tuple(frame.batch if isinstance(frame, Place) else frame for frame in self._frames)
+        frames: list[Any] = [frame.batch if isinstance(frame, Place) else frame for frame in self._frames]
+        assert None not in frames
+        return frames
 
     @property
     def on_disk(self) -> bool:

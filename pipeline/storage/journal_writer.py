@@ -11,8 +11,8 @@ from ..errors import DataError, StorageFailed
 from .codecs import Buffer
 from .entries import Entry, Mark
 from .journal_records import GROUP, JournalRecord, Placed, placed, walk
-from .log import storage_error
 from .manifest import WAL, segment_file
+from .room import storage_error
 from .root import StorageRoot
 from .segments import SEGMENT_BYTES, Record, pack_records, record_bytes
 

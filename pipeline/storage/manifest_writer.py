@@ -9,8 +9,8 @@ from typing import Final
 
 from .disk import Disk
 from .entries import Entry, encode_line
-from .log import storage_error
 from .manifest import Committed, encode_commit, manifest_name, manifest_numbers
+from .room import storage_error
 
 ROTATE_BYTES: Final = 4 << 20
 ROTATE_LINES: Final = 10_000

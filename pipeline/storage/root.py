@@ -12,10 +12,10 @@ from typing import Final
 from .disk import DISK, Disk
 from .entries import Entry
 from .lock import FolderLock
-from .log import storage_error
 from .manifest import SPILL, Committed
 from .manifest_writer import ManifestWriter
 from .recovery import Recovered, Settle, recover
+from .room import storage_error
 
 _GONE: Final = ".gone"
 
