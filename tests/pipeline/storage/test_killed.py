@@ -180,7 +180,7 @@ def test_t2_killed_at_a_system_call_nothing_acknowledged_is_lost(nursery: Nurser
     """40 points: N-th calls of each kind, counted by the kernel, for each of the threads that make them."""
     killed = 0
     for call in CALLS:
-        for number in range(1, 60 if SOAK else 9):
+        for number in range(1, 60 if SOAK else 12):
             root, acks, code = nursery.raise_one("strace", call, str(number))
             assert code in (-signal.SIGKILL, 0), f"{call} {number}"
             examine(root, acks)
