@@ -5,11 +5,13 @@ from .clock import Clock, SystemClock
 from .compose import compose
 from .config import Config, load_config
 from .data import DataFlow, DataManager, build_manager
+from .dead_letters import DeadLetter, DeadLetters
 from .durations import Duration, parse_duration, said_duration
 from .edge import Edge, EdgePolicy
 from .errors import (
     BackpressureTimeout,
     BudgetExceeded,
+    CallOverdue,
     ConfigError,
     ContainerFailed,
     CorruptEntry,
@@ -29,6 +31,7 @@ from .errors import (
     SchemaMismatch,
     StateMismatch,
     StorageFailed,
+    TooManyDeadLetters,
     UnsizedValue,
     UnsupportedType,
     ValueTooLarge,
@@ -45,6 +48,7 @@ from .service import Pipeline, Run
 from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .states import StateOf, fitting, packed, unpacked
 from .summary import PhaseSummary
+from .tolerance import ErrorPolicy
 from .topology import Input, Topology, TopologyBuilder
 
 __all__ = [
@@ -53,6 +57,7 @@ __all__ = [
     "Barrier",
     "Batch",
     "BudgetExceeded",
+    "CallOverdue",
     "Clock",
     "Config",
     "ConfigError",
@@ -62,12 +67,15 @@ __all__ = [
     "DataError",
     "DataFlow",
     "DataManager",
+    "DeadLetter",
+    "DeadLetters",
     "DiskFull",
     "Duration",
     "Edge",
     "EdgeClosed",
     "EdgePolicy",
     "End",
+    "ErrorPolicy",
     "Feed",
     "FlushedAway",
     "Footprint",
@@ -105,6 +113,7 @@ __all__ = [
     "StateOf",
     "StorageFailed",
     "SystemClock",
+    "TooManyDeadLetters",
     "Topology",
     "TopologyBuilder",
     "Transform",

@@ -33,13 +33,16 @@ class Caller:
     def __init__(self, name: str, logic: Logic, workers: Workers) -> None:
         self.name, self.logic, self.workers = name, logic, workers
         self.busy_ns = 0
+        self.dead_rows = self.dead_unsettled = self.retries = self.restores = 0
+        """Nothing is mended here: see `Mender`, which stands in a caller's place."""
+        self.left_behind = False
         self.calls_on_loop = self.calls_in_thread = 0
         if logic.runs_in not in ("loop", "thread", "auto"):
             raise ValueError(f"expected runs_in to be 'loop', 'thread' or 'auto', found {logic.runs_in!r}")
         self._on_loop = logic.runs_in == "loop"
         self._auto = logic.runs_in == "auto"
         # Where a call runs is decided by the work it is; how long it held the loop also by what it waited for.
-        self._clock = thread_time_ns if self._auto else perf_counter_ns
+        self.stopwatch = thread_time_ns if self._auto else perf_counter_ns
         self._mean_ns: dict[str, int] = {}
         self._warned = False
         self._begun: Any = None
@@ -51,7 +54,7 @@ class Caller:
         """
         if not self._on_loop and not (self._auto and self._is_short(method)):
             return None
-        spent, given = _timed(self._clock, method, args)
+        spent, given = timed(self.stopwatch, method, args)
         self.calls_on_loop += 1
         self.busy_ns += spent
         if spent > LONG_CALL_NS or self._auto:
@@ -68,12 +71,12 @@ class Caller:
                 return outputs
         given, self._begun = self._begun, None
         if given is None:
-            spent, given = await self.workers.run(_timed, self._clock, method, args)
+            spent, given = await self.workers.run(timed, self.stopwatch, method, args)
             self.calls_in_thread += 1
             self.busy_ns += spent
             if self._auto:
                 self._weigh(spent, method)
-        return given if isinstance(given, list) else await _gather_async(given)
+        return given if isinstance(given, list) else await gather(given)
 
     def _is_short(self, method: Callable[..., Any]) -> bool:
         return self._mean_ns.get(method.__name__, LONG_CALL_NS + 1) <= LONG_CALL_NS
@@ -91,7 +94,7 @@ class Caller:
             )  # fmt: skip
 
 
-def _timed(clock: Callable[[], int], method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
+def timed(clock: Callable[[], int], method: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
     """Nanoseconds spent by that clock, and the outputs as a list, or the awaitable that will give them."""
     began = clock()
     given = method(*args)
@@ -104,7 +107,8 @@ def _timed(clock: Callable[[], int], method: Callable[..., Any], args: tuple[Any
     return clock() - began, given
 
 
-async def _gather_async(given: Any) -> list[Output]:
+async def gather(given: Any) -> list[Output]:
+    """The outputs of an async call that has begun."""
     if hasattr(given, "__aiter__"):
         return [output async for output in given]
     given = await given

@@ -38,7 +38,7 @@ def compose(config: Config, *, only: Container[str] | None = None) -> Topology:
         if not _is_pattern(declared):
             flow = config.data_flow_of(declared)
             keep = keeping_of(flow) if config.configures_mode(declared) or flow.keep_output else "none"
-            builder.add(declared, stage, inputs, data_flow=flow, keep_output=keep)
+            builder.add(declared, stage, inputs, data_flow=flow, keep_output=keep, errors=config.errors_of(declared))
             continue
         everybody, wrong = _members(config, declared)
         problems += wrong
@@ -55,12 +55,16 @@ def compose(config: Config, *, only: Container[str] | None = None) -> Topology:
                         group, next(iter(own.values())) if len(team) < len(everybody) else stage, inputs,
                         data_flow=config.data_flow_of(declared), keep_output="none",
                         members=own, member_flow=config.data_flow_of, pattern=declared,
+                        errors=config.errors_of(declared),
                     )  # fmt: skip
         else:
             for name, member in members.items():
                 flow = config.data_flow_of(name)
                 keep = keeping_of(flow) if config.configures_mode(name) or flow.keep_output else "none"
-                builder.add(name, member, inputs, data_flow=flow, keep_output=keep, pattern=declared)
+                builder.add(
+                    name, member, inputs, data_flow=flow, keep_output=keep, pattern=declared,
+                    errors=config.errors_of(name),
+                )  # fmt: skip
     if problems:
         raise ConfigError(problems)
     return builder.build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -16,13 +17,19 @@ from .frames import Barrier, Batch, End, Frame, MemberRows, Result, Watermark
 from .inbox import Inbox
 from .joint import Joint
 from .keeping import Keeper
+from .mending import Mender
 from .outlet import Outlet
 from .stage import Output, Sink, Transform
 from .under_way import nothing_under_way
 
+log = logging.getLogger("penstock.container")
+
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of one container. `received_rows = processed_rows + late_rows + in work` at every instant."""
+    """A snapshot of one container.
+
+    `received_rows = processed_rows + late_rows + dead_rows + in work` at every instant.
+    """
 
     name: str
     kind: str
@@ -39,6 +46,14 @@ class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
     watermark: int | None
     """Event time in nanoseconds this container has passed on."""
     ended: bool
+    dead_rows: int = 0
+    """Rows that became dead letters."""
+    lost_rows: int = 0
+    """Rows a container that failed had received and not finished."""
+    retries: int = 0
+    """Calls made again because they had failed."""
+    restores: int = 0
+    """Times its logic was brought back to a state before a failure."""
 
 
 class BaseContainer(ABC):
@@ -46,7 +61,7 @@ class BaseContainer(ABC):
 
     kind = "transform"
 
-    def __init__(self, name: str, caller: Caller, outlet: Outlet, keeper: Keeper) -> None:
+    def __init__(self, name: str, caller: Caller | Mender, outlet: Outlet, keeper: Keeper) -> None:
         self.name, self.caller, self.outlet, self.keeper = name, caller, outlet, keeper
         self._keeps_output = keeper.keeps_output
         self.received_rows = self.processed_rows = 0
@@ -54,6 +69,10 @@ class BaseContainer(ABC):
         self.cutter: Cutter | None = None
         """Its part in checkpoints; None where none are taken."""
         self.on_end: Callable[[], None] = lambda: None
+        self.records_failure = False
+        """Whether a failure ends this container alone (`on_failure: record`)."""
+        self.failure: ContainerFailed | None = None
+        """The failure it was ended by."""
 
     async def run(self) -> None:
         """Work until the inputs end; raises `ContainerFailed`. However it ends, its edges are closed."""
@@ -66,8 +85,10 @@ class BaseContainer(ABC):
             raise
         except Exception as error:
             failure = ContainerFailed(self.name, error)
-            self.outlet.fail(failure)
-            raise failure from error
+            if not self.records_failure:
+                self.outlet.fail(failure)
+                raise failure from error
+            await self._record(failure)
         finally:
             if not self.ended:
                 self.outlet.fail(EdgeClosed(f"'{self.name}' was stopped"))
@@ -90,6 +111,20 @@ class BaseContainer(ABC):
     def ended_inbox(self) -> InboxCut | None:
         """What is under way to it when it has ended."""
         return None
+
+    async def _record(self, failure: ContainerFailed) -> None:
+        """End here, with what there is, as if the inputs had ended: consumers are sent the end."""
+        log.error("%s; it is recorded, and the others go on", failure)
+        self.failure = failure
+        self.processed_rows += self.caller.dead_unsettled
+        self._leave()
+        try:
+            await self.keeper.complete()
+        except Exception as error:
+            log.error("what '%s' had kept cannot be written: %s", self.name, error)
+        await self.outlet.send(End())
+        self.ended = True
+        self.on_end()
 
     @abstractmethod
     async def _work(self) -> None:
@@ -126,7 +161,7 @@ class BaseContainer(ABC):
             name=self.name,
             kind=self.kind,
             received_rows=self.received_rows,
-            processed_rows=self.processed_rows - self.late_rows,
+            processed_rows=self.processed_rows - self.late_rows - self.caller.dead_rows,
             late_rows=self.late_rows,
             sent_rows=self.outlet.sent_rows,
             sent_batches=self.outlet.sent_batches,
@@ -136,6 +171,10 @@ class BaseContainer(ABC):
             yields=self.outlet.yields,
             watermark=self.outlet.watermark,
             ended=self.ended,
+            dead_rows=self.caller.dead_rows,
+            lost_rows=self.received_rows - self.processed_rows if self.failure is not None else 0,
+            retries=self.caller.retries,
+            restores=self.caller.restores,
         )
 
     @property
@@ -147,7 +186,7 @@ class TransformContainer(BaseContainer):
     """Runs a transform or a sink: takes a frame, calls the logic, sends what it gives back, returns the credit."""
 
     def __init__(
-        self, name: str, logic: Transform, caller: Caller, inbox: Inbox, outlet: Outlet, keeper: Keeper
+        self, name: str, logic: Transform, caller: Caller | Mender, inbox: Inbox, outlet: Outlet, keeper: Keeper
     ) -> None:
         super().__init__(name, caller, outlet, keeper)
         self.logic, self.inbox = logic, inbox
@@ -177,9 +216,11 @@ class TransformContainer(BaseContainer):
                 frame = await inbox.receive()
             else:
                 await self.outlet.give_way()
-            await self._handle(frame)
-            if isinstance(frame, Batch):
-                inbox.finish(frame)
+            try:
+                await self._handle(frame)
+            finally:
+                if isinstance(frame, Batch):
+                    inbox.finish(frame)
 
     async def _handle(self, frame: Frame) -> None:
         """The work on one frame."""
@@ -222,6 +263,8 @@ class TransformContainer(BaseContainer):
         edge.join(self._handle_joint)
 
     async def _handle_joint(self, frame: Frame) -> None:
+        if self._joint_end.is_set():
+            return
         try:
             if isinstance(frame, Barrier):
                 self.inbox.reached(frame)
@@ -231,12 +274,15 @@ class TransformContainer(BaseContainer):
         except (ContainerFailed, EdgeClosed):
             raise
         except Exception as error:
-            raise ContainerFailed(self.name, error) from error
-        if self._at_end:
+            failure = ContainerFailed(self.name, error)
+            if not self.records_failure:
+                raise failure from error
+            await self._record(failure)
+        if self.ended:
             self._joint_end.set()
 
     def _leave(self) -> None:
-        self.inbox.detach()
+        self.inbox.leave()
 
     # -- going on from a checkpoint: before it runs, what it sends is muted -------------------------------------
 

@@ -143,6 +143,7 @@ class Edge:
     def send_nowait(self, frame: Frame) -> bool:
         """Put the frame on the edge and return True, or return False when it must wait for room."""
         if self.detached:
+            self._miss(frame)
             return True
         if self.producer_done:
             raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")
@@ -251,8 +252,14 @@ class Edge:
         self._finished_rows += batch.num_rows
         self._credit.ring()
 
+    def abandon(self, batch: Batch, received_rows: int) -> None:
+        """The consumer leaves in the midst of a batch, of which it has taken so many rows."""
+        self._release(batch)
+        self._finished_rows += received_rows
+        self._dropped_rows += batch.num_rows - received_rows
+
     def detach(self) -> None:
-        """The consumer leaves: what is queued counts as dropped, and sending goes on into nothing."""
+        """The consumer leaves: what is queued counts as dropped, and so does whatever is sent from now on."""
         if self.detached:
             return
         self.detached = True
@@ -415,6 +422,11 @@ class Edge:
 
     def _block(self, batch: Batch) -> bool:
         return False
+
+    def _miss(self, frame: Frame) -> None:
+        """Nobody is there to receive it."""
+        if isinstance(frame, Batch):
+            self._drop_newest(frame)
 
     def _drop(self, batch: Batch) -> None:
         self._release(batch)

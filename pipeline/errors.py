@@ -6,6 +6,8 @@ PenstockError
 ├── SchemaMismatch           a stage cannot work on the columns its input offers
 ├── StateMismatch            a logic cannot go on from a state: of another version, or of a stage with other fields
 ├── EdgeClosed               the other end of an edge has gone
+├── CallOverdue              a call of a logic has not returned within its `timeout_seconds`
+├── TooManyDeadLetters       more of a container's rows failed than its `max_dead_share` allows
 ├── ContainerFailed          a container's logic or storage failed; names the container
 ├── PhaseFailed              a phase did not complete; names every container that failed
 ├── Interrupted              a run was drained before its feeds ended
@@ -85,6 +87,14 @@ class StateMismatch(PenstockError):
 
 class EdgeClosed(PenstockError):
     """The other end of an edge has gone; nothing more can be sent or will come."""
+
+
+class CallOverdue(PenstockError):
+    """A call of a logic has not returned in time; the message says what became of it."""
+
+
+class TooManyDeadLetters(PenstockError):
+    """More of the last rows are dead letters than `max_dead_share` allows; they are in the phase's folder."""
 
 
 class ContainerFailed(PenstockError):

@@ -17,6 +17,7 @@ from .cutting import Counts
 from .errors import InputError
 from .frames import Barrier, Batch, End, Row, Watermark, as_item
 from .keeping import Keeper
+from .mending import Mender
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed
 from .threads import Workers, settled
@@ -57,7 +58,7 @@ class FeedContainer(BaseContainer):
         self,
         name: str,
         logic: Feed,
-        caller: Caller,
+        caller: Caller | Mender,
         outlet: Outlet,
         keeper: Keeper,
         *,

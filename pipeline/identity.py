@@ -48,6 +48,7 @@ def result_identity(
             "stage": describe(node.stage, for_result=True),
             "inputs": [entry.source for entry in node.inputs],
             "members": _described(node, for_result=True),
+            **_bearing(node),
         }
         for node in topology.nodes
     ]
@@ -67,7 +68,10 @@ def fingerprint(topology: Topology, configuration: Any, extra: Mapping[str, Any]
         for path in node.stage.input_files():
             status = path.stat()
             inputs.append([str(path.resolve()), status.st_size, status.st_mtime_ns])
-    stages = [[node.name, describe(node.stage), _described(node, for_result=False)] for node in topology.nodes]
+    stages = [
+        [node.name, describe(node.stage), _described(node, for_result=False), *_bearing(node).values()]
+        for node in topology.nodes
+    ]
     return hash_plain([configuration, stages, inputs, hash_code(topology), dict(extra)])[:12]
 
 
@@ -84,6 +88,15 @@ def describe(recipe: Recipe, *, for_result: bool = False, known: Known | None = 
         if name not in hidden
     }
     return {"type": f"{type(recipe).__name__}", **fields}
+
+
+def _bearing(node: Node) -> dict[str, Any]:
+    """What of a container's `errors:` changes a result: which rows and containers may be missing from it."""
+    policy = node.errors
+    if not policy.dead_letters and policy.on_failure == "fail_phase":
+        return {}
+    share = [policy.max_dead_share, policy.dead_window_rows] if policy.dead_letters else None
+    return {"errors": [policy.on_failure, share]}
 
 
 def _described(node: Node, *, for_result: bool) -> dict[str, Any]:

@@ -101,9 +101,10 @@ class Inbox:
         for lane in self._lanes:
             lane.return_credit()
 
-    def detach(self) -> None:
-        for edge in self.edges:
-            edge.detach()
+    def leave(self) -> None:
+        """Read no more: what was not handed on counts as dropped."""
+        for lane in self._lanes:
+            lane.leave()
 
     def _merge(self) -> Frame | None:
         for lane in self._lanes:
@@ -257,3 +258,10 @@ class _Lane:
         for batch in self._done:
             self.edge.finish(batch)
         self._done.clear()
+
+    def leave(self) -> None:
+        self.return_credit()
+        if self.head is not None:
+            self.edge.abandon(self.head, self._position)
+            self.head = None
+        self.edge.detach()

@@ -29,10 +29,13 @@ class Joint(Edge):
         self._consume = consume
 
     def send_nowait(self, frame: Frame) -> bool:
+        if self.detached:
+            self._miss(frame)
         return self.detached
 
     async def send(self, frame: Frame) -> None:
         if self.detached:
+            self._miss(frame)
             return
         if self.producer_done:
             raise EdgeClosed(f"the edge {self.source} -> {self.target} is closed; nothing can be sent on it")

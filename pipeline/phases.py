@@ -32,6 +32,8 @@ class ContainerOutcome:
     """Sinks only: what became of the rows they received."""
     rejected_rows: int = 0
     duplicate_rows: int = 0
+    error: str | None = None
+    """The failure that ended it, where that was recorded and the others went on."""
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,21 @@ def check_ledger(outcome: PhaseOutcome) -> list[str]:
             wrong.append(f"edge {edge.source} -> {edge.target}: {edge.in_flight_rows} rows are still in flight")
     for name, container in outcome.containers.items():
         stats = container.stats
-        if stats.received_rows != stats.processed_rows + stats.late_rows:
+        if stats.received_rows != stats.processed_rows + stats.late_rows + stats.dead_rows + stats.lost_rows:
             wrong.append(
                 f"container {name}: received {stats.received_rows}, but processed {stats.processed_rows} "
-                f"+ late {stats.late_rows}"
+                f"+ late {stats.late_rows} + dead {stats.dead_rows}"
+                + (f" + lost {stats.lost_rows}" if stats.lost_rows else "")
             )
         arrived = sum(edge.received_rows for edge in outcome.edges if edge.target == name)
         if stats.kind != "feed" and arrived != stats.received_rows:
             wrong.append(f"container {name}: its edges delivered {arrived} rows, it received {stats.received_rows}")
-        if container.committed_rows is not None:
+        if container.committed_rows is not None and container.error is None:
             told = container.committed_rows + container.rejected_rows + container.duplicate_rows
-            if told != stats.received_rows:
+            if told + stats.dead_rows != stats.received_rows:
+                dead = f" + dead {stats.dead_rows}" if stats.dead_rows else ""
                 wrong.append(
                     f"sink {name}: received {stats.received_rows}, but committed {container.committed_rows} "
-                    f"+ rejected {container.rejected_rows} + duplicates {container.duplicate_rows}"
+                    f"+ rejected {container.rejected_rows} + duplicates {container.duplicate_rows}{dead}"
                 )
     return wrong

@@ -8,7 +8,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .errors import ContainerFailed, DataError, PenstockError, PhaseFailed
 from .folder import RunFolder
 from .identity import code_version, fingerprint, result_identity
 from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
+from .restarting import Restarts
 from .summary import PhaseSummary, containers_table, run_record, summarise
 from .threads import Workers
 from .topology import Topology
@@ -236,22 +237,46 @@ class Sequencer:
         identity: asyncio.Future[dict[str, str]],
     ) -> None:
         began = _Measure(self.clock)
+        restarts = Restarts(prepared.topology, self.plan.seed)
+        while (outcome := await self._try_engine(plan, prepared, folder, path, began, restarts)) is None:
+            path = await self._blocking.run(folder.begin_phase, plan.name)
+        if restarts.history:
+            outcome = replace(outcome, measured={**outcome.measured, "restarts": restarts.history})
+        await self._publish(plan, prepared, folder, outcome, await identity, began)
+
+    async def _try_engine(
+        self,
+        plan: PhasePlan,
+        prepared: _Prepared,
+        folder: RunFolder,
+        path: Path,
+        began: _Measure,
+        restarts: Restarts,
+    ) -> PhaseOutcome | None:
+        """What the phase came to; None where it is to be run again. Raises `PhaseFailed`."""
         engine = LocalEngine(
             prepared.topology, path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
             earlier=prepared.earlier, flush=self._flush, memory_bytes=self.plan.memory_bytes, on_ready=self._on_engine,
             root=folder.root,
+            last_chance=restarts.exhausted,
         )  # fmt: skip
         self.engine = engine
         try:
-            outcome = await engine.run()
+            return await engine.run()
         except Exception as error:
-            failure = PhaseFailed(plan.name, _failures(error), f"{type(error).__name__}: {error}")
-            await self._record(folder, plan.name, {"status": "failed", "error": str(failure), **began.measured()})
-            raise failure from error
+            failures = _failures(error)
+            failure = PhaseFailed(plan.name, failures, f"{type(error).__name__}: {error}")
+            wait_ns = None if self.interrupted else restarts.wait_ns(failures)
+            if wait_ns is None:
+                record = {"status": "failed", "error": str(failure), "restarts": restarts.history}
+                await self._record(folder, plan.name, {**record, **began.measured()})
+                raise failure from error
+            log.warning("%s; it begins again in %.2f s", failure, wait_ns / 1e9)
         finally:
             self.engine = None
             self.leftovers[plan.name] = engine.leftovers
-        await self._publish(plan, prepared, folder, outcome, await identity, began)
+        await self.clock.sleep_until(self.clock.monotonic_ns() + wait_ns)
+        return None
 
     async def _publish(
         self,

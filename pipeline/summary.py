@@ -26,7 +26,10 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     phase: str
     status: str
-    """`complete`, or `interrupted` when the feeds were stopped before their end."""
+    """`complete`; `partial` when containers failed whose failure is recorded; `interrupted` when the feeds were stopped
+    before their end."""
+    failed: Sequence[str] = ()
+    """Containers that failed; what is said of them is what they had done by then."""
     window: Mapping[str, str | None] | None = None
     """`from` and `until` of `[from, until)`, and `warmup_from`, the time of the first row before it that came along:
     ISO texts, or null; null for a phase over all of the data."""
@@ -70,12 +73,17 @@ class EdgeLedger(msgspec.Struct, frozen=True, kw_only=True, rename={"source": "f
 
 
 class ContainerLedger(msgspec.Struct, frozen=True, kw_only=True):
-    """`received = processed + late`, in rows; a sink's also `received = committed + rejected + duplicates`."""
+    """`received = processed + late + dead`, in rows; a sink's also `= committed + rejected + duplicates + dead`.
+
+    Of a container that failed there is also `lost`: the rows it had received and not finished.
+    """
 
     received: int
     processed: int
     late: int
     sent: int
+    dead: int = 0
+    lost: int | None = None
     committed: int | None = None
     rejected: int | None = None
     duplicates: int | None = None
@@ -98,6 +106,7 @@ def summarise(
     selection: Selection | None = None,
 ) -> PhaseSummary:
     """The summary of an outcome; `identity` holds the hashes of configuration, code and data."""
+    failed = [container for container, left in outcome.containers.items() if left.error is not None]
     results = {container: _result(left) for container, left in outcome.containers.items()}
     outputs = {
         container: {key: [kept.rows, kept.hash] for key, kept in result.keys.items()}
@@ -107,7 +116,8 @@ def summarise(
         format=FORMAT,
         name=name,
         phase=phase,
-        status="interrupted" if outcome.interrupted else "complete",
+        status="interrupted" if outcome.interrupted else "partial" if failed else "complete",
+        failed=failed,
         window=None if window == ALL else _window(window, outcome.warmup_from_ns),
         selection=None if selection is None else _selection(selection),
         container_results=results,
@@ -167,6 +177,8 @@ def _ledger(outcome: PhaseOutcome) -> Ledger:
                 processed=left.stats.processed_rows,
                 late=left.stats.late_rows,
                 sent=left.stats.sent_rows,
+                dead=left.stats.dead_rows,
+                lost=None if left.error is None else left.stats.lost_rows,
                 committed=left.committed_rows,
                 rejected=None if left.committed_rows is None else left.rejected_rows,
                 duplicates=None if left.committed_rows is None else left.duplicate_rows,
@@ -184,6 +196,7 @@ def run_record(outcome: PhaseOutcome, measured: Mapping[str, Any]) -> dict[str, 
         "containers": {
             name: {
                 "mode": left.mode,
+                "error": left.error,
                 **msgspec.structs.asdict(left.stats),
                 "store": msgspec.structs.asdict(left.store),
                 "kept_output": None if left.kept_output is None else msgspec.structs.asdict(left.kept_output),
@@ -211,6 +224,7 @@ CONTAINERS_SCHEMA = pa.schema(
         ("received_rows", pa.int64()),
         ("sent_rows", pa.int64()),
         ("late_rows", pa.int64()),
+        ("dead_rows", pa.int64()),
         ("entries", pa.int64()),
         ("limit_bytes", pa.int64()),
         ("peak_bytes", pa.int64()),
@@ -220,6 +234,7 @@ CONTAINERS_SCHEMA = pa.schema(
         ("flushes", pa.int64()),
         ("waits", pa.int64()),
         ("dropped", pa.int64()),
+        ("error", pa.utf8()),
     ]
 )
 
@@ -230,6 +245,8 @@ def _container_rows(outcome: PhaseOutcome) -> Iterator[dict[str, Any]]:
             "received_rows": left.stats.received_rows,
             "sent_rows": left.stats.sent_rows,
             "late_rows": left.stats.late_rows,
+            "dead_rows": left.stats.dead_rows,
+            "error": left.error,
         }
         yield {"name": name, "group": None, "kind": left.stats.kind, **counts, **_store_columns(left.store)}
         for member, store in sorted(left.members.items()):

@@ -73,6 +73,30 @@ class Workers:
             joiner.join()
 
 
+def detached(function: Callable[..., T], *args: object) -> asyncio.Future[T]:
+    """Begin a call that may never return, in a thread of its own that nobody joins and no process waits for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())  # though nobody may ask any more
+
+    def settle(give: Callable[[Any], None], what: object) -> None:
+        if not future.done():
+            give(what)
+
+    def work() -> None:
+        try:
+            give, what = future.set_result, _called(function, args)
+        except BaseException as error:
+            give, what = future.set_exception, error  # type: ignore[assignment]
+        try:
+            loop.call_soon_threadsafe(settle, give, what)
+        except RuntimeError:
+            pass  # the loop has been closed meanwhile; nobody waits for the answer any more
+
+    threading.Thread(target=work, name="penstock-detached", daemon=True).start()
+    return future
+
+
 def _called(function: Callable[..., T], args: tuple[object, ...]) -> T:
     """The call itself. A future takes every error but StopIteration, on which it would never wake its waiter."""
     try:

@@ -14,6 +14,7 @@ from .data.policy import DataFlow
 from .edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
 from .errors import ConfigError, InputError, Problem, SchemaMismatch
 from .stage import Stage
+from .tolerance import ErrorPolicy
 
 Locate = Callable[[str], tuple[str, int | None]]
 """Where a dotted setting was written: file and line."""
@@ -46,6 +47,8 @@ class Node:
     """Columns of its output, where they can be known before it runs."""
     live: bool = False
     """Whether a live feed is upstream."""
+    errors: ErrorPolicy = field(default_factory=ErrorPolicy)
+    """What happens when its logic fails."""
 
     def flow_of(self, member: str) -> DataFlow:
         """The policy of a member; of what a group keeps beside its members, such as a baseline, the group's own."""
@@ -139,6 +142,7 @@ class TopologyBuilder:
         members: Mapping[str, Stage] | None = None,
         member_flow: Callable[[str], DataFlow] | None = None,
         pattern: str = "",
+        errors: ErrorPolicy | None = None,
     ) -> TopologyBuilder:
         """Declare a container, or with `members` (name -> varied recipe) a group.
 
@@ -158,6 +162,7 @@ class TopologyBuilder:
             members=dict(members or {}),
             member_flow=member_flow,
             pattern=pattern,
+            errors=errors or ErrorPolicy(),
         )
         self._wanted[name] = [Input(entry) if isinstance(entry, str) else entry for entry in inputs]
         return self

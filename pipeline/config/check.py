@@ -11,6 +11,7 @@ from msgspec import inspect as types
 from pipeline.data.policy import DataFlow
 from pipeline.errors import Problem
 from pipeline.stage import Stage
+from pipeline.tolerance import ErrorPolicy
 
 from .canonical import canonical
 from .convert import Converter, fields_of
@@ -67,6 +68,7 @@ def _container(config: Config, name: str) -> list[Problem]:
     _, problems = config.convert_stage(name)
     converter = Converter(config.registry, config.root, problems)
     converter.struct(config.data_flow_tree(config.entries_of(name)), DataFlow)
+    converter.struct(config.errors_tree(config.entries_of(name)), ErrorPolicy)
     config.convert_inputs(name, converter)
     return converter.problems
 
@@ -83,10 +85,16 @@ def _entry(config: Config, entry: Entry) -> Iterator[Problem]:
     if member is None:
         yield _matches_nothing(config, pattern, settings)
         return
-    inputs = settings.get("inputs")
-    if inputs is not None:
-        yield inputs.problem("members of a group share its inputs", suggestion="set them for the whole group")
+    for key in ("inputs", "errors"):
+        if (shared := settings.get(key)) is not None and (key == "inputs" or _runs_as_one(config, member)):
+            yield shared.problem(f"members of a group share its {key}", suggestion="set them for the whole group")
     yield from _container(config, member)
+
+
+def _runs_as_one(config: Config, member: str) -> bool:
+    """Whether members are one container; members that are containers of their own may bear errors of their own."""
+    stage, _ = config.convert_stage(member)
+    return stage is None or stage.groups
 
 
 def _member(config: Config, pattern: str) -> str | None:

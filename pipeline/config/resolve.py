@@ -13,6 +13,7 @@ from pipeline.data.policy import DataFlow
 from pipeline.errors import ConfigError, Problem
 from pipeline.registry import Registry
 from pipeline.stage import Stage
+from pipeline.tolerance import ErrorPolicy
 
 from .canonical import Setting, canonical, recipe_name, settings_in
 from .choices import with_choices
@@ -105,6 +106,14 @@ class Config:
             self._data_flows[entries] = policy
         return self._data_flows[entries]
 
+    def errors_of(self, name: str) -> ErrorPolicy:
+        """What happens when a container's logic fails. Raises ConfigError."""
+        converter = Converter(self.registry, self.root)
+        policy = converter.struct(self.errors_tree(self.entries_of(name)), ErrorPolicy)
+        if policy is None:
+            raise ConfigError(converter.problems)
+        return policy
+
     def configures_mode(self, name: str) -> bool:
         """Whether an entry that holds for this container, wildcards and the topology's included, names a mode."""
         data_flow = section(self.entries_of(name), "data_flow")
@@ -155,6 +164,7 @@ class Config:
         rows.append(Setting("inputs", values, str(inputs.place) if inputs else "built-in default"))
         rows += self._stage_settings(name)
         rows += settings_in(self.data_flow_of(name), self.data_flow_tree(entries), self.registry, "data_flow")
+        rows += settings_in(self.errors_of(name), self.errors_tree(entries), self.registry, "errors")
         return [row if not is_secret(row.setting) else row._replace(value="***") for row in rows]
 
     def to_mapping(self, *, tuning: bool = True) -> dict[str, Any]:
@@ -193,6 +203,13 @@ class Config:
         base = section((Entry("*", Located({"data_flow": self.global_data_flow}, Place(""))),), "data_flow", guessed)
         written = section((entry for entry in entries if not entry.guessed), "data_flow", base)
         return written or self.global_data_flow
+
+    def errors_tree(self, entries: Iterable[Entry]) -> Located:
+        """What was written for the container over the global `errors`."""
+        common = self.source.get("errors")
+        if common is None or not isinstance(common.value, dict):
+            common = Located({}, Place("errors"))
+        return section(entries, "errors", common) or common
 
     def block_mapping(self, block: Block, *, short: bool = True) -> dict[str, Any]:
         """A block of the parameter space as plain data; with `short`, a short range reads as the list of its values."""
@@ -258,6 +275,7 @@ class Config:
         return fields | {
             "inputs": [canonical(item, self.registry) for item in self.inputs_of(name)],
             "data_flow": canonical(self.data_flow_of(name), self.registry),
+            "errors": canonical(self.errors_of(name), self.registry),
         }
 
     def _with_choices(

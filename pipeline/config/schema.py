@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.data.policy import DataFlow, Mode, Positive, Settings
+from pipeline.tolerance import ErrorPolicy
 
 from .phase import IsoTime, Name, PhaseConfig, WalkForward
 
@@ -54,6 +55,8 @@ class ContainerConfig(Settings, frozen=True):
     """Containers whose output this one reads; a single name stands for a list of one."""
     data_flow: DataFlow = DataFlow()
     """How the container keeps its results."""
+    errors: ErrorPolicy = ErrorPolicy()
+    """What happens when its logic fails."""
 
 
 class ConfigFile(Settings, frozen=True):
@@ -74,6 +77,8 @@ class ConfigFile(Settings, frozen=True):
     until: IsoTime | None = None
     """Feeds end before this time."""
     data_flow: GlobalDataFlow = GlobalDataFlow()
+    errors: ErrorPolicy = ErrorPolicy()
+    """The default of every container's `errors:`."""
     containers: Mapping[str, Any] = {}
     """Name or pattern -> `ContainerConfig` and the fields of its stage; `*` and `?` configure many."""
     parameter_space: Mapping[str, Any] | Sequence[Mapping[str, Any]] = {}
@@ -90,5 +95,5 @@ class ConfigFile(Settings, frozen=True):
     """Phases that train on one window and test on the next, again and again; instead of `phases`."""
 
 
-CONTAINER_KEYS = ("type", "inputs", "data_flow")
+CONTAINER_KEYS = ("type", "inputs", "data_flow", "errors")
 """Keys of a container's entry that are not its stage's."""

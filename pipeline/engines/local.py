@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
 from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..container import TransformContainer
 from ..cuts import Checkpoint
 from ..cutting import Cutter, begin
 from ..data import DataManager, FlushCallback, MemberStores, build_manager, build_members
+from ..dead_letters import DeadLetterFile
 from ..edge import LOSSLESS, Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..feeding import Container, FeedContainer, Gate
@@ -30,6 +31,7 @@ from ..inbox import Inbox
 from ..joint import Joint
 from ..keeping import Keeper
 from ..lag import LagProbe
+from ..mending import Mender
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..pool import Pool
@@ -66,6 +68,7 @@ class LocalEngine:
         resume: Checkpoint | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
         root: StorageRoot | None = None,
+        last_chance: Collection[str] | None = None,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
         self.clock: Clock = clock or SystemClock()
@@ -85,7 +88,8 @@ class LocalEngine:
         self._earlier = earlier or {}
         self._on_ready = on_ready
         self._flush = flush or {}
-        self._logics: dict[str, Logic] = {}
+        self._last_chance = last_chance
+        """Containers for which the phase is not run again; None: all."""
         self._joints: dict[str, int] = {}
         self.subscribers: list[Edge] = []
         self._dropped_for_subscribers: dict[str, int] = {}
@@ -161,8 +165,8 @@ class LocalEngine:
         outlets = {node.name: Outlet(node.name) for node in self.topology.nodes}
         for node in self.topology.nodes:
             keeper = self._keeper(node)
-            logic = self._logics[node.name] = await self._logic(node, keeper)
-            caller = Caller(node.name, logic, self.workers)
+            logic = await self._logic(node, keeper)
+            caller = self._caller(node, logic, keeper)
             edges = []
             joint = self._can_join(node, logic)
             self._joints[node.name] = 1 + self._joints[node.inputs[0].source] if joint else 0
@@ -192,6 +196,35 @@ class LocalEngine:
                 if isinstance(edges[0], Joint):
                     container.join(edges[0])
                 self.containers[node.name] = container
+            self.containers[node.name].records_failure = self._records(node)
+
+    def _caller(self, node: Node, logic: Feed | Transform, keeper: Keeper) -> Caller | Mender:
+        """Who calls the logic; where errors are to be borne, somebody who answers for calls that fail."""
+        caller = Caller(node.name, logic, self.workers)
+        if isinstance(logic, Feed) or not node.errors.mends:
+            return caller
+
+        async def rebuild() -> Transform:
+            again = await self._logic(node, keeper)
+            assert isinstance(again, Transform)
+            return again
+
+        def replaced(fresh: Transform) -> None:
+            container = self.containers[node.name]
+            assert isinstance(container, TransformContainer)
+            container.logic = fresh
+            if container.cutter is not None:
+                container.cutter.logic = fresh
+
+        letters = DeadLetterFile(self.folder, node.name, self.workspace.io)
+        return Mender(
+            node.errors, caller, logic, clock=self.clock, seed=self.seed, letters=letters, rebuild=rebuild,
+            replaced=replaced,
+        )  # fmt: skip
+
+    def _records(self, node: Node) -> bool:
+        """Whether a failure of this container is noted, and no more."""
+        return node.errors.on_failure == "record" and (self._last_chance is None or node.name in self._last_chance)
 
     def _can_join(self, node: Node, logic: Logic) -> bool:
         """Whether a container's work may be done in its producer's task: one input, plain logic on the loop.
@@ -300,9 +333,9 @@ class LocalEngine:
         for name, container in self.containers.items():
             container.outlet.fail(EdgeClosed("the run has ended"))
             self.leftovers.update(container.keeper.leftovers)
-            logic = self._logics[name]
+            logic = container.logic
             closing: list[Callable[[], Awaitable[None]]] = [container.keeper.close]
-            if type(logic).close is not Logic.close:
+            if type(logic).close is not Logic.close and not container.caller.left_behind:
                 closing.insert(0, partial(self.workers.run, logic.close))
             for close in closing:
                 try:
@@ -388,6 +421,7 @@ class LocalEngine:
             members=keeper.member_stats(),
             metrics={} if short else _plain(logic.metrics()),
             report=logic.report(),
+            error=None if container.failure is None else str(container.failure),
             committed_rows=sink.committed_rows if sink else None,
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
