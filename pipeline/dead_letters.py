@@ -27,6 +27,8 @@ from .storage.segments import CHECKSUM, HEADER, MAGIC, read_record, record_bytes
 FOLDER = "dead_letters"
 """In a phase's folder: one file of records for each container that has any."""
 SUFFIX = ".seg"
+FLUSHES = ".flush.seg"
+"""Ends the name of a container's second file: what a flush callback would not take."""
 DEAD: Final = 32
 """Kind of such a record; its `flags` say in which form the value is, as `storage.codecs` numbers them."""
 _HEAD: Final = struct.Struct("<I")
@@ -83,7 +85,7 @@ class DeadLetterFile:
     """
 
     def __init__(self, phase: Path, container: str, io: IoExecutor, *, disk: Disk = DISK) -> None:
-        self.container = container
+        self.phase, self.container = phase, container
         self.path = path_of(phase, container)
         self.rows = self.letters = self.num_bytes = 0
         self._io, self._disk = io, disk
@@ -175,6 +177,21 @@ def path_of(phase: Path, container: str) -> Path:
     return phase / FOLDER / f"{file_part(container)}{SUFFIX}"
 
 
+def phases_with_letters(folder: Path) -> list[Path]:
+    """Folders of the phases with dead letters: `folder` itself, those of the run it is, or of `<output>/<name>`.
+
+    Of the latter it is the latest run, or, where that has none, the one that was written to last. Blocks.
+    """
+    if (folder / FOLDER).is_dir():
+        return [folder]
+    for base in (folder, folder / "latest"):
+        found = [path.parent for path in base.glob(f"*/{FOLDER}") if not path.parent.name.startswith(".")]
+        if found:
+            return sorted(found)
+    runs = sorted(folder.glob(f"*/*/{FOLDER}"), key=lambda path: path.stat().st_mtime)
+    return phases_with_letters(runs[-1].parent.parent) if runs else []
+
+
 class DeadLetters:
     """Reads the dead letters of a phase, or of one of its containers, also while they are written. Blocks.
 
@@ -188,8 +205,9 @@ class DeadLetters:
 
     def paths(self) -> list[Path]:
         if self.container is not None:
-            path = path_of(self.phase, self.container)
-            return [path] if path.is_file() else []
+            rows = path_of(self.phase, self.container)
+            flushes = rows.with_name(f"{rows.name.removesuffix(SUFFIX)}{FLUSHES}")
+            return [path for path in (rows, flushes) if path.is_file()]
         return sorted((self.phase / FOLDER).glob(f"*{SUFFIX}"))
 
     def __iter__(self) -> Iterator[DeadLetter]:

@@ -151,8 +151,8 @@ class Mender:
                 if self._breaker.trips(self._rows + part.first_seq - batch.first_seq):
                     raise TooManyDeadLetters(
                         f"{len(self._breaker.places)} of the last {self._breaker.window:,} rows are dead letters, "
-                        f"`max_dead_share` allows {self._breaker.allowed}; they are in {self.letters.path}, and the "
-                        f"last is row {part.first_seq:,} of '{part.source}': {said(error)}"
+                        f"`max_dead_share` allows {self._breaker.allowed}; the last is row {part.first_seq:,} of "
+                        f"'{part.source}': {said(error)}; all: penstock dead-letters {self.letters.phase}"
                     ) from error
         except Exception:
             self.dead_unsettled = len(dead)

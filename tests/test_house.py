@@ -32,7 +32,7 @@ FLOORS = [
     {"sequencer"},
     {"phasing", "retrieval"},
     {"service", "runs", "planning"},
-    {"lookahead"},
+    {"lookahead", "replaying"},
     {"testing", "cli"},
     {"__main__"},
 ]

@@ -16,7 +16,7 @@ from pipeline.folder import CONTAINERS, read_record
 from pipeline.summary import PhaseSummary
 
 from .conduct import Conducted
-from .figures import bytes_said, rows_said, seconds_said
+from .figures import bytes_said, printable, rows_said, seconds_said
 from .phases import phase_rows
 from .tables import report_table
 
@@ -61,6 +61,7 @@ def closing_lines(conducted: Conducted, records: Mapping[str, dict[str, Any]]) -
     silent = sorted({name for record in records.values() for name in _silent_feeds(record)})
     if silent:
         yield "no data", f"{', '.join(silent)} gave no row; look at the path, and at --until and --limit"
+    yield from _failures(folder, conducted.summaries, records)
     wall = sum(record.get("wall_seconds", 0.0) for record in records.values())
     yield "rows", rows_said(rows)
     yield "wall time", seconds_said(wall)
@@ -72,6 +73,20 @@ def closing_lines(conducted: Conducted, records: Mapping[str, dict[str, Any]]) -
     yield "spilled", bytes_said(sum(_spilled(record) for record in records.values()))
     yield "results", str(shortened(folder))
     yield "look at them", _look(folder, conducted.summaries)
+
+
+def _failures(
+    folder: Path, summaries: Mapping[str, PhaseSummary], records: Mapping[str, dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """Containers whose failure is recorded, and rows that were put aside."""
+    for phase, summary in summaries.items():
+        for name in summary.failed:
+            error = records[phase].get("containers", {}).get(name, {}).get("error") or f"container '{name}' failed"
+            yield "failed", printable(" ".join(f"{phase}: {error}".split()))
+        dead = {name: books.dead for name, books in summary.ledger.containers.items() if books.dead}
+        if dead:
+            told = ", ".join(f"{rows_said(rows)} of {name}" for name, rows in dead.items())
+            yield "dead letters", f"{phase}: {told}; penstock dead-letters {shlex.quote(str(shortened(folder)))}"
 
 
 def shortened(path: Path) -> Path:

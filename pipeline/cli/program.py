@@ -9,6 +9,7 @@ import click
 from pipeline.identity import code_version
 
 from .check import check
+from .dead_letters import dead_letters
 from .demo import demo
 from .explain import explain
 from .new import new
@@ -36,5 +37,5 @@ def penstock() -> None:
     """
 
 
-for command in (run, check, explain, plan, schema, report, demo, new):
+for command in (run, check, explain, plan, schema, report, dead_letters, demo, new):
     penstock.add_command(command)

@@ -49,6 +49,11 @@ def carry_out(config: Path, options: RunOptions) -> None:
         limit=options["limit"],
         until=options["until"],
     )
+    perform(pipeline, options)
+
+
+def perform(pipeline: Pipeline, options: RunOptions) -> None:
+    """Run a pipeline, tell, and end the command with its exit code."""
     level = "warning" if options["quiet"] else options["log_level"]
     with logging_to_stderr(options["log_format"], level), _quick_switches():
         conducted = asyncio.run(
