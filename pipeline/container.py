@@ -73,6 +73,8 @@ class BaseContainer(ABC):
         """Whether a failure ends this container alone (`on_failure: record`)."""
         self.failure: ContainerFailed | None = None
         """The failure it was ended by."""
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called when a failure is recorded, before the others learn of it."""
 
     async def run(self) -> None:
         """Work until the inputs end; raises `ContainerFailed`. However it ends, its edges are closed."""
@@ -116,6 +118,7 @@ class BaseContainer(ABC):
         """End here, with what there is, as if the inputs had ended: consumers are sent the end."""
         log.error("%s; it is recorded, and the others go on", failure)
         self.failure = failure
+        self.on_failure()
         self.processed_rows += self.caller.dead_unsettled
         self._leave()
         try:
@@ -199,6 +202,12 @@ class TransformContainer(BaseContainer):
     @property
     def late_rows(self) -> int:
         return self.logic.late_rows
+
+    def replace_logic(self, fresh: Transform) -> None:
+        """Another logic of the same recipe goes on in the place of one that failed."""
+        self.logic = fresh
+        if self.cutter is not None:
+            self.cutter.logic = fresh
 
     @property
     def _notes(self) -> bool:

@@ -17,10 +17,10 @@ from .dead_letters import DeadLetter, DeadLetterFile, rows_of, said
 from .errors import TooManyDeadLetters
 from .frames import Batch
 from .overdue import Left, call_within
-from .stage import Output, Transform
+from .stage import Feed, Output, Transform
 from .tolerance import ErrorPolicy
 
-Rebuild: TypeAlias = Callable[[], Awaitable[Transform]]
+Rebuild: TypeAlias = Callable[[], Awaitable[Feed | Transform]]
 """Builds and warms another logic of the same recipe."""
 
 log = logging.getLogger("penstock.container")
@@ -200,6 +200,7 @@ class Mender:
         if before is None:
             return
         fresh = await self._rebuild()
+        assert isinstance(fresh, Transform), "a recipe builds the same each time"
         try:
             await self.caller.workers.run(fresh.restore, before.taken)
             count_on(fresh, before.counts)

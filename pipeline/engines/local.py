@@ -166,7 +166,9 @@ class LocalEngine:
         for node in self.topology.nodes:
             keeper = self._keeper(node)
             logic = await self._logic(node, keeper)
-            caller = self._caller(node, logic, keeper)
+            caller: Caller | Mender = Caller(node.name, logic, self.workers)
+            if isinstance(logic, Transform) and node.errors.mends:
+                caller = self._mender(node, logic, keeper)
             edges = []
             joint = self._can_join(node, logic)
             self._joints[node.name] = 1 + self._joints[node.inputs[0].source] if joint else 0
@@ -198,28 +200,18 @@ class LocalEngine:
                 self.containers[node.name] = container
             self.containers[node.name].records_failure = self._records(node)
 
-    def _caller(self, node: Node, logic: Feed | Transform, keeper: Keeper) -> Caller | Mender:
-        """Who calls the logic; where errors are to be borne, somebody who answers for calls that fail."""
-        caller = Caller(node.name, logic, self.workers)
-        if isinstance(logic, Feed) or not node.errors.mends:
-            return caller
-
-        async def rebuild() -> Transform:
-            again = await self._logic(node, keeper)
-            assert isinstance(again, Transform)
-            return again
+    def _mender(self, node: Node, logic: Transform, keeper: Keeper) -> Mender:
+        """A caller that answers for calls that fail."""
+        letters = DeadLetterFile(self.folder, node.name, self.workspace.io)
 
         def replaced(fresh: Transform) -> None:
             container = self.containers[node.name]
             assert isinstance(container, TransformContainer)
-            container.logic = fresh
-            if container.cutter is not None:
-                container.cutter.logic = fresh
+            container.replace_logic(fresh)
 
-        letters = DeadLetterFile(self.folder, node.name, self.workspace.io)
         return Mender(
-            node.errors, caller, logic, clock=self.clock, seed=self.seed, letters=letters, rebuild=rebuild,
-            replaced=replaced,
+            node.errors, Caller(node.name, logic, self.workers), logic, clock=self.clock, seed=self.seed,
+            letters=letters, rebuild=partial(self._logic, node, keeper), replaced=replaced,
         )  # fmt: skip
 
     def _records(self, node: Node) -> bool:
@@ -289,13 +281,18 @@ class LocalEngine:
                 node.name, container.logic, live=node.stage.live, journal=settings.journal,
                 journaled_as=names[node.name], workers=self.workers, told=checkpointer.told,
             )  # fmt: skip
-            container.on_end = checkpointer.container_ended
+            container.on_end, container.on_failure = checkpointer.container_ended, checkpointer.stop
+            if isinstance(container.caller, Mender):
+                container.cutter.extras["mending"] = container.caller.snapshot
         if resume is None:
             for name in names.values():
                 settings.journal.trim(name, next(settings.journal.generations))
             checkpointer.attempts = [begin(settings.journal, self.folder.name, 0)]
         else:
             attempt = await go_on(resume, self.containers, settings, names, self.workers)
+            for name, container in self.containers.items():
+                if isinstance(container.caller, Mender):
+                    await self.workers.run(container.caller.restore, resume.containers[name].extra["mending"])
             checkpointer.attempts = [*resume.attempts, attempt]
             checkpointer.figures.resumed_from_rows = resume.rows
 
@@ -419,8 +416,8 @@ class LocalEngine:
             kept=keeper.kept,
             kept_output=keeper.kept_output,
             members=keeper.member_stats(),
-            metrics={} if short else _plain(logic.metrics()),
-            report=logic.report(),
+            metrics={} if short or container.failure is not None else _plain(logic.metrics()),
+            report=logic.report() if container.failure is None else None,
             error=None if container.failure is None else str(container.failure),
             committed_rows=sink.committed_rows if sink else None,
             rejected_rows=sink.rejected_rows if sink else 0,
