@@ -36,6 +36,8 @@ class Caller:
         self.dead_rows = self.dead_unsettled = self.retries = self.restores = 0
         """Nothing is mended here: see `Mender`, which stands in a caller's place."""
         self.left_behind = False
+        self.is_async = False
+        """Whether a call has been async."""
         self.calls_on_loop = self.calls_in_thread = 0
         if logic.runs_in not in ("loop", "thread", "auto"):
             raise ValueError(f"expected runs_in to be 'loop', 'thread' or 'auto', found {logic.runs_in!r}")
@@ -76,7 +78,10 @@ class Caller:
             self.busy_ns += spent
             if self._auto:
                 self._weigh(spent, method)
-        return given if isinstance(given, list) else await gather(given)
+        if isinstance(given, list):
+            return given
+        self.is_async = True
+        return await gather(given)
 
     def _is_short(self, method: Callable[..., Any]) -> bool:
         return self._mean_ns.get(method.__name__, LONG_CALL_NS + 1) <= LONG_CALL_NS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 import numpy as np
@@ -16,12 +16,20 @@ from .cutting import count_on, counted
 from .dead_letters import DeadLetter, DeadLetterFile, rows_of, said
 from .errors import TooManyDeadLetters
 from .frames import Batch
+from .in_flight import EdgesAccount
 from .overdue import Left, call_within
 from .stage import Feed, Output, Transform
 from .tolerance import ErrorPolicy
 
 Rebuild: TypeAlias = Callable[[], Awaitable[Feed | Transform]]
 """Builds and warms another logic of the same recipe."""
+
+HELD_CALLS: Final = 64
+"""Calls that may be repeated to come to the state before a failure, before the state is taken anew."""
+HELD_BYTES: Final = 1 << 20
+"""... and bytes of their batches, which stay charged as what is under way."""
+POOL_PARTS: Final = 256
+"""Nor more than one of so many parts of the process's pool."""
 
 log = logging.getLogger("penstock.container")
 
@@ -32,8 +40,10 @@ class Mender:
     The rungs, in order: the call is made again (`retries`, after waits); a batch that still fails is cut in halves
     until the rows to blame are alone, in two calls for each halving, and they become dead letters; all other rows have
     come out in their order, as if those had never been there. A logic that is not `stateless` is brought back to what
-    it was before the call first: another is built and given the state that was taken beforehand, so this costs one
-    `snapshot` for each call. Where that is not possible there are no dead letters, and what is left raises.
+    it was before the call first: another is built, given the last state that was taken, and the batches since then. Its
+    state is taken every `HELD_CALLS` calls or `HELD_BYTES`; before each call where it is async, since it may have acted
+    on something outside, which must not happen again. Where nobody can bring it back there are no dead letters, and
+    what is left raises.
     """
 
     def __init__(
@@ -46,6 +56,7 @@ class Mender:
         seed: int,
         letters: DeadLetterFile,
         rebuild: Rebuild,
+        account: EdgesAccount | None = None,
         replaced: Callable[[Transform], None] = lambda logic: None,
     ) -> None:
         self.policy, self.caller, self.logic, self.clock = policy, caller, logic, clock
@@ -59,6 +70,7 @@ class Mender:
         self._rebuild = rebuild
         self._restores = not logic.stateless and logic.can_snapshot
         self._isolates = policy.dead_letters and (logic.stateless or self._restores)
+        self._past = _Past(account or EdgesAccount())
         self._breaker = Breaker(policy.max_dead_share, policy.dead_window_rows)
         self._rows = 0
         """Rows that have come, dead ones included."""
@@ -90,17 +102,19 @@ class Mender:
     async def __call__(self, method: Callable[..., Any], *args: Any) -> list[Output]:
         """The outputs of a call, or of what could be made of it; raises what could not be mended."""
         name = method.__name__
-        before = await self._state() if self._restores else None
+        await self._remember()
         try:
             outputs = await self._try(name, args)
         except Exception as error:
-            outputs = await self._mend(name, args, before, error)
+            outputs = await self._mend(name, args, error)
+        if name == "on_end":
+            self._past.let_go()
         self._rows += args[0].num_rows if args and isinstance(args[0], Batch) else 0
         return outputs
 
     # -- the rungs ---------------------------------------------------------------------------------------------
 
-    async def _mend(self, name: str, args: tuple[Any, ...], before: _State | None, error: Exception) -> list[Output]:
+    async def _mend(self, name: str, args: tuple[Any, ...], error: Exception) -> list[Output]:
         batch = args[0] if name == "on_batch" and self._isolates and args[0].num_rows else None
         # A state that went wrong is no row's fault: what is restored gets one more try in any case.
         tries = max(self.policy.retries, 1) if batch is not None and self._restores else self.policy.retries
@@ -109,7 +123,7 @@ class Mender:
             log.warning("container '%s': %s failed, try %s of %s: %s",
                         self.caller.name, name, failures, tries + 1, said(error))  # fmt: skip
             await self._wait(failures)
-            await self._recover(before)
+            await self._recover()
             self.retries += 1
             try:
                 return await self._try(name, args)
@@ -118,12 +132,10 @@ class Mender:
                 failures += 1
         if batch is None or self.left_behind:
             raise error
-        await self._recover(before)
-        return await self._isolate(batch, failures, error, before)
+        await self._recover()
+        return await self._isolate(batch, failures, error)
 
-    async def _isolate(
-        self, batch: Batch, failures: int, error: Exception | None, before: _State | None
-    ) -> list[Output]:
+    async def _isolate(self, batch: Batch, failures: int, error: Exception | None) -> list[Output]:
         """Outputs of all rows but those to blame, which become dead letters; the logic is as before the batch."""
         outputs: list[Output] = []
         dead: list[DeadLetter] = []
@@ -132,16 +144,15 @@ class Mender:
             while parts:
                 part, failures, error = parts.pop()
                 if error is None:
+                    await self._remember()
                     try:
                         outputs += await self._try("on_batch", (part,))
+                        continue
                     except Exception as found:
                         failures, error = failures + 1, found
                         if self.left_behind:
                             raise
-                        await self._recover(before)
-                    else:
-                        before = await self._state() if self._restores else None
-                        continue
+                        await self._recover()
                 if part.num_rows > 1:
                     half = part.num_rows // 2
                     parts.append((part.slice(half), failures, None))
@@ -168,12 +179,15 @@ class Mender:
     async def _try(self, name: str, args: tuple[Any, ...]) -> list[Output]:
         method = getattr(self.logic, name)
         if self.policy.timeout_seconds is None:
-            return await self.caller(method, *args)
-        try:
-            return await call_within(self.policy.timeout_seconds, self.clock, self.caller, method, args)
-        except Left:
-            self.left_behind = True
-            raise
+            outputs = await self.caller(method, *args)
+        else:
+            try:
+                outputs = await call_within(self.policy.timeout_seconds, self.clock, self.caller, method, args)
+            except Left:
+                self.left_behind = True
+                raise
+        self._past.add(name, args, holds=self._restores and not self.caller.is_async)
+        return outputs
 
     async def _wait(self, failures: int) -> None:
         await self.clock.sleep_until(self.clock.monotonic_ns() + backoff_ns(self.policy, failures, self._random))
@@ -186,24 +200,28 @@ class Mender:
 
     # -- the logic's state -------------------------------------------------------------------------------------
 
-    async def _state(self) -> _State:
-        """The logic's state between two calls, taken where it runs."""
+    async def _remember(self) -> None:
+        """Take the logic's state, where it runs, if what has happened since it was taken last is too much to repeat."""
+        if not self._restores or not self._past.is_long:
+            return
         logic = self.logic
         if logic.runs_in == "loop":
-            taken = logic.snapshot()
+            state = logic.snapshot()
         else:
-            taken = await self.caller.workers.run(logic.snapshot)
-        return _State(taken, counted(logic))
+            state = await self.caller.workers.run(logic.snapshot)
+        self._past.begin(state, counted(logic))
 
-    async def _recover(self, before: _State | None) -> None:
-        """Bring back what a failed call may have changed: another logic, with the state there was before it."""
-        if before is None:
+    async def _recover(self) -> None:
+        """Bring back what a failed call may have changed: another logic, where the one before the call was."""
+        if not self._restores:
             return
         fresh = await self._rebuild()
         assert isinstance(fresh, Transform), "a recipe builds the same each time"
         try:
-            await self.caller.workers.run(fresh.restore, before.taken)
-            count_on(fresh, before.counts)
+            await self.caller.workers.run(fresh.restore, self._past.state)
+            count_on(fresh, self._past.counts)
+            for name, args in self._past.calls:
+                await self.caller(getattr(fresh, name), *args)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.caller.workers.run(fresh.close)
@@ -230,9 +248,43 @@ class Mender:
         self.letters.rewind(state["letters"])
 
 
-class _State(NamedTuple):
-    taken: Any
-    counts: Mapping[str, int]
+class _Past:
+    """A state of the logic, and the calls since then that bring it to where it is now."""
+
+    def __init__(self, account: EdgesAccount) -> None:
+        self.state: Any = None
+        self.counts: Mapping[str, int] = {}
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._account = account
+        self._bytes = 0
+        self._limit = HELD_BYTES if account.pool is None else min(HELD_BYTES, account.pool.limit // POOL_PARTS)
+        self.is_long = True
+        """Whether the state is to be taken before anything else happens."""
+
+    def begin(self, state: Any, counts: Mapping[str, int]) -> None:
+        """From this state on."""
+        self.let_go()
+        self.state, self.counts, self.is_long = state, counts, False
+
+    def add(self, name: str, args: tuple[Any, ...], *, holds: bool) -> None:
+        """One more call that has succeeded; one that does not hold cannot be repeated."""
+        if not holds:
+            self.is_long = True
+            return
+        self.calls.append((name, args))
+        for arg in args:
+            if isinstance(arg, Batch):
+                self._account.charge(arg)
+                self._bytes += arg.num_bytes
+        self.is_long = self.is_long or len(self.calls) >= HELD_CALLS or self._bytes > self._limit
+
+    def let_go(self) -> None:
+        """Forget the calls; their batches are no longer charged."""
+        for _, args in self.calls:
+            for arg in args:
+                if isinstance(arg, Batch):
+                    self._account.release(arg)
+        self.calls, self._bytes = [], 0
 
 
 def backoff_ns(policy: ErrorPolicy, failures: int, generator: np.random.Generator) -> int:

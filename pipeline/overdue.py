@@ -49,6 +49,7 @@ async def call_within(
     caller.calls_in_thread += 1
     caller.busy_ns += spent
     if isawaitable(given) or hasattr(given, "__aiter__"):
+        caller.is_async = True
         left = max(0.0, (deadline - clock.monotonic_ns()) / 1e9)
         return await _cancelled_after(left, clock, gather(given), what)
     outputs: list[Output] = given

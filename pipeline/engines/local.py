@@ -211,7 +211,7 @@ class LocalEngine:
 
         return Mender(
             node.errors, Caller(node.name, logic, self.workers), logic, clock=self.clock, seed=self.seed,
-            letters=letters, rebuild=partial(self._logic, node, keeper), replaced=replaced,
+            letters=letters, rebuild=partial(self._logic, node, keeper), replaced=replaced, account=self.account,
         )  # fmt: skip
 
     def _records(self, node: Node) -> bool:
