@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from faulty import Diary, Fatal, Faulty, Poisoned, column, numbered
@@ -23,10 +24,12 @@ from pipeline import (
     Push,
     Stage,
     TopologyBuilder,
+    Transform,
 )
 from pipeline.dead_letters import DeadLetters
 from pipeline.folder import read_record, read_summary
 from pipeline.testing import ListFeed, ListSink, VirtualClock
+from stages import Bars
 
 LETTERS = ErrorPolicy(dead_letters=True, backoff_seconds=0, max_dead_share=1)
 RECORD = ErrorPolicy(on_failure="record")
@@ -100,6 +103,48 @@ async def test_the_summary_is_the_same_however_batches_are_cut_and_calls_are_mad
         summary, _ = await run(builder, tmp_path / str(number))
         found.append((summary.ledger, summary.hashes["output"], summary.container_results))
     assert found[0] == found[1] == found[2]
+
+
+class PickyBars(Bars, frozen=True):
+    """Bars that fail for every trade of one price, after they have begun with its batch."""
+
+    refused: float = -1.0
+
+    def build(self, context: Context) -> Transform:
+        logic = super().build(context)
+        assert isinstance(logic, Transform)
+        work = logic.on_batch
+
+        def picky(batch: Batch) -> Any:
+            given = work(batch)
+            if self.refused in batch.columns.column("price").to_pylist():
+                raise Poisoned("a price")
+            return given
+
+        logic.on_batch = picky  # type: ignore[method-assign]
+        return logic
+
+
+async def test_bars_are_as_if_the_poison_had_never_come(tmp_path: Path) -> None:
+    def trades(places: Sequence[int]) -> list[Batch]:
+        seconds = [n for n in range(600) if n not in places]
+        prices = [100.0 + n % 13 if n not in (77, 301, 302) else 13.0 for n in seconds]
+        stamps = pa.array([n * 10**9 for n in seconds], pa.timestamp("ns", "UTC"))
+        columns = {"ts_event": stamps, "instrument_id": ["A"] * len(seconds), "price": prices}
+        table = pa.table({**columns, "size": [1.0] * len(seconds)})
+        return [Batch(part) for part in table.to_batches(max_chunksize=90)]
+
+    found = []
+    for number, (places, refused) in enumerate([((77, 301, 302), -1.0), ((), 13.0)]):
+        builder = TopologyBuilder().add("data", ListFeed(items=trades(places)))
+        builder.add("bars", PickyBars(every="1m", refused=refused), ["data"], errors=LETTERS)
+        into: list[Batch] = []
+        builder.add("out", ListSink(into=into), ["bars"])
+        summary, phase = await run(builder, tmp_path / str(number))
+        found.append(pa.Table.from_batches([batch.columns for batch in into]))
+        assert summary.ledger.containers["bars"].processed == 597
+        assert [letter.first_seq for letter in DeadLetters(phase)] == ([77, 301, 302] if refused == 13.0 else [])
+    assert found[0].num_rows == 10 and found[0] == found[1]
 
 
 async def test_a_merge_gives_dead_rows_the_offset_of_the_input_they_came_from(tmp_path: Path) -> None:
