@@ -13,6 +13,7 @@ from .cutting import BEGUN, CUT, INPUT, attempt_key, begin, kind_of
 from .errors import StateMismatch
 from .feeding import Container
 from .frames import End
+from .mending import Mender
 from .threads import Workers
 
 RECORDS_A_HOP = 64
@@ -52,6 +53,8 @@ async def go_on(
             else:
                 await workers.run(container.logic.restore, cut.state)
         container.go_on(cut)
+        if isinstance(container.caller, Mender):
+            await workers.run(container.caller.restore, cut.extra["mending"])
     names = {journaled_as[name]: name for name in containers}
     counting = Counting(checkpoint)
     records = iter(settings.read_back(checkpoint.mark))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import Batch, Context, Result, Sink, Stage, Transform
+from pipeline import Batch, Context, DeadLetter, DeadLetters, Result, Sink, Stage, Transform
 
 
 class Poisoned(Exception):
@@ -152,6 +154,11 @@ def numbered(*cuts: int) -> list[dict[str, Any]]:
         made.append({"ts_event": pa.array([n * 10**9 for n in numbers], pa.timestamp("ns", "UTC")), "n": list(numbers)})
         first += rows
     return made
+
+
+async def letters_in(phase: Path, container: str | None = None) -> list[DeadLetter]:
+    """The dead letters of a phase, read where reading may block."""
+    return await asyncio.to_thread(lambda: list(DeadLetters(phase, container)))
 
 
 def column(batches: Sequence[Batch], name: str) -> list[int]:

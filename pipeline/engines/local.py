@@ -290,9 +290,6 @@ class LocalEngine:
             checkpointer.attempts = [begin(settings.journal, self.folder.name, 0)]
         else:
             attempt = await go_on(resume, self.containers, settings, names, self.workers)
-            for name, container in self.containers.items():
-                if isinstance(container.caller, Mender):
-                    await self.workers.run(container.caller.restore, resume.containers[name].extra["mending"])
             checkpointer.attempts = [*resume.attempts, attempt]
             checkpointer.figures.resumed_from_rows = resume.rows
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from faulty import Diary, Fatal, Faulty, Poisoned, column, numbered
+from faulty import Diary, Fatal, Faulty, Poisoned, column, letters_in, numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,7 +172,7 @@ async def test_the_row_to_blame_is_found_in_two_calls_for_each_halving(tmp_path:
         sent = await fed(mender, 256, 256)
     assert column(sent, "n") == [2 * n for n in range(512) if n != 300]
     assert len(diary.calls) == 2 + 2 * 8
-    (letter,) = DeadLetters(tmp_path)
+    (letter,) = await letters_in(tmp_path)
     assert (letter.container, letter.source, letter.first_seq, letter.rows) == ("work", "data", 300, 1)
     assert letter.error == "Poisoned: row 300" and letter.attempts == 9  # the whole batch, then eight halves
     assert letter.value.column("n").to_pylist() == [300] and mender.dead_rows == 1
@@ -223,7 +223,7 @@ async def test_a_logic_nobody_can_bring_back_has_no_dead_letters(
         assert "will have no dead letters" in caplog.text
         with pytest.raises(Poisoned):
             await fed(mender, 4)
-    assert len(diary.calls) == 2 and not list(DeadLetters(tmp_path))
+    assert len(diary.calls) == 2 and not await letters_in(tmp_path)
 
 
 @pytest.mark.parametrize("way", ["plain", "thread", "async", "generator"])
@@ -271,7 +271,7 @@ async def test_the_breaker_trips_at_the_very_row_however_batches_are_cut(tmp_pat
     async with mending(tmp_path, Faulty(diary=Diary(), poison=poison), policy) as mender:
         with pytest.raises(TooManyDeadLetters, match=r"3 of the last 10 rows.*allows 2.*row 19 of 'data'.*row 19"):
             await fed(mender, *cuts)
-    assert [letter.first_seq for letter in DeadLetters(tmp_path)] == [0, 1, 10, 11, 19] and mender.dead_rows == 5
+    assert [letter.first_seq for letter in await letters_in(tmp_path)] == [0, 1, 10, 11, 19] and mender.dead_rows == 5
 
 
 async def test_at_its_edge_the_breaker_holds(tmp_path: Path) -> None:
@@ -300,12 +300,12 @@ async def test_a_checkpoint_brings_back_the_counts_and_cuts_the_file(tmp_path: P
         taken = mender.snapshot()
         await call(mender, second)
     async with mending(tmp_path, stage, policy) as again:
-        again.restore(taken)
+        await asyncio.to_thread(again.restore, taken)
         assert again.dead_rows == 1
         await call(again, second)
         with pytest.raises(TooManyDeadLetters, match="row 13"):
             await call(again, third)
-    assert [letter.first_seq for letter in DeadLetters(tmp_path)] == [1, 6, 11, 13]
+    assert [letter.first_seq for letter in await letters_in(tmp_path)] == [1, 6, 11, 13]
 
 
 # -- calls that hang -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import anyio.lowlevel
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faulty import Diary, Fatal, Faulty, Poisoned, column, numbered
+from faulty import Diary, Fatal, Faulty, Poisoned, column, letters_in, numbered
 
 from pipeline import (
     Batch,
@@ -26,7 +27,6 @@ from pipeline import (
     TopologyBuilder,
     Transform,
 )
-from pipeline.dead_letters import DeadLetters
 from pipeline.folder import read_record, read_summary
 from pipeline.testing import ListFeed, ListSink, VirtualClock
 from stages import Bars
@@ -77,14 +77,16 @@ async def test_dead_rows_are_in_the_books_and_all_others_come_out(tmp_path: Path
     dead = sum(n in (4, 7) for n in sent)
     assert (books["work_1"].received, books["work_1"].processed, books["work_1"].dead) == (8, 8 - dead, dead)
     assert summary.status == "complete" and not summary.failed and books["work_0"].lost is None
-    assert [letter.first_seq for letter in DeadLetters(phase, "work_0")] == [3, 8]
+    assert [letter.first_seq for letter in await letters_in(phase, "work_0")] == [3, 8]
     # A row's offset is its place in what the container before has sent, and numbers have no gaps there.
-    assert [letter.first_seq for letter in DeadLetters(phase, "work_1")] == [sent.index(n) for n in (4, 7) if n in sent]
+    assert [letter.first_seq for letter in await letters_in(phase, "work_1")] == [
+        sent.index(n) for n in (4, 7) if n in sent
+    ]
     batches = [(batch.first_seq, batch.num_rows) for batch in into]
     assert [first for first, _ in batches] == [sum(rows for _, rows in batches[:i]) for i in range(len(batches))]
     table = pq.read_table(phase / "containers.parquet").to_pylist()
     assert [row["dead_rows"] for row in table if row["name"] == "work_0"] == [2]
-    assert read_record(phase)["containers"]["work_0"]["dead_rows"] == 2
+    assert (await asyncio.to_thread(read_record, phase))["containers"]["work_0"]["dead_rows"] == 2
 
 
 async def test_a_sink_has_committed_all_but_the_dead(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ async def test_bars_are_as_if_the_poison_had_never_come(tmp_path: Path) -> None:
         summary, phase = await run(builder, tmp_path / str(number))
         found.append(pa.Table.from_batches([batch.columns for batch in into]))
         assert summary.ledger.containers["bars"].processed == 597
-        assert [letter.first_seq for letter in DeadLetters(phase)] == ([77, 301, 302] if refused == 13.0 else [])
+        assert [letter.first_seq for letter in await letters_in(phase)] == ([77, 301, 302] if refused == 13.0 else [])
     assert found[0].num_rows == 10 and found[0] == found[1]
 
 
@@ -153,7 +155,7 @@ async def test_a_merge_gives_dead_rows_the_offset_of_the_input_they_came_from(tm
     builder = TopologyBuilder().add("left", ListFeed(items=left)).add("right", ListFeed(items=right))
     builder.add("work", Faulty(diary=Diary(), poison=frozenset({3, 5})), ["left", "right"], errors=LETTERS)
     summary, phase = await run(builder, tmp_path)
-    assert [(letter.source, letter.first_seq) for letter in DeadLetters(phase)] == [("right", 1), ("left", 2)]
+    assert [(letter.source, letter.first_seq) for letter in await letters_in(phase)] == [("right", 1), ("left", 2)]
     assert summary.ledger.containers["work"].processed == 4
 
 
@@ -163,7 +165,7 @@ async def test_the_breaker_fails_the_phase_and_the_letters_stay(tmp_path: Path) 
     with pytest.raises(PhaseFailed, match=r"'work_0' failed: TooManyDeadLetters: 2 of the last 10 rows"):
         await pipeline(builder, tmp_path).run()
     (file,) = tmp_path.rglob("work_0.seg")
-    assert [letter.first_seq for letter in DeadLetters(file.parent.parent)] == [1, 3]
+    assert [letter.first_seq for letter in await letters_in(file.parent.parent)] == [1, 3]
 
 
 async def test_by_default_the_first_failure_fails_the_phase(tmp_path: Path) -> None:
@@ -194,8 +196,8 @@ async def test_who_failed_is_recorded_and_the_others_go_on_to_their_end(tmp_path
     assert (edge.sent, edge.received, edge.dropped) == (20, 10, 10)
     (row,) = [row for row in pq.read_table(phase / "containers.parquet").to_pylist() if row["error"]]
     assert row["name"] == "work_1" and "Poisoned: row 14" in row["error"]
-    assert "Poisoned" in read_record(phase)["containers"]["work_1"]["error"]
-    assert read_summary(phase) == summary
+    assert "Poisoned" in (await asyncio.to_thread(read_record, phase))["containers"]["work_1"]["error"]
+    assert (await asyncio.to_thread(read_summary, phase)) == summary
 
 
 async def test_a_merge_that_failed_in_the_midst_of_a_batch_leaves_books_that_balance(tmp_path: Path) -> None:
@@ -234,7 +236,7 @@ async def test_the_breaker_may_be_recorded_too(tmp_path: Path) -> None:
     summary, phase = await run(chain([], Faulty(diary=Diary(), poison=frozenset({1, 3})), errors=[policy]), tmp_path)
     books = summary.ledger.containers["work_0"]
     assert (books.received, books.processed, books.dead, books.lost) == (5, 0, 2, 3)
-    assert len(list(DeadLetters(phase))) == 2 and list(summary.failed) == ["work_0"]
+    assert len(await letters_in(phase)) == 2 and list(summary.failed) == ["work_0"]
 
 
 async def test_what_is_no_exception_is_never_recorded(tmp_path: Path) -> None:
@@ -265,7 +267,10 @@ async def test_a_phase_begins_again_as_often_as_its_budget_allows(tmp_path: Path
     summary, phase = await run(builder, tmp_path)
     assert summary.status == "complete" and summary.ledger.containers["work_0"].processed == 10
     assert diary.built == 3 and diary.failed == 2
-    assert [list(restart) for restart in read_record(phase)["restarts"]] == [["work_0"], ["work_0"]]
+    assert [list(restart) for restart in (await asyncio.to_thread(read_record, phase))["restarts"]] == [
+        ["work_0"],
+        ["work_0"],
+    ]
 
 
 async def test_beyond_its_budget_it_fails(tmp_path: Path) -> None:
@@ -275,7 +280,10 @@ async def test_beyond_its_budget_it_fails(tmp_path: Path) -> None:
         await pipeline(chain([], Faulty(diary=diary, poison=frozenset({7})), errors=[policy]), tmp_path).run()
     assert diary.built == 3
     (record,) = tmp_path.rglob("run.json")
-    assert len(read_record(record.parent)["restarts"]) == 2 and read_record(record.parent)["status"] == "failed"
+    assert (
+        len((await asyncio.to_thread(read_record, record.parent))["restarts"]) == 2
+        and (await asyncio.to_thread(read_record, record.parent))["status"] == "failed"
+    )
 
 
 async def test_beyond_its_budget_it_is_recorded_where_that_is_said(tmp_path: Path) -> None:
@@ -302,7 +310,7 @@ async def test_dead_letters_of_a_phase_that_begins_again_are_not_doubled(tmp_pat
     builder = chain([], Faulty(diary=Diary(), poison=frozenset({3})), late,
                     errors=[policy, ErrorPolicy(restarts=1, backoff_seconds=0)])  # fmt: skip
     summary, phase = await run(builder, tmp_path)
-    assert [letter.first_seq for letter in DeadLetters(phase)] == [3]
+    assert [letter.first_seq for letter in await letters_in(phase)] == [3]
     assert summary.ledger.containers["work_0"].dead == 1
 
 
