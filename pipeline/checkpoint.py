@@ -24,7 +24,7 @@ def encode_checkpoint(checkpoint: Checkpoint, told: Mapping[str, Any]) -> list[t
         "told": dict(told),
         "phase": checkpoint.phase,
         "number": checkpoint.number,
-        "attempts": [list(attempt) for attempt in checkpoint.attempts],
+        "every_seconds": checkpoint.every_seconds,
         "mark": msgspec.to_builtins(checkpoint.mark),
         "containers": list(checkpoint.containers),
     }
@@ -55,7 +55,7 @@ def decode_checkpoint(records: Iterable[tuple[bytes, Any]], told: Mapping[str, A
     return Checkpoint(
         phase=head["phase"],
         number=head["number"],
-        attempts=[(number, attempt) for number, attempt in head["attempts"]],
+        every_seconds=head["every_seconds"],
         mark=head["mark"],
         containers={name: _cut_of(trees.decode(found[name.encode()], ())) for name in head["containers"]},
     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from .clock import Clock
 from .container import TransformContainer
 from .cuts import Checkpoint
-from .cutting import Cut, Durability, Encode, Journal
+from .cutting import Cut
 from .errors import PenstockError, StorageFailed
 from .feeding import Container, FeedContainer
 from .frames import CHECKPOINT, Barrier
+from .storage.journal import Journal
 from .threads import settled
 
 ALIGN_SECONDS = 10.0
@@ -24,69 +25,15 @@ ALIGN_SECONDS = 10.0
 log = logging.getLogger("penstock.checkpoint")
 
 
-class MarkedJournal(Journal, Protocol):
-    """The run's journal, as far as checkpoints go."""
-
-    async def mark(self) -> Any:
-        """The place behind everything appended so far, which is on disk when this returns."""
-
-
-class WatchedJournal:
-    """A journal that remembers whether it lacks something: no checkpoint may then stand on it any more."""
-
-    def __init__(self, journal: MarkedJournal) -> None:
-        self.journal = journal
-        self.generations = journal.generations
-        self.failed: BaseException | None = None
-        """Why a record was not written; None while all were."""
-
-    @property
-    def held_bytes(self) -> int:
-        return self.journal.held_bytes
-
-    def append(
-        self,
-        container: str,
-        kind: int,
-        key: bytes,
-        gen: int,
-        encode: Encode,
-        durability: Durability,
-        *,
-        num_bytes: int = 0,
-    ) -> asyncio.Future[Any]:
-        written = self.journal.append(container, kind, key, gen, encode, durability, num_bytes=num_bytes)
-        written.add_done_callback(self._look)
-        return written
-
-    def trim(self, container: str, gen: int) -> None:
-        self.journal.trim(container, gen)
-
-    async def mark(self) -> Any:
-        """The place behind everything appended so far. Raises `StorageFailed` where something of it is not there."""
-        mark = await self.journal.mark()
-        if self.failed is not None:
-            raise StorageFailed(f"the journal lacks a record since {type(self.failed).__name__}: {self.failed}")
-        return mark
-
-    def _look(self, written: asyncio.Future[Any]) -> None:
-        error = None if written.cancelled() else written.exception()
-        if error is not None and self.failed is None:
-            self.failed = error
-
-
 @dataclass(frozen=True)
 class Checkpoints:
     """How checkpoints of a phase are taken, where they go and what is read back. Files and locks are others' matter."""
 
     every_seconds: float
-    journal: MarkedJournal
     save: Callable[[Checkpoint], Awaitable[int]]
     """Make it the one the phase goes on from; returns its bytes once it is on disk."""
     read_back: Callable[[Any], Iterable[Any]]
     """Records of the journal up to a mark, in order; blocking."""
-    number: int = 1
-    """Of the first one taken, larger than any before."""
     align_seconds: float = ALIGN_SECONDS
     on_saved: Callable[[Checkpoint], None] = lambda checkpoint: None
 
@@ -132,15 +79,14 @@ class Checkpointer:
         phase: str,
         containers: Mapping[str, Container],
         settings: Checkpoints,
+        journal: Journal,
         clock: Clock,
     ) -> None:
-        self.phase, self.containers, self.settings, self.clock = phase, containers, settings, clock
+        self.phase, self.containers, self.settings = phase, containers, settings
+        self.journal, self.clock = journal, clock
         self.figures = CheckpointFigures()
         self.last: Checkpoint | None = None
         """The one that was committed last."""
-        self.attempts: Sequence[tuple[int, int]] = ()
-        """How this run came to be; see `Checkpoint.attempts`."""
-        self._next = settings.number
         self._open: _Open | None = None
         self._stopped = False
         self._wake = asyncio.Event()
@@ -165,7 +111,7 @@ class Checkpointer:
 
     async def take(self) -> Checkpoint | None:
         """One checkpoint, None where it had to be given up."""
-        number, self._next = self._next, self._next + 1
+        number = next(self.journal.generations)
         began = self.clock.monotonic_ns()
         self._open = under_way = _Open(number)
         why = ""
@@ -184,8 +130,8 @@ class Checkpointer:
                 await settled(asyncio.gather(*asking, return_exceptions=True))
             for cut in under_way.cuts.values():
                 cut.close(why or "it was stopped")
-        self.figures.abandoned += 1
         if not self._stopped:
+            self.figures.abandoned += 1
             log.warning("checkpoint %d of phase '%s' was given up: %s", number, self.phase, why)
         return None
 
@@ -266,18 +212,25 @@ class Checkpointer:
     # -- writing -----------------------------------------------------------------------------------------------
 
     async def _save(self, under_way: _Open, began: int) -> Checkpoint | None:
-        mark = await self.settings.journal.mark()
+        for name in under_way.cuts:
+            await self.containers[name].keeper.recorded()
+        for cutter in (container.cutter for container in self.containers.values()):
+            if cutter is not None and cutter.failed is not None:
+                raise StorageFailed(f"the journal lacks input of '{cutter.name}' since {cutter.failed}")
+        mark = await self.journal.mark()
         checkpoint = Checkpoint(
             phase=self.phase,
             number=under_way.number,
             containers={name: under_way.cuts[name].whole() for name in self.containers},
-            attempts=self.attempts,
+            every_seconds=self.settings.every_seconds,
             mark=mark,
         )
         wrong = checkpoint.faults()
         if wrong:
             raise PenstockError("its books do not balance: " + "; ".join(wrong))
         num_bytes = await self.settings.save(checkpoint)
+        for name, cut in under_way.cuts.items():
+            self.containers[name].keeper.committed(cut.kept)
         self.last = checkpoint
         self.settings.on_saved(checkpoint)
         figures = self.figures

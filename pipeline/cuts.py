@@ -64,6 +64,8 @@ class ContainerCut(msgspec.Struct, frozen=True, kw_only=True):
     """What the logic's `snapshot` gave, where it gives one."""
     inbox: InboxCut | None = None
     """None for feeds."""
+    gens: Sequence[tuple[int, int]] = ()
+    """Records of the journal that led here: those above the first number and up to the second, of each attempt."""
     extra: Mapping[str, Any] = {}
     """What belongs to the container and not to its logic, by whom it belongs to."""
 
@@ -75,8 +77,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     """Larger than of any checkpoint of the folder before it."""
     containers: Mapping[str, ContainerCut]
-    attempts: Sequence[tuple[int, int]] = ()
-    """How it came here, in order: from which checkpoint (0: from none), and a number of that attempt alone."""
+    every_seconds: float | None = None
+    """How often they were taken."""
     mark: Any = None
     """How far the journal was written when all containers had taken their cut."""
 

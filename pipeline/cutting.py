@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -13,65 +13,28 @@ from .checkpoint import encode_frame
 from .cuts import ContainerCut, InboxCut, Kind
 from .frames import Barrier, Batch, Watermark
 from .stage import Feed, Logic, Transform
+from .storage.journal import Journal
 from .threads import Workers
 from .under_way import Recording
 
 INPUT: Final = 16
 """Kind of journal records that hold a frame of a container's input; those from 16 on belong to the engine."""
-CUT: Final = 18
-"""... that stand where a container took a cut, the checkpoint's number for a key."""
-BEGUN: Final = 19
-"""... that stand where a phase begins, or goes on from a checkpoint: what containers wrote behind their cut before it
-does not count. The key is the attempt."""
+OUTPUT: Final = 17
+"""... a batch of its output, where a window of the newest is kept."""
 COUNTED: Final = ("late_rows", "committed_rows", "rejected_rows", "duplicate_rows")
 """What a logic counts for the ledger, if it has it."""
 HELD_BYTES: Final = 8 << 20
 """Input that waits to be written to the journal before a container waits for it."""
 
-Durability: TypeAlias = Literal["ephemeral", "process", "durable"]
-Encode: TypeAlias = Callable[[], Sequence[Any]]
 
+class Kept(Protocol):
+    """A container's results, as far as a checkpoint goes."""
 
-class Journal(Protocol):
-    """What a container asks of the run's journal."""
+    def cut(self) -> int | None:
+        """The number of the last change; None where changes are not in the journal."""
 
-    generations: Iterator[int]
-
-    @property
-    def held_bytes(self) -> int:
-        """Of what waits to be written."""
-
-    def append(
-        self,
-        container: str,
-        kind: int,
-        key: bytes,
-        gen: int,
-        encode: Encode,
-        durability: Durability,
-        *,
-        num_bytes: int = 0,
-    ) -> asyncio.Future[Any]:
-        """Write one record, in the order of the calls."""
-
-    def trim(self, container: str, gen: int) -> None:
-        """The container's records up to this generation are dead."""
-
-
-def write_sign(journal: Journal, container: str, kind: int, key: bytes) -> None:
-    """A record that says no more than where it stands."""
-    journal.append(container, kind, key, next(journal.generations), lambda: (b"",), "ephemeral")
-
-
-def begin(journal: Journal, phase: str, number: int) -> tuple[int, int]:
-    """A new attempt of a phase, from the checkpoint of that number or from none (0)."""
-    attempt = (number, next(journal.generations))
-    write_sign(journal, f"{phase}/", BEGUN, attempt_key(attempt))
-    return attempt
-
-
-def attempt_key(attempt: tuple[int, int]) -> bytes:
-    return b"%d/%d" % tuple(attempt)
+    def state(self) -> Any:
+        """What of the results is not in the journal, as plain values."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,34 +58,57 @@ class Cutter:
         logic: Logic,
         *,
         live: bool,
-        journal: Journal | None,
+        journal: Journal,
         journaled_as: str,
+        kept: Kept,
         workers: Workers,
         told: Callable[[Cut], None],
     ) -> None:
-        self.name, self.logic, self.workers = name, logic, workers
+        self.name, self.logic, self.kept, self.workers = name, logic, kept, workers
         self.kind: Kind = kind_of(logic)
         self.notes = self.kind == "replayed" or (self.kind == "feed" and live)
         """Whether its input is written to the journal, so that it can be given again."""
         self.given_rows = 0
+        self.failed: BaseException | None = None
+        """Why something it noted is not in the journal; no checkpoint can stand on it then."""
         self.extras: dict[str, Callable[[], Any]] = {}
         """By name, what else belongs into this container's cut; see `ContainerCut.extra`."""
-        self._journal, self._as = journal, journaled_as
+        self.journaled_as = journaled_as
+        """The name under which the journal knows the container."""
+        self._journal = journal
         self._told = told
+        self._gens: tuple[tuple[int, int], ...] = ()
+        self._begun = 0
+
+    def begin(self, gens: Sequence[tuple[int, int]] = ()) -> None:
+        """A new attempt begins; `gens` are those of the cut it goes on from. What others have left does not count."""
+        self._gens = tuple((first, last) for first, last in gens)
+        self._begun = next(self._journal.generations)
 
     async def note(self, frame: Batch | Watermark) -> None:
         """Write one frame of input to the journal; waits only while much is to be written already."""
         if isinstance(frame, Batch):
             self.given_rows += frame.num_rows
-        if self._journal is None:
-            return
+        await self._write(INPUT, frame)
+
+    async def note_output(self, batch: Batch) -> None:
+        """Write a batch of output to the journal, for the window that is kept of it."""
+        await self._write(OUTPUT, batch)
+
+    async def _write(self, kind: int, frame: Batch | Watermark) -> None:
         num_bytes = frame.num_bytes if isinstance(frame, Batch) else 0
         written = self._journal.append(
-            self._as, INPUT, b"", next(self._journal.generations), lambda: (encode_frame(frame),), "ephemeral",
+            self.journaled_as, kind, b"", next(self._journal.generations), lambda: (encode_frame(frame),), "ephemeral",
             num_bytes=num_bytes,
         )  # fmt: skip
+        written.add_done_callback(self._look)
         if self._journal.held_bytes > HELD_BYTES:
-            await asyncio.shield(written)
+            await asyncio.wait((written,))
+
+    def _look(self, written: asyncio.Future[Any]) -> None:
+        error = None if written.cancelled() else written.exception()
+        if error is not None and self.failed is None:
+            self.failed = error
 
     def given_again(self, frame: Batch | Watermark) -> None:
         """One frame of the journal: it counts as given, and is not written again."""
@@ -139,8 +125,7 @@ class Cutter:
 
     async def _take(self, number: int, recording: Recording | None, counts: Counts, inbox: InboxCut | None) -> None:
         began = perf_counter_ns()
-        if self._journal is not None:
-            write_sign(self._journal, self._as, CUT, str(number).encode())
+        kept, last = self.kept.cut(), next(self._journal.generations)
         state = None
         if self.kind == "state":
             if self.logic.runs_in == "loop":
@@ -159,16 +144,28 @@ class Cutter:
             counted=counted(self.logic),
             state=state,
             inbox=inbox,
-            extra={name: extra() for name, extra in self.extras.items()},
+            gens=(*self._gens, (self._begun, last)),
+            extra={"kept": self.kept.state(), **{name: extra() for name, extra in self.extras.items()}},
         )
-        self._told(Cut(self.name, number, taken, recording, perf_counter_ns() - began))
+        self._told(Cut(self.name, number, taken, recording, kept, perf_counter_ns() - began))
 
 
 class Cut:
     """What one container gives for one checkpoint; its inputs may still be recorded."""
 
-    def __init__(self, name: str, number: int, taken: ContainerCut, recording: Recording | None, pause_ns: int) -> None:
-        self.name, self.number, self.taken, self.recording, self.pause_ns = name, number, taken, recording, pause_ns
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        taken: ContainerCut,
+        recording: Recording | None,
+        kept: int | None,
+        pause_ns: int,
+    ) -> None:
+        self.name, self.number, self.taken, self.recording = name, number, taken, recording
+        self.kept = kept
+        """Of the results: the number of the last change."""
+        self.pause_ns = pause_ns
 
     @property
     def is_complete(self) -> bool:

@@ -5,6 +5,7 @@ PenstockError
 ├── InputError               a recording or file of the user's cannot be read as declared
 ├── SchemaMismatch           a stage cannot work on the columns its input offers
 ├── StateMismatch            a logic cannot go on from a state: of another version, or of a stage with other fields
+├── CannotResume             a phase cannot go on from its checkpoint, and begins anew
 ├── EdgeClosed               the other end of an edge has gone
 ├── CallOverdue              a call of a logic has not returned within its `timeout_seconds`
 ├── TooManyDeadLetters       more of a container's rows failed than its `max_dead_share` allows
@@ -83,6 +84,10 @@ class SchemaMismatch(PenstockError):
 
 class StateMismatch(PenstockError):
     """A logic cannot go on from the state it was given; the message says what was expected and what was found."""
+
+
+class CannotResume(PenstockError):
+    """A phase cannot go on from its checkpoint; the message says why. It can begin anew."""
 
 
 class EdgeClosed(PenstockError):

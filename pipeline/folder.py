@@ -24,6 +24,7 @@ from .summary import PhaseSummary
 
 log = logging.getLogger("penstock.folder")
 SUMMARY, RUN, CONTAINERS = "summary.json", "run.json", "containers.parquet"
+DEAD_LETTERS = "dead_letters"
 
 
 _ASIDE: Final = re.compile(r"\.(.+)\.complete(?:-(\d+))?")
@@ -81,6 +82,21 @@ class RunFolder:
         self._disk.make_folder(path)
         return path
 
+    def go_on_phase(self, name: str) -> Path:
+        """The folder of a phase that goes on from its checkpoint.
+
+        What it had written there is made again, so it goes; dead letters stay, and are cut back by whoever wrote them.
+        """
+        root, path = self._open, self.phase(name)
+        checkpoint = root.manifest.checkpoints[name]
+        if any(entry.phase == name for entry in root.manifest.files.values()):
+            root.commit([Entry(kind="remove", phase=name), checkpoint])
+        for found in sorted(path.iterdir()) if path.is_dir() else ():
+            if found.name != DEAD_LETTERS:
+                shutil.rmtree(found) if found.is_dir() else self._disk.unlink(found)
+        self._disk.make_folder(path)
+        return path
+
     def end_phase(self, name: str) -> None:
         """Drop what was put aside if the phase is complete; else bring it back and leave the failed try beside it."""
         for aside in self._set_aside(name):
@@ -128,10 +144,14 @@ class RunFolder:
         try:
             self._write_json(phase, SUMMARY, msgspec.json.encode(summary))
             if summary.status == "complete" or not self._set_aside(phase):
-                gone = _journal_and_checkpoint(root.manifest, phase)
-                entries = [Entry(kind="remove", phase=phase), *self._listed(phase), *gone]
+                checkpoint = root.manifest.checkpoints.get(phase)
+                entries = [Entry(kind="remove", phase=phase), *self._listed(phase)]
+                gone = []
                 if summary.status == "complete":
-                    entries.append(Entry(kind="phase", phase=phase))
+                    gone = _journal_and_checkpoint(root.manifest, phase)
+                    entries += [*gone, Entry(kind="phase", phase=phase)]
+                elif checkpoint is not None:
+                    entries.append(checkpoint)  # from which it can still go on
                 root.commit(entries)
                 self._unlink(gone)
         except BaseException:

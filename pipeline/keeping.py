@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,9 @@ import pyarrow as pa
 
 from .data import DataFlow, DataManager, DataStats, MemberStores, Persisted, persist, persist_members
 from .data.base import Key
-from .errors import BudgetExceeded, SchemaMismatch, ValueTooLarge
+from .data.journaled import JournaledManager
+from .data.journaled_members import JournaledMembers
+from .errors import BudgetExceeded, SchemaMismatch, StateMismatch, ValueTooLarge
 from .frames import Batch, MemberRows, Result
 from .storage.workspace import Workspace
 
@@ -56,6 +59,7 @@ class Keeper:
         self._window: RecentWindow | None = (
             RecentWindow(store) if keep_output == "recent" and isinstance(store, DataManager) else None
         )
+        self._note: Callable[[Batch], Awaitable[None]] | None = None
 
     @property
     def keeps_output(self) -> bool:
@@ -89,6 +93,8 @@ class Keeper:
 
     async def keep_output(self, batch: Batch) -> None:
         if self._window is not None:
+            if self._note is not None:
+                await self._note(batch)
             await self._window.add(batch)
         elif isinstance(self.store, DataManager):
             await self.store.append(OUTPUT, batch.columns)
@@ -130,6 +136,51 @@ class Keeper:
 
     async def close(self) -> None:
         await self.store.close()
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    @property
+    def journaled(self) -> JournaledManager | JournaledMembers | None:
+        """The data manager, where its changes are in the journal."""
+        return self.store if isinstance(self.store, JournaledManager | JournaledMembers) else None
+
+    def regenerate(self) -> None:
+        """What is kept comes again from the container's input: it need not be in the journal for a checkpoint."""
+        if self.journaled is not None and self.policy.durability == "ephemeral":
+            self.journaled.recording.is_off = True
+
+    def note_output(self, note: Callable[[Batch], Awaitable[None]]) -> None:
+        """Hand every batch of a window to `note` instead of writing the window to the journal each time it moves."""
+        if self._window is not None and self.journaled is not None:
+            self.journaled.recording.left_out.add((None, OUTPUT))
+            self._note = note
+
+    @property
+    def notes_output(self) -> bool:
+        return self._note is not None
+
+    def cut(self) -> int | None:
+        """The number of the last change; None where changes are not in the journal."""
+        return None if self.journaled is None else self.journaled.cut()
+
+    def state(self) -> Any:
+        """What of the results is not in the journal, as plain values."""
+        return None if self._window is None else self._window.state()
+
+    async def recorded(self) -> None:
+        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
+        if self.journaled is not None:
+            await self.journaled.recorded()
+
+    def committed(self, cut: int | None) -> None:
+        """The checkpoint of this cut is committed, and none before it is needed."""
+        if self.journaled is not None and cut is not None:
+            self.journaled.committed(cut)
+
+    async def go_on(self, state: Any, output: AsyncIterator[Batch]) -> None:
+        """Bring the window to what it was; everything else has come from the journal."""
+        if self._window is not None and state is not None:
+            await self._window.go_on(state, output)
 
 
 class RecentWindow:
@@ -175,6 +226,40 @@ class RecentWindow:
         else:
             await self.store.delete(OUTPUT)
         return True
+
+    def state(self) -> dict[str, Any]:
+        """How the rows that came were dropped, stored in parts, and gathered for the next one."""
+        return {
+            "dropped": self.dropped_rows,
+            "parts": [part.num_rows for part in self._parts],
+            "pending": [batch.num_rows for batch in self._pending],
+        }
+
+    async def go_on(self, state: Mapping[str, Any], output: AsyncIterator[Batch]) -> None:
+        """Stand as with that state, given all rows that came, in order."""
+        self.dropped_rows = skip = state["dropped"]
+        wanted = [*state["parts"], *state["pending"]]
+        cut: list[pa.RecordBatch] = []
+        made: list[list[pa.RecordBatch]] = []
+        async for batch in output:
+            columns = batch.columns
+            at = min(skip, columns.num_rows)
+            skip -= at
+            while at < columns.num_rows and len(made) < len(wanted):
+                piece = columns.slice(at, wanted[len(made)] - sum(part.num_rows for part in cut))
+                cut.append(piece)
+                at += piece.num_rows
+                if sum(part.num_rows for part in cut) == wanted[len(made)]:
+                    made.append(cut)
+                    cut = []
+        if len(made) != len(wanted):
+            raise StateMismatch(f"expected {sum(wanted):,} rows of output in the journal, found fewer")
+        parts = len(state["parts"])
+        self._parts = [pa.Table.from_batches(part) for part in made[:parts]]
+        self._pending = [batch for part in made[parts:] for batch in part]
+        self._pending_rows = sum(batch.num_rows for batch in self._pending)
+        if self._parts:
+            await self.store.store(OUTPUT, pa.concat_tables(self._parts))
 
     def _drop_oldest(self) -> None:
         self.dropped_rows += self._parts.pop(0).num_rows

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
 from .checkpoint import decode_frame
-from .checkpointing import Checkpoints
-from .cuts import Checkpoint
-from .cutting import BEGUN, CUT, INPUT, attempt_key, begin, kind_of
+from .cuts import Checkpoint, ContainerCut
+from .cutting import INPUT, OUTPUT, kind_of
+from .data.replay import restore_journal
 from .errors import StateMismatch
 from .feeding import Container
-from .frames import End
-from .mending import Mender
+from .frames import Batch, End
+from .storage.executor import IoExecutor
 from .threads import Workers
 
 RECORDS_A_HOP = 64
@@ -23,89 +23,113 @@ RECORDS_A_HOP = 64
 class JournalRecord(Protocol):
     """What is read back of a journal."""
 
-    container: str
-    kind: int
-    key: bytes
-    payload: Any
+    @property
+    def container(self) -> str: ...
+
+    @property
+    def kind(self) -> int: ...
+
+    @property
+    def gen(self) -> int: ...
+
+    @property
+    def payload(self) -> Any: ...
 
 
 async def go_on(
     checkpoint: Checkpoint,
     containers: Mapping[str, Container],
-    settings: Checkpoints,
-    journaled_as: Mapping[str, str],
+    read_back: Callable[[], Iterable[Any]],
     workers: Workers,
-) -> tuple[int, int]:
+    io: IoExecutor,
+) -> None:
     """Bring containers that were just built to a checkpoint of an equal graph; their logics are warm.
 
-    Gives this attempt, as the checkpoints that follow have to tell it.
-
-    Raises `StateMismatch` where the graph is another, or a logic does not take its state back. What was half brought
-    back is then to be thrown away.
+    `read_back` gives the records of the journal up to the checkpoint's mark, as often as it is called. Raises
+    `StateMismatch` where the graph is another, or a logic does not take its state back. What was half brought back is
+    then to be thrown away.
     """
     _check(checkpoint, containers)
+    cuts = checkpoint.containers
     for name, container in containers.items():
-        cut = checkpoint.containers[name]
         container.outlet.mute(True)
-        if cut.kind == "state":
+        if cuts[name].kind == "state":
             if container.logic.runs_in == "loop":
-                container.logic.restore(cut.state)
+                container.logic.restore(cuts[name].state)
             else:
-                await workers.run(container.logic.restore, cut.state)
-        container.go_on(cut)
-        if isinstance(container.caller, Mender):
-            await workers.run(container.caller.restore, cut.extra["mending"])
-    names = {journaled_as[name]: name for name in containers}
-    counting = Counting(checkpoint)
-    records = iter(settings.read_back(checkpoint.mark))
-    while some := await workers.run(_some, records):
-        for record in some:
-            if (record.container in names or record.kind == BEGUN) and counting.counts(record):
-                await _again(containers[names[record.container]], record)
+                await workers.run(container.logic.restore, cuts[name].state)
+        container.go_on(cuts[name])
+        assert container.cutter is not None, "a container that goes on takes part in checkpoints"
+        container.cutter.begin(cuts[name].gens)
+    counting = Counting({_journaled_as(containers[name]): cut for name, cut in cuts.items()})
+    await _results(containers, lambda: filter(counting.of_results, read_back()), io)
+    await _input(containers, filter(counting.of_input, read_back()), workers)
     for name, container in containers.items():
-        cut = checkpoint.containers[name]
+        cut = cuts[name]
+        output = _output(_journaled_as(container), filter(counting.of_output, read_back()), workers)
+        if container.keeper.notes_output and cut.kind not in ("feed", "replayed"):
+            await container.keeper.go_on(cut.extra["kept"], output)
         if cut.kind == "replayed" and cut.ended:
             await container.replay(End())
         if cut.kind != "feed":
             _compare(name, container, cut.received_rows, cut.sent_rows)
         container.outlet.mute(False)
-    return begin(settings.journal, checkpoint.phase, checkpoint.number)
 
 
 class Counting:
-    """Which records of a journal count: those of the attempts the checkpoint descends from, each up to the cut from
-    which the next one went on.
-    """
+    """Which records of a journal count: those that led to the cut of their container, and no others."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._cuts = {str(number).encode() for number, _ in checkpoint.attempts} | {str(checkpoint.number).encode()}
-        self._attempts = set(map(attempt_key, checkpoint.attempts))
-        self._begun = False
-        self._behind: set[str] = set()
-        """Containers whose records do not count now."""
+    def __init__(self, cuts: Mapping[str, ContainerCut]) -> None:
+        self._gens = {name: [tuple(each) for each in cut.gens] for name, cut in cuts.items()}
+        self._regenerated = {name for name, cut in cuts.items() if cut.kind in ("feed", "replayed")}
 
-    def counts(self, record: JournalRecord) -> bool:
-        """Whether this one, the next in order, does."""
-        if record.kind == BEGUN:
-            if record.key in self._attempts:
-                self._begun = True
-                self._behind.clear()
-            return False
-        if not self._begun or record.container in self._behind:
-            return False
-        if record.kind == CUT:
-            if record.key in self._cuts:
-                self._behind.add(record.container)
-            return False
-        return True
+    def of_results(self, record: JournalRecord) -> bool:
+        """Whether it is a change of results that do not come again by themselves."""
+        return record.kind < INPUT and record.container not in self._regenerated and self._counts(record)
+
+    def of_input(self, record: JournalRecord) -> bool:
+        """Whether it is a frame that is given again."""
+        return record.kind == INPUT and self._counts(record)
+
+    def of_output(self, record: JournalRecord) -> bool:
+        """Whether it is output of which a window is kept, and which does not come again by itself."""
+        return record.kind == OUTPUT and record.container not in self._regenerated and self._counts(record)
+
+    def _counts(self, record: JournalRecord) -> bool:
+        return any(first < record.gen <= last for first, last in self._gens.get(record.container, ()))
 
 
-async def _again(container: Container, record: JournalRecord) -> None:
-    if record.kind == INPUT:
-        frame = decode_frame(record.payload)
-        if container.cutter is not None:
-            container.cutter.given_again(frame)
-        await container.replay(frame)
+async def _results(containers: Mapping[str, Container], read: Callable[[], Iterable[Any]], io: IoExecutor) -> None:
+    journaled = [container.keeper.journaled for container in containers.values()]
+    targets = {found.container: found for found in journaled if found is not None}
+    if targets:
+        await restore_journal(read, targets, io)
+
+
+async def _input(containers: Mapping[str, Container], records: Iterator[Any], workers: Workers) -> None:
+    named = {_journaled_as(container): container for container in containers.values()}
+    if not any(container.cutter is not None and container.cutter.notes for container in containers.values()):
+        return
+    while some := await workers.run(_some, records):
+        for record in some:
+            container, frame = named[record.container], decode_frame(record.payload)
+            if container.cutter is not None:
+                container.cutter.given_again(frame)
+            await container.replay(frame)
+
+
+async def _output(name: str, records: Iterator[Any], workers: Workers) -> AsyncIterator[Batch]:
+    while some := await workers.run(_some, records):
+        for record in some:
+            if record.container == name:
+                frame = decode_frame(record.payload)
+                assert isinstance(frame, Batch)
+                yield frame
+
+
+def _journaled_as(container: Container) -> str:
+    assert container.cutter is not None
+    return container.cutter.journaled_as
 
 
 def _check(checkpoint: Checkpoint, containers: Mapping[str, Container]) -> None:

@@ -16,13 +16,15 @@ from typing import Any
 import anyio
 
 from .clock import Clock
-from .config import SelectConfig
+from .config import CheckpointConfig, SelectConfig
 from .data import FlushCallback
 from .earlier import EarlierPhase
 from .engines.local import LocalEngine
-from .errors import ContainerFailed, DataError, PenstockError, PhaseFailed
+from .errors import CannotResume, ContainerFailed, DataError, PenstockError, PhaseFailed
 from .folder import RunFolder
+from .hashing import hash_plain
 from .identity import code_version, fingerprint, result_identity
+from .phase_checkpoints import Begun, PhaseCheckpoints
 from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
 from .restarting import Restarts
 from .summary import PhaseSummary, containers_table, run_record, summarise
@@ -80,6 +82,8 @@ class RunPlan:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """How often it is written down what going on from there needs."""
     memory_bytes: int | None = None
     """What all containers of a phase may hold in memory together."""
 
@@ -98,10 +102,11 @@ class Sequencer:
         clock: Clock,
         *,
         force: bool = True,
+        resume: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         on_engine: Callable[[LocalEngine], None],
     ) -> None:
-        self.plan, self.clock, self.force = plan, clock, force
+        self.plan, self.clock, self.force, self.resume = plan, clock, force and not resume, resume
         self.summaries: dict[str, PhaseSummary] = {}
         self.folder: RunFolder | None = None
         self.leftovers: dict[str, dict[tuple[str, Any], Any]] = {}
@@ -116,7 +121,7 @@ class Sequencer:
         self.interrupted = False
         self._on_engine = on_engine
         self._flush = flush
-        self._blocking = Workers(2)
+        self._blocking = Workers(3)
 
     async def run(self) -> Mapping[str, PhaseSummary]:
         """Every phase's summary by name; raises `PhaseFailed` at the first that does not complete."""
@@ -153,7 +158,10 @@ class Sequencer:
                 self.skipped.append(plan.name)
                 return
             prepared = await self._blocking.run(self._prepare, plan, folder)
-            path = await self._blocking.run(folder.begin_phase, plan.name)
+            checkpoints = PhaseCheckpoints(
+                folder, plan.name, self._blocking, self._told(plan, prepared), self.plan.checkpoint
+            )
+            begun = await checkpoints.begin(self.resume)
         except PhaseFailed:
             raise
         except (PenstockError, OSError) as error:
@@ -166,7 +174,7 @@ class Sequencer:
         )  # fmt: skip
         identity = self._blocking.submit(hashes)
         try:
-            await self._run_engine(plan, prepared, folder, path, identity)
+            await self._run_engine(plan, prepared, folder, checkpoints, begun, identity)
         except BaseException:
             wanted[0] = False
             with anyio.CancelScope(shield=True):
@@ -216,6 +224,10 @@ class Sequencer:
             earlier,
         )
 
+    def _told(self, plan: PhasePlan, prepared: _Prepared) -> dict[str, Any]:
+        """What must be equal where a checkpoint of this phase is gone on from; the folder's name says the rest."""
+        return {"version": code_version(), "settings": hash_plain(self._settings(plan, prepared))}
+
     def _settings(self, plan: PhasePlan, prepared: _Prepared) -> dict[str, Any]:
         """What beside the graph changes this phase's result."""
         if plan.window == ALL and prepared.selection is None and not plan.needs:
@@ -233,13 +245,14 @@ class Sequencer:
         plan: PhasePlan,
         prepared: _Prepared,
         folder: RunFolder,
-        path: Path,
+        checkpoints: PhaseCheckpoints,
+        begun: Begun,
         identity: asyncio.Future[dict[str, str]],
     ) -> None:
         began = _Measure(self.clock)
         restarts = Restarts(prepared.topology, self.plan.seed)
-        while (outcome := await self._try_engine(plan, prepared, folder, path, began, restarts)) is None:
-            path = await self._blocking.run(folder.begin_phase, plan.name)
+        while (outcome := await self._try_engine(plan, prepared, folder, checkpoints, begun, began, restarts)) is None:
+            begun = await checkpoints.begin(True)
         if restarts.history:
             outcome = replace(outcome, measured={**outcome.measured, "restarts": restarts.history})
         await self._publish(plan, prepared, folder, outcome, await identity, began)
@@ -249,20 +262,24 @@ class Sequencer:
         plan: PhasePlan,
         prepared: _Prepared,
         folder: RunFolder,
-        path: Path,
+        checkpoints: PhaseCheckpoints,
+        begun: Begun,
         began: _Measure,
         restarts: Restarts,
     ) -> PhaseOutcome | None:
         """What the phase came to; None where it is to be run again. Raises `PhaseFailed`."""
         engine = LocalEngine(
-            prepared.topology, path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
+            prepared.topology, begun.path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
             earlier=prepared.earlier, flush=self._flush, memory_bytes=self.plan.memory_bytes, on_ready=self._on_engine,
-            root=folder.root,
+            root=folder.root, checkpoints=checkpoints.settings(begun.checkpoint), resume=begun.checkpoint,
             last_chance=restarts.exhausted,
         )  # fmt: skip
         self.engine = engine
         try:
             return await engine.run()
+        except CannotResume as error:
+            checkpoints.refuse(error)
+            return None
         except Exception as error:
             failures = _failures(error)
             failure = PhaseFailed(plan.name, failures, f"{type(error).__name__}: {error}")
@@ -271,7 +288,7 @@ class Sequencer:
                 record = {"status": "failed", "error": str(failure), "restarts": restarts.history}
                 await self._record(folder, plan.name, {**record, **began.measured()})
                 raise failure from error
-            log.warning("%s; it begins again in %.2f s", failure, wait_ns / 1e9)
+            log.warning("%s; it goes on, or begins again, in %.2f s", failure, wait_ns / 1e9)
         finally:
             self.engine = None
             self.leftovers[plan.name] = engine.leftovers

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from .clock import Clock, SystemClock
-from .config import Config, load_config
+from .config import CheckpointConfig, Config, load_config
 from .data import FlushCallback
 from .data.base import Key
 from .data.policy import MB
@@ -32,7 +32,7 @@ from .threads import settled
 from .topology import Node, Topology
 from .windows import Limits, nanoseconds
 
-NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb")
+NOT_IN_THE_FINGERPRINT = ("name", "output", "process_memory_mb", "checkpoint")
 """Settings that say where a run lives and how much it may take, not what it does."""
 
 
@@ -116,6 +116,7 @@ class Pipeline:
                 seed=config.seed,
                 limits=Limits(rows=config.limit, until_ns=None if config.until is None else nanoseconds(config.until)),
                 memory_bytes=_bytes(config.process_memory_mb),
+                checkpoint=config.checkpoint,
             )
         )
 
@@ -130,13 +131,14 @@ class Pipeline:
         limit: int | None = None,
         until: str | None = None,
         process_memory_mb: float | None = None,
+        checkpoint_seconds: float | None = None,
         clock: Clock | None = None,
     ) -> Self:
         """A pipeline of one phase from a topology built in Python."""
         limits = Limits(rows=limit, until_ns=None if until is None else nanoseconds(until))
         plan = RunPlan(
             name=name, phases=[PhasePlan("run", topology)], output=Path(output), seed=seed, limits=limits,
-            memory_bytes=_bytes(process_memory_mb),
+            memory_bytes=_bytes(process_memory_mb), checkpoint=CheckpointConfig(every_seconds=checkpoint_seconds),
         )  # fmt: skip
         return cls(plan, clock)
 
@@ -153,8 +155,14 @@ class Pipeline:
                 found.setdefault(node.name, node)
         return found
 
-    def start(self, *, force: bool = True, flush: Mapping[str, FlushCallback] | None = None) -> Run:
+    def start(
+        self, *, force: bool = True, resume: bool = False, flush: Mapping[str, FlushCallback] | None = None
+    ) -> Run:
         """A run, to be entered with `async with`. Without `force`, phases found complete are not run again.
+
+        With `resume` they are not either, and the phase that was under way when a run like this was stopped, by
+        whatever, goes on from its last checkpoint (`checkpoint:`), or begins anew where there is none. Subscriptions
+        begin with what is sent from there on. Who pushes rows asks `resumed_rows` where to go on.
 
         `flush` names async callbacks for containers in mode `streaming`: `await flush(batch, batch_id)` is handed what
         the container keeps, in order, one call at a time; `batch_id` is (container, first row, last row). What it was
@@ -166,7 +174,7 @@ class Pipeline:
                 raise KeyError(
                     f"'{name}' is no container in mode streaming; there are {', '.join(sorted(streaming)) or 'none'}"
                 )
-        return Run(self, force=force, flush=flush)
+        return Run(self, force=force, resume=resume, flush=flush)
 
     async def run(self) -> PhaseSummary:
         """Run to the end and return the last phase's summary."""
@@ -182,10 +190,14 @@ class Run:
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, force: bool = True, flush: Mapping[str, FlushCallback] | None = None
+        self,
+        pipeline: Pipeline,
+        *,
+        force: bool = True,
+        resume: bool = False,
+        flush: Mapping[str, FlushCallback] | None = None,
     ) -> None:
         self.pipeline = pipeline
-        self._force = force
         self._scope = anyio.CancelScope()
         self._ready = asyncio.Event()
         self._done = asyncio.Event()
@@ -196,7 +208,7 @@ class Run:
         self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
         self._sequencer = Sequencer(
-            pipeline.plan, pipeline.clock, force=force, flush=flush, on_engine=self._engine_is_ready
+            pipeline.plan, pipeline.clock, force=force, resume=resume, flush=flush, on_engine=self._engine_is_ready
         )
 
     async def __aenter__(self) -> Self:
@@ -258,6 +270,14 @@ class Run:
     def push_end(self, name: str) -> None:
         """Nothing more will be pushed into this feed."""
         self._push_feed(name).end()
+
+    def resumed_rows(self, name: str) -> int:
+        """Rows of a feed that were in when the phase went on from a checkpoint; 0 where it began anew.
+
+        Of a feed of type push these are the rows that need not be pushed again: the next one is row `resumed_rows`,
+        counted from 0. KeyError where the phase has no such feed.
+        """
+        return 0 if self._engine is None else self._engine.resumed_rows(name)
 
     def _push_feed(self, name: str) -> PushFeed:
         container = self._engine.containers.get(name) if self._engine is not None else None

@@ -29,6 +29,7 @@ FLOORS = [
     {"folder"},
     {"results", "subscription", "status"},
     {"earlier"},
+    {"phase_checkpoints"},
     {"sequencer"},
     {"phasing", "retrieval"},
     {"service", "runs", "planning"},

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import click
 
+from pipeline.durations import parse_duration
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _DEBUG = "penstock.debug"
 
@@ -28,6 +30,8 @@ class RunOptions(ReadingOptions):
     output: Path | None
     as_json: bool
     force: bool
+    resume: bool
+    checkpoint: str | None
     quiet: bool
     log_format: Literal["text", "json"]
     log_level: str
@@ -56,6 +60,13 @@ def running(command: Command) -> Command:
         click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where runs live."),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else, on stdout."),
         click.option("--force", is_flag=True, help="Run again although the run is complete."),
+        click.option("--resume", is_flag=True, help="Go on with a run that was stopped, from its last checkpoint."),
+        click.option(
+            "--checkpoint",
+            metavar="TIME",
+            callback=_duration,
+            help="How often what --resume needs is kept: 30s.",
+        ),
         click.option("--quiet", is_flag=True, help="No progress; only the results."),
         click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of logs on stderr."),
         click.option(
@@ -72,6 +83,19 @@ def running(command: Command) -> Command:
             help="How long a first Ctrl-C waits for rows under way.",
         ),
     )
+
+
+def _duration(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Seconds, as text."""
+    if text is None:
+        return None
+    try:
+        nanoseconds = parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if not nanoseconds:
+        raise click.BadParameter("expected a duration longer than zero, such as 30s")
+    return f"{nanoseconds / 1e9:.9f}"
 
 
 def debugging() -> bool:

@@ -41,10 +41,13 @@ def run(config: Path, **options: Unpack[RunOptions]) -> None:
 
 def carry_out(config: Path, options: RunOptions) -> None:
     """Run, tell, and end the command with its exit code."""
+    if options["force"] and options["resume"]:
+        raise click.UsageError("--resume goes on with a run, --force runs it from its beginning; give one of them")
+    every = [] if options["checkpoint"] is None else [f"checkpoint.every_seconds={options['checkpoint']}"]
     pipeline = Pipeline.from_yaml(
         config,
         data=options["data"],
-        overrides=options["overrides"],
+        overrides=[*options["overrides"], *every],
         output=options["output"],
         limit=options["limit"],
         until=options["until"],
@@ -60,6 +63,7 @@ def perform(pipeline: Pipeline, options: RunOptions) -> None:
             conduct(
                 pipeline,
                 force=options["force"],
+                resume=options["resume"],
                 watch=watcher(quiet=options["quiet"], log_format=options["log_format"]),
                 drain_seconds=options["drain_seconds"],
             )

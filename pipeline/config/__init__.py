@@ -7,12 +7,13 @@ from .load import load_config
 from .patterns import Group
 from .phase import PhaseConfig, SelectConfig, WalkForward, WindowConfig
 from .resolve import Config
-from .schema import Bound, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig
+from .schema import Bound, CheckpointConfig, ConfigFile, ContainerConfig, GlobalDataFlow, InputConfig
 from .space import Block, Distribution, ParameterSpace, Range, Sample, Spaced
 
 __all__ = [
     "Block",
     "Bound",
+    "CheckpointConfig",
     "Config",
     "ConfigFile",
     "ContainerConfig",

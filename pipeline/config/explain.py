@@ -22,6 +22,7 @@ def explain(config: Config, name: str | None = None) -> list[Row]:
     if name is not None:
         return config.settings_of(name)
     rows = [_general(config, key) for key in _GENERAL]
+    rows += settings_in(config.checkpoint, config.source.get("checkpoint"), config.registry, "checkpoint")
     for block in config.parameter_space.blocks:
         for setting, value in config.block_mapping(block, short=False).items():
             place = place_of(config.source, block, setting)

@@ -225,6 +225,7 @@ class _Loading:
             topology=topology,
             output=header.output,
             process_memory_mb=header.process_memory_mb,
+            checkpoint=header.checkpoint,
             seed=header.seed,
             limit=header.limit,
             until=header.until,

@@ -23,7 +23,7 @@ from .leaf import suggestion
 from .located import Located, Place, is_secret, plain, shown, walk
 from .patterns import Group, covers, is_pattern
 from .phase import PhaseConfig, WalkForward
-from .schema import InputConfig
+from .schema import CheckpointConfig, InputConfig
 from .space import Block, Distribution, ParameterSpace
 from .space.read import AXIS, place_of, reserved_like
 
@@ -42,6 +42,7 @@ class Config:
     """The ready-made topology in use, None for a graph of the file's own."""
     output: str
     process_memory_mb: float | None
+    checkpoint: CheckpointConfig
     seed: int
     limit: int | None
     until: str | None
@@ -178,6 +179,7 @@ class Config:
             "topology": self.topology,
             "output": self.output,
             "process_memory_mb": canonical(self.process_memory_mb, self.registry),
+            "checkpoint": canonical(self.checkpoint, self.registry),
             "seed": self.seed,
             "limit": self.limit,
             "until": self.until,

@@ -59,6 +59,15 @@ class ContainerConfig(Settings, frozen=True):
     """What happens when its logic fails."""
 
 
+class CheckpointConfig(Settings, frozen=True):
+    """`checkpoint:` whether a run that was stopped, by whatever, can go on from there; see `penstock run --resume`."""
+
+    every_seconds: Positive | None = None
+    """How often what is needed for it is written down; None: never, and a run that was stopped begins anew."""
+    align_timeout_seconds: Positive = 10
+    """A checkpoint that has not come to all containers by then is given up, and the next one tried."""
+
+
 class ConfigFile(Settings, frozen=True):
     """The top level of a file."""
 
@@ -70,6 +79,7 @@ class ConfigFile(Settings, frozen=True):
     """Runs live in `<output>/<name>/<fingerprint>/`."""
     process_memory_mb: Positive | None = None
     """The pool all containers share, in megabytes."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     """All randomness comes from it."""
     limit: Annotated[int, msgspec.Meta(gt=0)] | None = None

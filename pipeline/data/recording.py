@@ -99,6 +99,10 @@ class Recording:
         self.live = LiveRecords()
         self.series: set[Hashable] = set()
         """Keys that hold series."""
+        self.is_off = False
+        """Whether nothing is recorded at all, since what is kept comes again by itself."""
+        self.left_out: set[Hashable] = set()
+        """Keys, with their member, that somebody else brings back: nothing of them is recorded."""
         self.rewriter: Rewriter | None = None
         """None where nothing is rewritten."""
         self._account = account
@@ -124,6 +128,8 @@ class Recording:
         return self._changed(APPEND, key, member, encode, batches_size(batches), batches)
 
     def deleted(self, key: Key, member: str | None = None) -> int:
+        if (member, key) in self.left_out:
+            return self.gen
         self.births.pop((member, key), None)
         head = Head(text=isinstance(key, str), member=member)
         return self._changed(DELETE, key, member, partial(records.packed, head), 0)
@@ -164,6 +170,8 @@ class Recording:
         if self.replaying is not None:
             return self.replaying
         name = (member, key)
+        if name in self.left_out:
+            return self.gen
         (self.series.discard if batches is None else self.series.add)(name)
         if self.rewriter is not None:
             self.rewriter.changed(name, batches)
@@ -235,6 +243,8 @@ class Recording:
             ) from self._refused
 
     def send(self, kind: int, raw: bytes, live_key: Hashable, encode: Callable[[], Sequence[Buffer]], size: int) -> int:
+        if self.is_off:
+            return self.gen
         gen = self.next_gen()
         waiting = Waiting(kind, raw, gen, live_key, encode, size)
         self._waiting_bytes += size

@@ -19,10 +19,9 @@ from ..checkpointing import Checkpointer, Checkpoints
 from ..clock import Clock, SystemClock
 from ..container import TransformContainer
 from ..cuts import Checkpoint
-from ..cutting import Cutter, begin
 from ..data import DataManager, FlushCallback, MemberStores, build_manager, build_members
 from ..dead_letters import DeadLetterFile
-from ..edge import LOSSLESS, Edge, EdgePolicy
+from ..edge import Edge, EdgePolicy
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
 from ..feeding import Container, FeedContainer, Gate
 from ..hashing import hash_plain
@@ -35,7 +34,6 @@ from ..mending import Mender
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..pool import Pool
-from ..resuming import go_on
 from ..spilling import SpillingEdge, open_edge
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
@@ -44,6 +42,7 @@ from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
+from .resumable import take_part
 
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
@@ -79,6 +78,7 @@ class LocalEngine:
         self.edges: list[Edge] = []
         self.containers: dict[str, Container] = {}
         self.workspace = Workspace(folder, pool=self.pool, root=root)
+        self.workspace.checkpointed, self.workspace.scope = checkpoints is not None, f"{folder.name}/"
         self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
         self.interrupted = False
         self.lag = LagProbe()
@@ -100,7 +100,10 @@ class LocalEngine:
         try:
             await self._build()
             if self._checkpoints is not None:
-                await self._make_resumable(self._checkpoints)
+                self.checkpointer = await take_part(
+                    self.topology, self.containers, self.edges, self.workspace, self.workers, self.clock,
+                    self._checkpoints, self._resume,
+                )  # fmt: skip
             self._on_ready(self)
             await self._run_containers()
             outcome = self._outcome()
@@ -152,6 +155,15 @@ class LocalEngine:
             self.containers[edge.source].outlet.detach(edge)
             dropped = edge.stats().dropped_rows
             self._dropped_for_subscribers[edge.source] = self._dropped_for_subscribers.get(edge.source, 0) + dropped
+
+    def resumed_rows(self, name: str) -> int:
+        """Rows of a feed that were in when this run went on from a checkpoint; 0 where it began anew. KeyError."""
+        if name not in self._feeds():
+            raise KeyError(f"'{name}' is no feed; there are {', '.join(self._feeds())}")
+        if self._resume is None:
+            return 0
+        cut = self._resume.containers[name]
+        return cut.given_rows if self.topology[name].stage.live else cut.sent_rows
 
     def keeper_of(self, name: str) -> Keeper | None:
         """The keeper of a container, or of the group `name` is a member of."""
@@ -266,41 +278,6 @@ class LocalEngine:
             return await self.workers.run(build)
         except Exception as error:
             raise ContainerFailed(node.name, error) from error
-
-    # -- checkpoints -------------------------------------------------------------------------------------------
-
-    async def _make_resumable(self, settings: Checkpoints) -> None:
-        """Give each container its part in checkpoints, and bring all to the one this run goes on from."""
-        resume = self._resume
-        self._refuse_losses()
-        self.checkpointer = checkpointer = Checkpointer(self.folder.name, self.containers, settings, self.clock)
-        names = {node.name: journaled_as(self.folder.name, node.name) for node in self.topology.nodes}
-        for node in self.topology.nodes:
-            container = self.containers[node.name]
-            container.cutter = Cutter(
-                node.name, container.logic, live=node.stage.live, journal=settings.journal,
-                journaled_as=names[node.name], workers=self.workers, told=checkpointer.told,
-            )  # fmt: skip
-            container.on_end, container.on_failure = checkpointer.container_ended, checkpointer.stop
-            if isinstance(container.caller, Mender):
-                container.cutter.extras["mending"] = container.caller.snapshot
-        if resume is None:
-            for name in names.values():
-                settings.journal.trim(name, next(settings.journal.generations))
-            checkpointer.attempts = [begin(settings.journal, self.folder.name, 0)]
-        else:
-            attempt = await go_on(resume, self.containers, settings, names, self.workers)
-            checkpointer.attempts = [*resume.attempts, attempt]
-            checkpointer.figures.resumed_from_rows = resume.rows
-
-    def _refuse_losses(self) -> None:
-        """What an edge loses on purpose would be lost otherwise the next time."""
-        for edge in self.edges:
-            if edge.policy.when_full not in LOSSLESS:
-                raise PenstockError(
-                    f"containers.{edge.target}.inputs: expected no 'when_full: {edge.policy.when_full}' in a run with "
-                    f"checkpoints, found it from '{edge.source}'; use 'block', or run without checkpoints"
-                )
 
     # -- running and closing -----------------------------------------------------------------------------------
 
@@ -420,11 +397,6 @@ class LocalEngine:
             rejected_rows=sink.rejected_rows if sink else 0,
             duplicate_rows=sink.duplicate_rows if sink else 0,
         )
-
-
-def journaled_as(phase: str, container: str) -> str:
-    """The name under which the journal knows a container: every phase has its own."""
-    return f"{phase}/{container}"
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

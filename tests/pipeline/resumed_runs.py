@@ -11,15 +11,14 @@ from typing import Any
 import anyio
 import msgspec
 import numpy as np
+import pyarrow as pa
 
-from pipeline import Batch, Context, Feed, Result, Row, Stage, Topology, Transform, Watermark
+from pipeline import Batch, Context, Feed, MemberRows, Result, Row, Stage, Topology, Transform, Watermark
 from pipeline.checkpoint_files import CheckpointFiles
-from pipeline.checkpointing import Checkpoints, WatchedJournal
+from pipeline.checkpointing import Checkpoints
 from pipeline.cuts import Checkpoint
 from pipeline.engines.local import LocalEngine
 from pipeline.phases import check_ledger
-from pipeline.storage.executor import IoExecutor
-from pipeline.storage.journal import Journal
 from pipeline.storage.root import StorageRoot
 from pipeline.summary import summarise
 from pipeline.threads import Workers
@@ -44,61 +43,64 @@ class Host:
     async def whole(self) -> Left:
         """What a run leaves that nobody stopped, and that took no checkpoint."""
         path = self.folder.with_name(f"{self.folder.name}-whole") / "run"
-        path.mkdir(parents=True)
+        await asyncio.to_thread(path.mkdir, parents=True)
         engine = LocalEngine(self.topology(), path, on_ready=lambda engine: engine.gate.open(), **self.words)
-        return left_by(path, await engine.run())
+        outcome = await engine.run()
+        return await asyncio.to_thread(left_by, path, outcome)
 
     async def process(self, conduct: Callable[[LocalEngine], Any] | None, *, resume: bool = True) -> Left | None:
         """Run from the last checkpoint, if there is one. `conduct` may take checkpoints; when it returns, the process
         dies. Without it the run comes to its end."""
-        root = StorageRoot.open(self.folder)
-        io, blocking = IoExecutor(2), Workers(1)
-        real = Journal(root, io)
-        journal = WatchedJournal(real)
-        files = CheckpointFiles(root, "run", {"test": 1})
-        found = files.load() if resume else None
+        blocking = Workers(1)
         path = self.folder / "run"
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
+
+        def begin() -> tuple[StorageRoot, CheckpointFiles, Checkpoint | None]:
+            root = StorageRoot.open(self.folder)
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+            files = CheckpointFiles(root, "run", {"test": 1})
+            return root, files, files.load()
+
+        root, files, found = await blocking.run(begin)
 
         async def save(checkpoint: Checkpoint) -> int:
             return await blocking.run(files.save, checkpoint)
 
         engine = LocalEngine(
-            self.topology(), path, resume=found, on_ready=lambda engine: engine.gate.open(),
-            checkpoints=Checkpoints(
-                NEVER, journal, save, files.read_back, number=max(next(journal.generations), root.manifest.seq)
-            ),
+            self.topology(), path, root=root, resume=found if resume else None,
+            checkpoints=Checkpoints(NEVER, save, files.read_back), on_ready=lambda engine: engine.gate.open(),
             **self.words,
         )  # fmt: skip
         try:
             running = asyncio.ensure_future(engine.run())
             if conduct is None:
-                return left_by(path, await running)
+                return await blocking.run(left_by, path, await running)
             while engine.checkpointer is None and not running.done():
                 await asyncio.sleep(0)
             conducting = asyncio.ensure_future(conduct(engine))
             await asyncio.wait((running, conducting), return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                running.result()
+            if conducting.done():
+                conducting.result()
             running.cancel()
             conducting.cancel()
             await asyncio.gather(running, conducting, return_exceptions=True)
-            if not conducting.cancelled():
-                conducting.result()
-            if not running.cancelled():
-                running.result()
             return None
         finally:
+            await blocking.run(root.close)
             await blocking.close()
-            await io.close()
-            real._writer.close()
-            root.close()
 
 
 def left_by(path: Path, outcome: Any) -> Left:
     wrong = check_ledger(outcome)
     assert not wrong, wrong
     summary = msgspec.json.encode(summarise("test", "run", outcome, {}))
-    files = {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+    files = {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted((path / "containers").rglob("*"))
+        if file.is_file()
+    }
     return Left(summary, files)
 
 
@@ -245,3 +247,41 @@ class Doubles(Transform):
 
     def on_batch(self, batch: Batch) -> Batch:
         return batch.with_columns(n=batch.columns.column("n").to_numpy() * 2)
+
+
+class Party(Stage, frozen=True):
+    """A group whose members keep rows together, some keep values apart, and one row less each."""
+
+    share: int = 1
+
+    def build_group(self, members: Mapping[str, Party], context: Context) -> Transform:
+        return PartyLogic(list(members))
+
+    @property
+    def groups(self) -> bool:
+        return True
+
+
+class PartyLogic(Transform):
+    def __init__(self, members: list[str]) -> None:
+        self.members = members
+        self.rows = 0
+
+    def on_batch(self, batch: Batch) -> Iterator[Result | MemberRows]:
+        self.rows += batch.num_rows
+        columns = Batch.from_pydict({"ts_event": batch.times(), "n": batch.columns.column("n")}).columns
+        offsets = np.arange(len(self.members) + 1) * len(columns)
+        yield MemberRows(
+            "seen",
+            self.members,
+            offsets,
+            pa.Table.from_batches([columns] * len(self.members)).combine_chunks().to_batches()[0],
+        )
+        if self.rows % 5 == 0:
+            yield Result("note", {"rows": self.rows}, member=self.members[0])
+
+    def snapshot(self) -> Any:
+        return {"rows": self.rows}
+
+    def restore(self, state: Any) -> None:
+        self.rows = state["rows"]
