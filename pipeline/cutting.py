@@ -74,7 +74,7 @@ class Cutter:
         self.extras: dict[str, Callable[[], Any]] = {}
         """By name, what else belongs into this container's cut; see `ContainerCut.extra`."""
         self.journaled_as = journaled_as
-        """The name under which the journal knows the container."""
+        """The name under which the journal knows what it notes; not that of its results, which are trimmed apart."""
         self._journal = journal
         self._told = told
         self._gens: tuple[tuple[int, int], ...] = ()

@@ -61,7 +61,9 @@ async def go_on(
         container.go_on(cuts[name])
         assert container.cutter is not None, "a container that goes on takes part in checkpoints"
         container.cutter.begin(cuts[name].gens)
-    counting = Counting({_journaled_as(containers[name]): cut for name, cut in cuts.items()})
+    counting = Counting(
+        {name: cuts[container.name] for container in containers.values() for name in _names_of(container)}
+    )
     await _results(containers, lambda: filter(counting.of_results, read_back()), io)
     await _input(containers, filter(counting.of_input, read_back()), workers)
     for name, container in containers.items():
@@ -125,6 +127,13 @@ async def _output(name: str, records: Iterator[Any], workers: Workers) -> AsyncI
                 frame = decode_frame(record.payload)
                 assert isinstance(frame, Batch)
                 yield frame
+
+
+def _names_of(container: Container) -> Iterator[str]:
+    """Names under which the journal knows it: what it notes, and its results, which are trimmed apart."""
+    yield _journaled_as(container)
+    if container.keeper.journaled is not None:
+        yield container.keeper.journaled.container
 
 
 def _journaled_as(container: Container) -> str:

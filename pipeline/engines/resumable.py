@@ -39,7 +39,8 @@ async def take_part(
         container = containers[node.name]
         container.cutter = cutter = Cutter(
             node.name, container.logic, live=node.stage.live, journal=journal,
-            journaled_as=workspace.scope + node.name, kept=container.keeper, workers=workers, told=checkpointer.told,
+            journaled_as=f"{workspace.scope}{node.name}/noted", kept=container.keeper, workers=workers,
+            told=checkpointer.told,
         )  # fmt: skip
         container.on_end, container.on_failure = checkpointer.container_ended, checkpointer.stop
         if isinstance(container.caller, Mender):
