@@ -31,6 +31,9 @@ HELD_BYTES: Final = 1 << 20
 POOL_PARTS: Final = 256
 """Nor more than one of so many parts of the process's pool."""
 
+MOST_TOLD: Final = 20
+"""Failures that are answered for of which the log tells."""
+
 log = logging.getLogger("penstock.container")
 
 
@@ -42,8 +45,8 @@ class Mender:
     come out in their order, as if those had never been there. A logic that is not `stateless` is brought back to what
     it was before the call first: another is built, given the last state that was taken, and the batches since then. Its
     state is taken every `HELD_CALLS` calls or `HELD_BYTES`; before each call where it is async, since it may have acted
-    on something outside, which must not happen again. Where nobody can bring it back there are no dead letters, and
-    what is left raises.
+    on something outside, which must not happen again. Where nobody can bring it back the first failure is raised: who
+    knows what it left, and rows that count twice are worse than a failure.
     """
 
     def __init__(
@@ -69,16 +72,18 @@ class Mender:
         """Whether a call of the logic runs on in a thread, so that nobody may touch the logic."""
         self._rebuild = rebuild
         self._restores = not logic.stateless and logic.can_snapshot
-        self._isolates = policy.dead_letters and (logic.stateless or self._restores)
+        self._mends = logic.stateless or self._restores
+        self._isolates = policy.dead_letters and self._mends
         self._past = _Past(account or EdgesAccount())
         self._breaker = Breaker(policy.max_dead_share, policy.dead_window_rows)
         self._rows = 0
         """Rows that have come, dead ones included."""
         self._random = np.random.default_rng([seed, *caller.name.encode()])
-        if policy.dead_letters and not self._isolates:
-            log.warning(
-                "container '%s' will have no dead letters: its logic is not stateless and cannot give its state, so "
-                "nobody knows what a failed call leaves in it", caller.name,
+        self._told = 0
+        if not self._mends and (policy.dead_letters or policy.retries):
+            log.info(
+                "container '%s' has no retries and no dead letters: its logic is not stateless and cannot give its "
+                "state, so nobody knows what a failed call leaves in it", caller.name,
             )  # fmt: skip
 
     # -- as a caller -------------------------------------------------------------------------------------------
@@ -119,10 +124,10 @@ class Mender:
         batch = args[0] if name == "on_batch" and self._isolates and args[0].num_rows else None
         # A state that went wrong is no row's fault: what is restored gets one more try in any case.
         tries = max(self.policy.retries, 1) if batch is not None and self._restores else self.policy.retries
+        tries = tries if self._mends else 0
         failures = 1
         while failures <= tries and not self.left_behind:
-            log.warning("container '%s': %s failed, try %s of %s: %s",
-                        self.caller.name, name, failures, tries + 1, said(error))  # fmt: skip
+            self._tell("%s failed, try %s of %s: %s", name, failures, tries + 1, said(error))
             await self._wait(failures)
             await self._recover()
             self.retries += 1
@@ -173,25 +178,35 @@ class Mender:
             if dead:
                 await self.letters.add(dead)
                 self.dead_rows += len(dead)
-        log.warning("container '%s': %s of %s rows became dead letters, in %s",
-                    self.caller.name, len(dead), batch.num_rows, self.letters.path)  # fmt: skip
+        self._tell("%s of %s rows became dead letters, in %s", len(dead), batch.num_rows, self.letters.path)
         return outputs
 
     async def _try(self, name: str, args: tuple[Any, ...]) -> list[Output]:
-        method = getattr(self.logic, name)
-        if self.policy.timeout_seconds is None:
-            outputs = await self.caller(method, *args)
-        else:
-            try:
-                outputs = await call_within(self.policy.timeout_seconds, self.clock, self.caller, method, args)
-            except Left:
-                self.left_behind = True
-                raise
+        method, seconds = getattr(self.logic, name), self.policy.timeout_seconds
+        counts = {} if self._restores else counted(self.logic)
+        try:
+            if seconds is None:
+                outputs = await self.caller(method, *args)
+            else:
+                outputs = await call_within(seconds, self.clock, self.caller, method, args)
+        except Left:
+            self.left_behind = True
+            raise
+        except Exception:
+            count_on(self.logic, counts)
+            raise
         self._past.add(name, args, holds=self._restores and not self.caller.is_async)
         return outputs
 
     async def _wait(self, failures: int) -> None:
         await self.clock.sleep_until(self.clock.monotonic_ns() + backoff_ns(self.policy, failures, self._random))
+
+    def _tell(self, what: str, *words: object) -> None:
+        """Log the first few; how many there were is counted in any case."""
+        self._told += 1
+        if self._told <= MOST_TOLD:
+            more = "; it is not told any more" if self._told == MOST_TOLD else ""
+            log.warning("container '%s': " + what + "%s", self.caller.name, *words, more)
 
     def _letter(self, row: Batch, failures: int, error: Exception) -> DeadLetter:
         return DeadLetter(

@@ -19,8 +19,8 @@ class ErrorPolicy(Settings, frozen=True):
     """
 
     retries: Count = 0
-    """Times a call that failed is made again. A logic that can give its state (`snapshot`) is restored before each;
-    one that cannot, and is not `stateless`, must be able to take the same batch twice."""
+    """Times a call that failed is made again. A logic that can give its state (`snapshot`) is restored before each.
+    Only for that and for logic that is `stateless`: of another nobody knows what a failed call has left in it."""
     backoff_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.1
     """The first wait before a retry or a restart; doubled each time, shortened by up to half at random (seeded)."""
     max_backoff_seconds: Positive = 30
@@ -29,8 +29,8 @@ class ErrorPolicy(Settings, frozen=True):
     """How long a call may take. An async one is cancelled, which counts as a failure. One in a thread cannot be
     stopped: the container fails, and the thread is left behind until the process ends. One on the loop is not timed."""
     dead_letters: bool = False
-    """Whether rows that fail again and again are put aside in `<phase>/dead_letters/` and the others go on. Only for
-    logic that is `stateless` or can give its state: of another nobody knows what a failed call has left in it."""
+    """Whether rows that fail again and again are put aside in `<phase>/dead_letters/` and the others go on; for the
+    same logic as `retries`."""
     max_dead_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     """Share of the last `dead_window_rows` rows that may be dead letters; beyond it the container fails."""
     dead_window_rows: Annotated[int, msgspec.Meta(gt=0, le=10_000_000)] = 1000

@@ -15,12 +15,12 @@ from faulty import Diary, Fatal, Faulty, Poisoned, column, letters_in, numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Batch, CallOverdue, Context, ErrorPolicy, TooManyDeadLetters, Transform
+from pipeline import Batch, CallOverdue, Context, ErrorPolicy, Sink, TooManyDeadLetters, Transform
 from pipeline.breaker import Breaker
 from pipeline.calling import Caller
 from pipeline.dead_letters import DeadLetterFile, DeadLetters
 from pipeline.in_flight import EdgesAccount
-from pipeline.mending import HELD_BYTES, HELD_CALLS, POOL_PARTS, Mender
+from pipeline.mending import HELD_BYTES, HELD_CALLS, MOST_TOLD, POOL_PARTS, Mender
 from pipeline.pool import Pool
 from pipeline.storage.executor import IoExecutor
 from pipeline.testing import VirtualClock
@@ -214,16 +214,58 @@ async def test_a_state_is_restored_and_the_batch_tried_once_more_before_rows_are
     assert diary.calls == [(0, 4), (0, 4)] and not mender.dead_rows and mender.restores == 1
 
 
-async def test_a_logic_nobody_can_bring_back_has_no_dead_letters(
+async def test_a_logic_nobody_can_bring_back_is_not_called_twice(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "penstock")
     diary = Diary()
     policy = ErrorPolicy(backoff_seconds=0, retries=1, dead_letters=True)
     async with mending(tmp_path, Faulty(diary=diary, poison=frozenset({2}), kind="dumb"), policy) as mender:
-        assert "will have no dead letters" in caplog.text
+        assert "has no retries and no dead letters" in caplog.text
         with pytest.raises(Poisoned):
             await fed(mender, 4)
-    assert len(diary.calls) == 2 and not await letters_in(tmp_path)
+    assert len(diary.calls) == 1 and not await letters_in(tmp_path)
+
+
+async def test_a_failed_call_counts_nothing_for_the_books(tmp_path: Path) -> None:
+    diary = Diary()
+    async with mending(tmp_path, Faulty(diary=diary, poison=frozenset({2}), kind="sink"), LETTERS) as mender:
+        await fed(mender, 8)
+        assert isinstance(mender.logic, Sink) and mender.logic.committed_rows == 7
+
+
+async def test_the_log_tells_of_the_first_failures_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with mending(tmp_path, Faulty(diary=Diary(), poison=frozenset(range(99))), LETTERS) as mender:
+        await fed(mender, *[1] * 99)
+    told = [record for record in caplog.records if "became dead letters" in record.getMessage()]
+    assert len(told) == MOST_TOLD and told[-1].getMessage().endswith("it is not told any more")
+    assert mender.dead_rows == 99
+
+
+@pytest.mark.parametrize("kind", ["stateless", "counting"])
+@pytest.mark.parametrize("way", ["plain", "thread", "async"])
+async def test_t8_cancelled_at_any_round_of_the_loop_no_letter_is_torn_or_written_twice(
+    tmp_path: Path, kind: str, way: str
+) -> None:
+    """However far it came: the file holds whole letters, and nothing runs on."""
+    policy = ErrorPolicy(dead_letters=True, backoff_seconds=0, max_dead_share=1, retries=1)
+    rounds = 0
+    while True:
+        phase = tmp_path / str(rounds)
+        stage = Faulty(diary=Diary(), poison=frozenset({1, 6}), kind=kind, way=way)
+        async with mending(phase, stage, policy) as mender:
+            task = asyncio.create_task(fed(mender, 4, 4))
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+            ended = task.done()
+            task.cancel()
+            await asyncio.wait([task])
+        found = [letter.first_seq for letter in await letters_in(phase)]
+        assert found in ([], [1], [1, 6]) and mender.dead_rows <= len(found)
+        rounds = max(rounds + 1, rounds * 5 // 4)
+        if ended and found == [1, 6]:
+            break
+    assert not task.cancelled() and rounds > 5
 
 
 @pytest.mark.parametrize("way", ["plain", "thread", "async", "generator"])
