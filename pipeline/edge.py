@@ -192,9 +192,10 @@ class Edge:
     async def _wait_for_pool(self, pool: Pool, batch: Batch) -> None:
         """Until it is our turn in the pool; raises `BudgetExceeded` when nobody makes room."""
         batch_bytes = batch.num_bytes
-        what = f"{self.source} -> {self.target}: no room for a batch of {batch_bytes} bytes"
+        name = f"{self.source} -> {self.target}"
+        what = f"{name}: no room for a batch of {batch_bytes} bytes"
         if batch_bytes > pool.limit:
-            raise BudgetExceeded(f"{what}: {pool.shortage()}; or make the batches smaller")
+            raise BudgetExceeded(f"{what}: {pool.refuse(name, batch_bytes)}; or make the batches smaller")
         clock = self.account.clock
         deadline = clock.monotonic_ns() + int(POOL_SECONDS * 1e9)
         ringing = asyncio.ensure_future(self._credit.wait())
@@ -207,10 +208,15 @@ class Edge:
             pool.line_up(self)
             await asyncio.wait((ringing, timer), return_when=asyncio.FIRST_COMPLETED)
             if not ringing.done():
-                raise BudgetExceeded(f"{what} within {POOL_SECONDS:g} s: {pool.shortage()}")
+                raise BudgetExceeded(f"{what} within {POOL_SECONDS:g} s: {pool.refuse(name, batch_bytes)}")
         finally:
             timer.cancel()
             ringing.cancel()
+
+    @property
+    def borrower(self) -> None:
+        """Nobody's: what waits here is what others wait for."""
+        return None
 
     def serve(self) -> None:
         """The pool has room for what our producer wants to send."""

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations", "report", "pool"},
-    {"frames"},
+    {"errors", "clock", "durations", "report"},
+    {"frames", "pool"},
     {"in_flight", "latest", "cuts"},
     {"edge", "threads", "lag", "hashing", "storage"},
     {"under_way", "joint", "dead_letters", "spilling"},

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..clock import Clock
-from ..pool import Pool
+from ..pool import Borrower, Pool
 
 
 class Account:
@@ -18,7 +18,19 @@ class Account:
     cancelled while it waits leaves nothing behind. With a pool every byte is charged to that as well.
     """
 
-    __slots__ = ("_clock", "_granting", "_queue", "ceiling", "charged", "limit", "name", "peak", "pool", "waits")
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_granting",
+        "_queue",
+        "ceiling",
+        "charged",
+        "limit",
+        "name",
+        "peak",
+        "pool",
+        "waits",
+    )
 
     def __init__(self, limit: int, clock: Clock, name: str = "", pool: Pool | None = None) -> None:
         self.limit = limit
@@ -29,9 +41,11 @@ class Account:
         self.peak = 0
         self.waits = 0
         self._clock = clock
+        if pool is not None:
+            pool.join(limit)
         self._queue: deque[Request] | list[Request] = _NOBODY
         """A list of its own only once somebody has waited: an idle manager weighs next to nothing."""
-        self._granting = False
+        self._granting = self._closed = False
 
     @property
     def waiting(self) -> bool:
@@ -47,6 +61,16 @@ class Account:
         """Bytes the first in the queue would take of the pool; 0 while the account's own limit forbids it."""
         need = self.wanted
         return max(need, 0) if self.charged + need <= self.limit else 0
+
+    @property
+    def guarantee(self) -> int:
+        """Bytes of the pool that are its own, whatever others have."""
+        return self.limit if self.pool is None else self.pool.guarantee(self.limit)
+
+    @property
+    def borrower(self) -> Account:
+        """It waits for itself."""
+        return self
 
     @property
     def short(self) -> bool:
@@ -68,7 +92,7 @@ class Account:
     def no_room(self, need: int, seconds: float) -> str:
         """What kept `need` bytes waiting so long: the pool, if the account itself has room for them."""
         if self.pool is not None and self.charged + need <= self.limit:
-            return f"no room within {seconds:g} s, {self.pool.shortage()}"
+            return f"no room within {seconds:g} s, {self.pool.refuse(self.name, need)}"
         return f"no room within {seconds:g} s beside {self.charged} of {self.limit} bytes"
 
     def take(self, need: int) -> None:
@@ -110,6 +134,8 @@ class Account:
                         return
                 del self._queue[0]
                 self.take(need)
+                if need > 0 and self.pool is not None:
+                    self.pool.turn_taken(self)
                 request.grant()
             if self.pool is not None:
                 self.pool.leave(self)
@@ -146,6 +172,12 @@ class Account:
         request.done.cancel()
         self.serve()
         return True
+
+    def close(self) -> None:
+        """The manager has closed, and shares the pool no more."""
+        if self.pool is not None and not self._closed:
+            self.pool.part(self.limit)
+        self._closed = True
 
     def fail(self, error: Callable[[], Exception]) -> None:
         """Send everybody away with an error."""
@@ -193,3 +225,28 @@ class Request:
         else:
             if not self.done.done():
                 self.done.set_result(None)
+
+
+class Turn:
+    """A place in the line of the pool for one charge, which `admit` takes in the step that has room for it."""
+
+    def __init__(self, pool: Pool, borrower: Borrower, need: int, admit: Callable[[], None]) -> None:
+        self.pool_need = need
+        self.borrower = borrower
+        self._pool, self._admit = pool, admit
+        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def serve(self) -> None:
+        self.pool_need = 0
+        self._admit()
+        if not self._done.done():
+            self._done.set_result(None)
+        self._pool.leave(self)
+
+    async def wait(self, clock: Clock, timeout_seconds: float) -> bool:
+        """Whether it came in time. Otherwise, and when cancelled before it did, the line is left."""
+        self._pool.line_up(self)
+        try:
+            return await reached(self._done, clock, timeout_seconds)
+        finally:
+            self._pool.leave(self)

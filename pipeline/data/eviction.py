@@ -7,7 +7,7 @@ import logging
 from typing import Any, Final
 
 from ..clock import Clock
-from ..errors import DataError, DiskFull
+from ..errors import DiskFull
 from ..pool import HIGH, LOW
 from ..storage.extents import Extent
 from ..storage.workspace import Workspace
@@ -55,6 +55,11 @@ class Eviction:
         """Whether nothing is in memory but what is on its way to disk."""
         return self._account.charged <= self._memory.leaving_bytes
 
+    @property
+    def borrowed(self) -> int:
+        """Bytes above the guarantee that are not on their way to disk; negative below it."""
+        return self._account.charged - self._memory.leaving_bytes - self._account.guarantee
+
     def tidy(self) -> None:
         """Start or continue eviction if the budget asks for it. Never waits; at most one group is being written."""
         account = self._account
@@ -92,26 +97,23 @@ class Eviction:
 
     def _write(self, group: list[Block]) -> None:
         copies = copied_bytes(group)
-        # As far as the budget has room; the rest comes from the process's reserve, so that eviction always
-        # progresses, and half of the room stays for those who store meanwhile.
+        # As far as the budget has room; the rest comes from the process's reserve, where nobody but eviction waits, so
+        # that it always progresses, and half of the room stays for those who store meanwhile.
         room = self._account.limit - self._account.charged
         if self._account.pool is not None:
             room = min(room, self._account.pool.free)
         charged = min(copies, room // 2)
         self._account.take(charged)
-        self._workspace.lend(copies - charged)
-        try:
-            self._disk.check_room(sum(block.size for block in group))
-            spill = self._disk.write(group)
-        except DataError as error:
-            spill = asyncio.get_running_loop().create_future()
-            spill.set_exception(error)
-        self.spill = spill
-        spill.add_done_callback(lambda spill: self._written(group, charged, copies - charged, spill))
 
-    def _written(self, group: list[Block], charged: int, lent: int, spill: asyncio.Future[Any]) -> None:
+        def begin() -> asyncio.Future[Any]:
+            self._disk.check_room(sum(block.size for block in group))
+            return self._disk.write(group)
+
+        self.spill = self._workspace.reserve.during(copies - charged, begin)
+        self.spill.add_done_callback(lambda spill: self._written(group, charged, spill))
+
+    def _written(self, group: list[Block], charged: int, spill: asyncio.Future[Any]) -> None:
         self.spill = None
-        self._workspace.give_back(lent)
         error = spill.exception()
         if error is None:
             self.refused = None
@@ -172,6 +174,9 @@ class Eviction:
             await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
             self.resting = False
             self.tidy()
+            if self._memory.on_put is not None and self._account.pool is not None:
+                self._memory.on_put()  # the pool's relief has passed us over
+                self._account.pool.press()
 
         self._probe = asyncio.get_running_loop().create_task(probe())
 

@@ -421,5 +421,6 @@ class FileManager(DataManager):
             await self._flush()
         finally:
             self._account.give(self._account.charged)
+            self._account.close()
             self._entries.clear()
             self._open.clear()

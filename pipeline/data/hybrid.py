@@ -418,4 +418,5 @@ class HybridManager(DataManager):
         await self._restoring.finish()
         for entry in self._entries.values():
             self._account.give(self._forget(entry, "deleted"))
+        self._account.close()
         self._entries.clear()

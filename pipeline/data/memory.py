@@ -109,6 +109,7 @@ class MemoryManager(DataManager):
         self._closed = True
         self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while the value waited for room"))
         self._account.give(self._account.charged)
+        self._account.close()
         self._values.clear()
         self._entries.clear()
         self._ages.clear()
@@ -205,7 +206,7 @@ class MemoryManager(DataManager):
         waits = self._policy.on_full == "block" or pool.hopeful
         if not await self._account.wait(request, seconds if waits else 0.0):
             raise BudgetExceeded(
-                f"{self.name}: {key!r} needs {need()} bytes more, and was not stored: {pool.shortage()}"
+                f"{self.name}: {key!r} needs {need()} bytes more, and was not stored: {pool.refuse(self.name, need())}"
             )
 
     def _put(self, key: Key, admitted: Admitted) -> None:

@@ -1,53 +1,54 @@
-"""Relief for the pool: the values of whole managers go to disk, those least recently used first, many in one hop."""
+"""Relief for the pool: values go to disk from whoever is furthest above its guarantee, many in one hop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, Protocol
 
 from ..clock import Clock
-from ..errors import DataError
 from ..pool import Pool
 from ..storage.workspace import Workspace
 from .block import Block
 from .cold import copied_bytes, write_blocks
 from .eviction import PROBE_SECONDS, Eviction
 from .hot import GROUP_BYTES
+from .victims import Victim, Victims
 
 log = logging.getLogger(__name__)
 
 HOP_VALUES: Final = 256
 """Values written per hop: those of members are small, and a hop costs as much as writing several."""
+STEP_BYTES: Final = 4096
+"""Taken from one manager before the next is looked for, where several are equally far above their guarantees."""
 
 
-class Sheds(Protocol):
-    """What can write the oldest of its rows when it is asked to, and presses again when that is done."""
+class Sheds(Victim, Protocol):
+    """What can write the oldest of its rows when it is asked to."""
 
     charged: int
 
-    def shed(self) -> bool: ...
+    def shed(self) -> tuple[int, asyncio.Future[None]] | None:
+        """Write the oldest: how many bytes, and when they are on disk; None where there is nothing."""
 
 
 class PoolRelief:
     """Spills for all hybrid managers of a run, however far each is below its own budget.
 
-    Managers stand in line as they were last stored to; one that was read since then is put back to the end when its
-    turn comes. Of a manager the least recently used values go first, clean ones at once. One hop at a time.
+    Nobody is taken below its guarantee while anybody is above; when nobody is any more, only for somebody who would
+    otherwise wait in vain. Of a manager the least recently used values go first, clean ones at once. One hop at a time.
     """
 
     def __init__(self, pool: Pool, workspace: Workspace, clock: Clock) -> None:
         self._pool, self._workspace, self._clock = pool, workspace, clock
-        self._line: OrderedDict[Eviction, float] = OrderedDict()
-        """Managers that hold something which could go, with their ticks when they were put here."""
-        self.tables: list[Sheds] = []
-        """What keeps rows of many together: its turn comes when no manager has anything left to spill."""
+        self._victims: Victims[Eviction | Sheds] = Victims()
         self._managers = 0
         self._probe: asyncio.Task[None] | None = None
         self._flight: asyncio.Future[Any] | None = None
+        self._tables: dict[Sheds, int] = {}
+        """Tables that write for us, and how much."""
         self._cooling = False
         self._resting = False
         self._busy = False
@@ -69,19 +70,15 @@ class PoolRelief:
     @property
     def hopeful(self) -> bool:
         """Whether there is something to spill, or on its way to disk."""
-        return not self._resting and (
-            self._flight is not None or bool(self._line) or any(table.charged for table in self.tables)
-        )
+        return not self._resting and (self._flight is not None or bool(self._tables) or bool(self._victims))
 
-    def note(self, eviction: Eviction) -> None:
-        """Something was stored: this manager is the most recently used."""
-        self._line[eviction] = eviction.tick
-        self._line.move_to_end(eviction)
+    def note(self, victim: Eviction | Sheds) -> None:
+        """Something was stored: this one is the most recently used, and may have more than before."""
+        self._victims.note(victim)
 
-    def leave(self, eviction: Eviction | None = None) -> None:
+    def leave(self, victim: Eviction | Sheds) -> None:
         """The manager closes."""
-        if eviction is not None:
-            self._line.pop(eviction, None)
+        self._victims.forget(victim)
         self._managers -= 1
         if not self._managers and self._probe is not None:
             self._probe.cancel()
@@ -102,68 +99,101 @@ class PoolRelief:
             self._cooling = True
         while self._cooling and self._flight is None and not self._resting:
             before = pool.charged
-            excess = before - min(pool.low, pool.limit - pool.wanted)
+            excess = before - sum(self._tables.values()) - min(pool.low, pool.limit - pool.wanted)
             if excess <= 0:
-                self._cooling = False
+                self._cooling = bool(self._tables)
                 return
             parts = self._gather(excess)
             if parts:
                 self._write(parts)
             elif pool.charged == before:
-                if not any(table.shed() for table in self.tables):
-                    self._cooling = False  # nothing there to spill
-                return  # who writes presses again
+                self._cooling = bool(self._tables)  # nothing there to spill, or the tables press again
+                return
 
-    def _gather(self, excess: int) -> list[tuple[Eviction, list[Block]]]:
-        """Values to be written for so many bytes; clean ones are dropped here and now."""
-        parts: list[tuple[Eviction, list[Block]]] = []
+    def _gather(self, excess: int) -> Mapping[Eviction, list[Block]]:
+        """Values to be written for so many bytes; clean ones are dropped here and now, and tables begin to write."""
+        parts: dict[Eviction, list[Block]] = {}
         size = values = 0
-        began = self._pool.charged
-        for _ in range(2 * len(self._line)):  # once round to spare those that were read, once to take
-            wanted = excess - size - (began - self._pool.charged)
-            if wanted <= 0 or size >= GROUP_BYTES or values >= HOP_VALUES or not self._line:
+        pool, victims = self._pool, self._victims
+        began = pool.charged - sum(self._tables.values())
+        while size < GROUP_BYTES and values < HOP_VALUES:
+            wanted = excess - size - (began - (pool.charged - sum(self._tables.values())))
+            victim = victims.furthest(pool.managers) if wanted > 0 else None
+            if victim is None:
                 break
-            eviction, noted = next(iter(self._line.items()))
-            if eviction.tick != noted or eviction.spill is not None:
-                self.note(eviction)
+            borrowed = victim.borrowed
+            if borrowed <= 0 and not pool.wanted:
+                break  # what is left is guaranteed
+            if not isinstance(victim, Eviction):
+                self._begin_table(victim)
                 continue
-            group = eviction.shed(wanted)
-            if group:
-                eviction.spill = asyncio.get_running_loop().create_future()  # held for what we are about to write
-                parts.append((eviction, group))
-                size += sum(block.size for block in group)
-                values += len(group)
-            if eviction.is_empty:
-                self._line.pop(eviction, None)
-            else:
-                self.note(eviction)
+            if victim.spill is not None:
+                self._pass_over(victim)
+                continue
+            step = min(wanted, max(STEP_BYTES, victims.ahead()))
+            before = pool.charged
+            group = victim.shed(step if borrowed <= 0 else min(step, borrowed))
+            parts.setdefault(victim, []).extend(group)
+            size += sum(block.size for block in group)
+            values += len(group)
+            if victim.is_empty or (not group and pool.charged == before):
+                victims.forget(victim)  # or its disk refuses: it is noted when that is tried again
+        parts = {victim: group for victim, group in parts.items() if group}
+        for victim in parts:
+            victim.spill = asyncio.get_running_loop().create_future()  # held for what we are about to write
         return parts
 
-    def _write(self, parts: Sequence[tuple[Eviction, list[Block]]]) -> None:
-        blocks = [block for _, group in parts for block in group]
-        copies = copied_bytes(blocks)
-        self._workspace.lend(copies)
-        try:
-            written = write_blocks(self._workspace, self, blocks)
-        except DataError as error:
-            written = asyncio.get_running_loop().create_future()
-            written.set_exception(error)
-        self._flight = written
-        for eviction, _ in parts:
-            eviction.spill = written
-        written.add_done_callback(lambda written: self._written(parts, copies, written))
+    def _pass_over(self, victim: Eviction) -> None:
+        """It is writing already, and comes back when that is done."""
+        self._victims.forget(victim)
 
-    def _written(
-        self, parts: Sequence[tuple[Eviction, list[Block]]], copies: int, written: asyncio.Future[Any]
-    ) -> None:
+        def back(_: asyncio.Future[Any]) -> None:
+            if not victim.is_empty:
+                self.note(victim)
+            self.press()
+
+        assert victim.spill is not None
+        victim.spill.add_done_callback(back)
+
+    def _begin_table(self, table: Sheds) -> None:
+        """Its oldest rows go to disk; it comes back when they are there."""
+        self._victims.forget(table)
+        begun = table.shed()
+        if begun is None:
+            return
+        num_bytes, writing = begun
+        self._tables[table] = num_bytes
+
+        def written(_: asyncio.Future[None]) -> None:
+            del self._tables[table]
+            error = None if writing.cancelled() else writing.exception()
+            if error is not None:
+                self._rest(error)
+            else:
+                self._pool.spilled_bytes += num_bytes
+            if table.charged:
+                self.note(table)
+            self.press()
+
+        writing.add_done_callback(written)
+
+    def _write(self, parts: Mapping[Eviction, list[Block]]) -> None:
+        blocks = [block for group in parts.values() for block in group]
+        copies = copied_bytes(blocks)
+        written = self._workspace.reserve.during(copies, lambda: write_blocks(self._workspace, self, blocks))
+        self._flight = written
+        for eviction in parts:
+            eviction.spill = written
+        written.add_done_callback(lambda written: self._written(parts, written))
+
+    def _written(self, parts: Mapping[Eviction, list[Block]], written: asyncio.Future[Any]) -> None:
         self._flight = None
-        self._workspace.give_back(copies)
         error = written.exception()
         self._busy = True
         if error is None:
             self.refused = None
             results = iter(written.result())
-            for eviction, group in parts:
+            for eviction, group in parts.items():
                 self._pool.spills += len(group)
                 size = sum(block.size for block in group)
                 self._pool.spilled_bytes += size
@@ -171,7 +201,7 @@ class PoolRelief:
                 self._workspace.churned(size)
         else:
             self._rest(error)
-            for eviction, group in parts:
+            for eviction, group in parts.items():
                 eviction.unsettle(group)
         self._busy = False
         self.press()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Final
@@ -15,61 +14,20 @@ import pyarrow as pa
 
 from ..clock import Clock
 from ..errors import BudgetExceeded, DataError, NotResident, SchemaMismatch
-from ..storage import codecs, segments
-from ..storage.extents import Extent
+from ..storage import codecs
 from ..storage.sizing import compact
 from ..storage.workspace import Workspace
 from ..threads import settled
+from .account import Turn
 from .base import DataStats, Key, key_bytes
+from .chunks import BLOCK_MEMBERS, Chunk, Ints, encoded, merged, ranges
 from .policy import DataFlow
 from .relief import PoolRelief
 
-BLOCK_MEMBERS: Final = 128
-"""Members whose rows make one record on disk, and are brought in order together."""
 HIGH, LOW = 0.90, 0.75
 """Shares of a member's budget: above the first its oldest chunks go to disk, down to the second."""
-LONG_RUN: Final = 64
-"""Rows that follow each other, on average, from which on they are passed on as they lie instead of being gathered."""
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-
-
-class Chunk:
-    """Rows of some members, in order of their places: `places[i]` has `offsets[i]` to `offsets[i + 1]`.
-
-    In memory it is one batch, on disk one record for each block of members: `cuts` are where blocks begin in `places`.
-    `sizes` are the bytes charged to each member.
-    """
-
-    __slots__ = ("columns", "cuts", "extents", "offsets", "places", "schema", "sizes", "writing")
-
-    def __init__(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> None:
-        self.places, self.offsets = places, offsets
-        self.columns: pa.RecordBatch | None = columns
-        self.schema = columns.schema
-        borders = np.flatnonzero(np.diff(places // BLOCK_MEMBERS)) + 1
-        self.cuts: list[int] = [0, *borders.tolist(), len(places)]
-        self.sizes: Ints = -(-np.diff(offsets) * columns.nbytes // max(1, columns.num_rows))
-        self.extents: list[Extent] = []
-        self.writing: asyncio.Future[None] | None = None
-
-    @property
-    def num_bytes(self) -> int:
-        return int(self.sizes.sum())
-
-    def rows_of(self, place: int) -> tuple[int, int, int] | None:
-        """The part in which a member's rows are, and where they begin and end in it."""
-        at = int(np.searchsorted(self.places, place))
-        if at == len(self.places) or self.places[at] != place:
-            return None
-        part = bisect_right(self.cuts, at) - 1
-        begin = int(self.offsets[self.cuts[part]])
-        return part, int(self.offsets[at]) - begin, int(self.offsets[at + 1]) - begin
-
-    def part(self, number: int) -> pa.RecordBatch:
-        """The rows of one part, while they are in memory."""
-        assert self.columns is not None
-        begin, end = int(self.offsets[self.cuts[number]]), int(self.offsets[self.cuts[number + 1]])
-        return self.columns.slice(begin, end - begin)
+TURN_SECONDS: Final = 30.0
+"""How long rows wait for the pool before they are refused, or written at once where they may be."""
 
 
 class SharedRows:
@@ -87,6 +45,12 @@ class SharedRows:
         """Is told of rows in the step in which they are kept: members, where the rows of each begin, columns."""
         self.charged = 0
         """Bytes of all members together."""
+        self.tick = 0.0
+        """Counts what was appended."""
+        self._leaving = 0
+        """Bytes on their way to disk."""
+        self._budgets = 0
+        """The sum of the members' limits."""
         self._relief: PoolRelief | None = None
         self._names: list[str] = []
         self._places: dict[str, int] = {}
@@ -114,8 +78,9 @@ class SharedRows:
             return
         if self.pool is not None and self._relief is None:
             self._relief = PoolRelief.join(self._workspace, self._clock)
-            assert self._relief is not None
-            self._relief.tables.append(self)
+        if self.pool is not None:
+            self.pool.join(policy.memory_limit_bytes)
+        self._budgets += policy.memory_limit_bytes
         place = self._places[member] = len(self._names)
         self._names.append(member)
         if place >= len(self._limits):
@@ -146,29 +111,23 @@ class SharedRows:
         chunks = list(self._cut(places, np.asarray(offsets, np.int64), columns))
         for chunk in chunks:
             self._check_memory_mode(key, chunk)
-        held = self._chunks.setdefault(key, [])
-        holds = self._holds.setdefault(key, np.zeros(len(self._limits), np.bool_))
+        self._chunks.setdefault(key, [])
+        self._holds.setdefault(key, np.zeros(len(self._limits), np.bool_))
         for chunk in chunks:
-            rows = chunk.columns
             try:
-                await self._make_room(chunk)
+                await self._make_room(key, chunk)
             except BaseException:
-                for extent in chunk.extents:
-                    self._workspace.spill.free(extent)
+                if chunk not in self._chunks[key]:
+                    for extent in chunk.extents:
+                        self._workspace.spill.free(extent)
                 raise
-            held.append(chunk)
-            holds[chunk.places] = True
-            if self.recorder is not None:
-                self.recorder(
-                    key, [self._names[place] for place in chunk.places.tolist()], chunk.offsets.tolist(), rows
-                )
 
     def _cut(self, places: Ints, offsets: Ints, columns: pa.RecordBatch) -> list[Chunk]:
         """One chunk, members in order of their places; two where some spill and some may not."""
         order = np.lexsort((places, self._spills[places]))
         if not np.array_equal(order, np.arange(len(order))):
             begins, lengths = offsets[:-1][order], np.diff(offsets)[order]
-            columns = columns.take(pa.array(_ranges(begins, lengths)))
+            columns = columns.take(pa.array(ranges(begins, lengths)))
             places, offsets = places[order], np.append(0, np.cumsum(lengths))
         border = int(np.count_nonzero(~self._spills[places]))
         chunks = []
@@ -192,12 +151,8 @@ class SharedRows:
                 f"{self._limits[place]} are free; delete something, raise memory_limit_mb or use mode: hybrid. "
                 "The value was not stored"
             )
-        if self.pool is not None and not self.pool.admits(self, chunk.num_bytes):
-            raise BudgetExceeded(
-                f"{self.name}: {key!r} needs {chunk.num_bytes} bytes more, and was not stored: {self.pool.shortage()}"
-            )
 
-    async def _make_room(self, chunk: Chunk) -> None:
+    async def _make_room(self, key: Key, chunk: Chunk) -> None:
         """Charge the chunk to its members, after older ones have left where they must; or write it at once."""
         limits = self._limits[chunk.places]
         wanted = self._charged[chunk.places] + chunk.sizes
@@ -214,15 +169,48 @@ class SharedRows:
                             raise
                         break  # the disk refuses, and there is room as yet
                     wanted = self._charged[chunk.places] + chunk.sizes
-            while self.pool is not None and not self.pool.admits(self, chunk.num_bytes) and self._resident:
+            while self._is_short(chunk) and self._resident and self.borrowed + chunk.num_bytes > 0:
                 await self._spill(self._resident[0])
                 wanted = self._charged[chunk.places] + chunk.sizes
-            no_room = self.pool is not None and not self.pool.admits(self, chunk.num_bytes)
-            if no_room or (wanted > limits).any():
+            if (wanted > limits).any() or (self._is_short(chunk) and not await self._wait_for_pool(key, chunk)):
+                rows = chunk.columns
                 await self._spill(chunk)
-                return
+                self._keep(key, chunk, rows)
+            elif chunk not in self._resident:
+                self._hold(key, chunk)
+        elif not self._is_short(chunk):
+            self._hold(key, chunk)
+        elif not await self._wait_for_pool(key, chunk):
+            assert self.pool is not None
+            size = chunk.num_bytes
+            why = self.pool.refuse(self.name, size)
+            raise BudgetExceeded(f"{self.name}: {key!r} needs {size} bytes more, and was not stored: {why}")
+
+    def _is_short(self, chunk: Chunk) -> bool:
+        """Whether the pool has no room for a chunk now."""
+        return self.pool is not None and not self.pool.admits(self, chunk.num_bytes)
+
+    async def _wait_for_pool(self, key: Key, chunk: Chunk) -> bool:
+        """Hold the chunk as soon as others have made room for it; False where they do not.
+
+        A caller who is cancelled in the very step in which it is held has stored it.
+        """
+        assert self.pool is not None
+        turn = Turn(self.pool, self, chunk.num_bytes, partial(self._hold, key, chunk))
+        return await turn.wait(self._clock, TURN_SECONDS if self.pool.hopeful else 0.0)
+
+    def _hold(self, key: Key, chunk: Chunk) -> None:
+        """In memory, on the members' accounts."""
+        self._keep(key, chunk, chunk.columns)
         self._resident.append(chunk)
         self._charge(chunk, 1)
+
+    def _keep(self, key: Key, chunk: Chunk, rows: pa.RecordBatch) -> None:
+        self._chunks[key].append(chunk)
+        self._holds[key][chunk.places] = True
+        if self.recorder is not None:
+            names = [self._names[place] for place in chunk.places.tolist()]
+            self.recorder(key, names, chunk.offsets.tolist(), rows)
 
     def _charge(self, chunk: Chunk, sign: int) -> None:
         """The chunk's bytes to its members' accounts and the pool, or back from them."""
@@ -230,25 +218,37 @@ class SharedRows:
         charged[chunk.places] += sign * chunk.sizes
         self.charged += num_bytes
         if sign > 0:
+            self.tick += 1.0
             self._peaks[chunk.places] = np.maximum(self._peaks[chunk.places], charged[chunk.places])
         if self.pool is not None:
             if sign > 0:
                 self.pool.take(self, num_bytes)
+                if self._relief is not None and self._spills[chunk.places[0]]:
+                    self._relief.note(self)
                 self.pool.press()
             else:
                 self.pool.give(self, -num_bytes)
 
-    def shed(self) -> bool:
-        """Begin to write the oldest chunk for the pool; whether one is on its way to disk."""
+    @property
+    def guarantee(self) -> int:
+        """Bytes of the pool that are the members' own, whatever others have."""
+        assert self.pool is not None
+        return self.pool.guarantee(self._budgets, len(self._places) - len(self._left))
+
+    @property
+    def borrowed(self) -> int:
+        """Bytes above the guarantee that are not on their way to disk."""
+        return self.charged - self._leaving - self.guarantee
+
+    def shed(self) -> tuple[int, asyncio.Future[None]] | None:
+        """Begin to write the oldest chunk for the pool: its bytes, and when it is on disk; None where none can be."""
         chunk = next((chunk for chunk in self._resident if self._spills[chunk.places[0]]), None)
         if chunk is None:
-            return False
+            return None
         if chunk.writing is None:
             assert self.pool is not None
             self.pool.spills += len(chunk.cuts) - 1
-            self.pool.spilled_bytes += chunk.num_bytes
-            self._begin_writing(chunk)
-        return True
+        return chunk.num_bytes, self._begin_writing(chunk)
 
     async def _spill(self, chunk: Chunk) -> None:
         """Move a chunk to disk; it is charged until it is there, whoever waits for that."""
@@ -258,24 +258,28 @@ class SharedRows:
 
     def _begin_writing(self, chunk: Chunk) -> asyncio.Future[None]:
         if chunk.writing is None:
+            self._leaving += chunk.num_bytes * (chunk in self._resident)
             chunk.writing = asyncio.ensure_future(self._write(chunk))
             chunk.writing.add_done_callback(lambda written: self._written(chunk, written))
         return chunk.writing
 
     def _written(self, chunk: Chunk, written: asyncio.Future[None]) -> None:
         chunk.writing = None
+        if chunk in self._resident:
+            self._leaving -= chunk.num_bytes  # it could not be written
         if not written.cancelled() and written.exception() is None and self._relief is not None:
             self._relief.press()
 
     async def _write(self, chunk: Chunk) -> None:
         generation = next(self._workspace.generations)
         parts = [chunk.part(number) for number in range(len(chunk.cuts) - 1)]
-        chunk.extents = await self._workspace.spill.append(self, partial(_encoded, parts, generation))
+        chunk.extents = await self._workspace.spill.append(self, partial(encoded, parts, generation))
         chunk.columns = None
         share = sum(extent.num_bytes for extent in chunk.extents) * chunk.sizes // max(1, chunk.num_bytes)
         self._counts[2:, chunk.places] += np.stack([share, np.ones_like(share), chunk.sizes])
         if chunk in self._resident:
             self._resident.remove(chunk)
+            self._leaving -= chunk.num_bytes
             self._charge(chunk, -1)
         self._workspace.churned(chunk.num_bytes)
 
@@ -349,7 +353,7 @@ class SharedRows:
                         )
                         runs[-1] = runs[-1][:, wanted]
                         parts.append(dress(columns, own, np.diff(offsets)))
-            for batch in _merged(parts, np.concatenate(runs, axis=1)):
+            for batch in merged(parts, np.concatenate(runs, axis=1)):
                 yield batch
 
     def _pieces(self, member: str, key: Key) -> list[tuple[Chunk, tuple[int, int, int]]]:
@@ -378,6 +382,9 @@ class SharedRows:
             self._drop(chunk, place)
         self._counts[:, place] = 0
         self._left.add(place)
+        self._budgets -= int(self._limits[place])
+        if self.pool is not None:
+            self.pool.part(int(self._limits[place]))
         return found
 
     def _drop(self, chunk: Chunk, place: int) -> None:
@@ -399,9 +406,11 @@ class SharedRows:
             if chunk.writing is not None:
                 await settled(chunk.writing)
         if self._relief is not None:
-            self._relief.tables.remove(self)
-            self._relief.leave()
+            self._relief.leave(self)
             self._relief = None
+        if self.pool is not None:
+            self.pool.part(self._budgets, len(self._places) - len(self._left))
+            self._budgets = 0
         while self._resident:
             self._charge(self._resident.pop(), -1)
         self._chunks.clear()
@@ -419,30 +428,3 @@ class SharedRows:
             evictions=evictions,
             evicted_bytes=evicted,
         )
-
-
-def _ranges(begins: Ints, lengths: Ints) -> Ints:
-    """The numbers of many ranges, one after another."""
-    ends = np.cumsum(lengths)
-    within: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(begins - (ends - lengths), lengths)
-    return within
-
-
-def _merged(parts: list[pa.RecordBatch], runs: Ints) -> Iterator[pa.RecordBatch]:
-    """Rows in order of rank. A run is a column of `runs`: its rank, the part it is in, where it begins, its length."""
-    _, part, begins, lengths = runs = runs[:, np.argsort(runs[0], kind="stable")]
-    opens = np.flatnonzero(np.append(True, (np.diff(part) != 0) | (begins[1:] != begins[:-1] + lengths[:-1])))
-    joined = np.add.reduceat(lengths, opens)
-    if int(joined.sum()) >= LONG_RUN * len(opens):
-        for number, begin, length in zip(part[opens].tolist(), begins[opens].tolist(), joined.tolist(), strict=True):
-            yield parts[number].slice(begin, length)
-        return
-    table = pa.Table.from_batches(parts).unify_dictionaries().combine_chunks()
-    before = np.append(0, np.cumsum([each.num_rows for each in parts]))
-    yield from table.take(pa.array(_ranges(before[part[opens]] + begins[opens], joined))).combine_chunks().to_batches()
-
-
-def _encoded(parts: Sequence[pa.RecordBatch], generation: int) -> list[segments.Record]:
-    """In a worker thread."""
-    kind = codecs.kind_of(parts[0])
-    return [segments.Record(kind, 0, b"rows", generation, codecs.encode(part, kind).pieces) for part in parts]

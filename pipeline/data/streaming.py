@@ -260,6 +260,11 @@ class StreamingManager(DataManager):
         charge = self._line[0].charge if self._line else 0
         return charge if self._fits_alone(charge) else 0
 
+    @property
+    def borrower(self) -> Account:
+        """Whose bytes they are."""
+        return self._account
+
     def _is_full(self) -> bool:
         return self._active.rows >= self._max_rows or self._active.bytes >= self._max_bytes
 
@@ -389,6 +394,7 @@ class StreamingManager(DataManager):
             if self._files is not None:
                 await self._files.close()
             self._account.give(self._account.charged)
+            self._account.close()
             self._active, self._flying = Buffer(0), None
             self._keys.clear()
         if failure is not None:

@@ -16,6 +16,7 @@ from .journal import Journal
 from .log import SegmentLog
 from .manifest import SPILL
 from .release import CHURN_BYTES, release_memory
+from .reserve import Reserve
 from .root import StorageRoot
 
 POOL_SHARE: Final = 0.25
@@ -26,7 +27,7 @@ class Workspace:
     """A run's place to store. Costs nothing until it is used: no folder, no thread, no descriptor.
 
     `loans` are bytes held for callers outside any container's budget: reading a value larger than the budget it
-    belongs to, and the copies eviction makes when its own container has no room left for them.
+    belongs to. `reserve` is for the copies eviction makes when its own container has no room left for them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Workspace:
         """Ceiling of all loans; None: a quarter of the memory available when a loan is asked for."""
         self.loaned_bytes = 0
         self.loaned_peak_bytes = 0
+        self.reserve = Reserve()
         self.disk: Disk = DISK if root is None else root.disk
         self.journal: Journal | None = None if root is None else Journal(root, self.io)
         """Where changes are written before they are acknowledged; None: nothing here outlives the process."""
@@ -79,10 +81,6 @@ class Workspace:
                 f"{num_bytes} bytes are more than their budget and the {limit - self.loaned_bytes} bytes the process "
                 "can lend; read the value piece by piece with iter_batches"
             )
-        self.lend(num_bytes)
-
-    def lend(self, num_bytes: int) -> None:
-        """A loan that is not refused, for eviction, whose copies are bounded by the number of threads."""
         self.loaned_bytes += num_bytes
         self.loaned_peak_bytes = max(self.loaned_peak_bytes, self.loaned_bytes)
 

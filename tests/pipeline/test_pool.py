@@ -8,6 +8,8 @@ from pipeline.pool import Pool
 class Someone:
     """Holds and waits; takes what it wants in the step in which it is served, or `later`."""
 
+    borrower = None
+
     def __init__(self, name: str, pool: Pool, log: list[str], *, later: bool = False) -> None:
         self.name, self.pool, self.log, self.later = name, pool, log, later
         self.charged = 0
@@ -123,7 +125,7 @@ def test_room_is_asked_for_above_ninety_percent_and_whenever_somebody_waits() ->
 
 
 def test_a_shortage_of_a_pool_that_nobody_holds_says_so() -> None:
-    assert Pool(100).shortage() == (
+    assert Pool(100).refuse("a", 101) == (
         "the pool of the process (process_memory_mb) has 100 of 100 bytes free, nobody holds any of it: what is asked "
         "for is more; raise process_memory_mb, or let its holders spill with mode: hybrid"
     )
@@ -136,7 +138,7 @@ def test_a_shortage_names_the_pool_its_largest_holders_and_what_to_try() -> None
     gone = Someone("gone", pool, log)
     gone.take(5)
     gone.give(5)
-    assert pool.shortage() == (
+    assert pool.refuse("e", 6) == (
         "the pool of the process (process_memory_mb) has 5 of 100 bytes free, most is held by b 40, c 25, d 20 bytes; "
         "raise process_memory_mb, or let its holders spill with mode: hybrid"
     )

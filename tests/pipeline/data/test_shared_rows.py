@@ -108,7 +108,7 @@ async def test_the_file_is_the_same_whether_long_runs_are_passed_on_or_gathered(
     portions = [portion(random, names, 300) for _ in range(5)]
     left = []
     for rows in (1, 1 << 30):
-        monkeypatch.setattr("pipeline.data.shared_rows.LONG_RUN", rows)
+        monkeypatch.setattr("pipeline.data.chunks.LONG_RUN", rows)
         workspace = Workspace(tmp_path / str(rows))
         stores = MemberStores("group", lambda member: HYBRID, workspace)
         for some, offsets, columns in portions:

@@ -96,7 +96,7 @@ async def test_a_thousand_members_of_ten_megabytes_stay_within_a_pool_of_one(tmp
     stats = stores.stats()
     held = stats.charged_bytes + stats.evicted_bytes
     assert held >= 1000 * (VALUE + 1000) > 8 * pool.limit
-    assert pool.spills == stats.evictions > 1500
+    assert pool.spills == stats.evictions > 1000
     assert pool.spilled_bytes == stats.evicted_bytes
     for n in range(1000):
         assert (await stores.retrieve(f"m{n:03}", "value")).equals(batch(n))
@@ -338,7 +338,7 @@ async def test_what_is_written_at_the_end_is_the_same_with_a_pool_and_nothing_be
         )
         await stores.close()
         await workspace.close()
-        assert pool is None or pool.spills > 100
+        assert pool is None or pool.spills > 90
     assert left[0] == left[1]
     assert [(key, count) for key, count, _, _ in left[0]] == [("table", 75_000), ("series", 35_000), ("figures", 50)]
 
