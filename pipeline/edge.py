@@ -312,7 +312,8 @@ class Edge:
             if isinstance(frame, Batch):
                 pool = self.account.pool
                 if pool is not None and pool.free < frame.num_bytes:
-                    raise BudgetExceeded(f"{self.source} -> {self.target}: what was under way: {pool.shortage()}")
+                    name = f"{self.source} -> {self.target}"
+                    raise BudgetExceeded(f"{name}: what was under way: {pool.refuse(name, frame.num_bytes)}")
                 self._hold(frame)
             if frame is not head:
                 self._frames.append(frame)

@@ -28,10 +28,11 @@ _ENDED: Any = object()
 
 
 class Gate:
-    """Where feeds wait: until the run begins, and while it is paused."""
+    """Where feeds wait: until the run begins, while it is paused, and while memory is too short for more."""
 
     def __init__(self) -> None:
         self._open = anyio.Event()
+        self._free: anyio.Event | None = None
 
     def open(self) -> None:
         self._open.set()
@@ -40,13 +41,24 @@ class Gate:
         if self._open.is_set():
             self._open = anyio.Event()
 
+    def hold(self) -> None:
+        """Keep feeds waiting although the gate is open."""
+        if self._free is None:
+            self._free = anyio.Event()
+
+    def release(self) -> None:
+        """Nothing but the gate holds them any more."""
+        if self._free is not None:
+            self._free.set()
+            self._free = None
+
     @property
     def is_open(self) -> bool:
-        return self._open.is_set()
+        return self._open.is_set() and self._free is None
 
     async def wait(self) -> None:
-        while not self._open.is_set():
-            await self._open.wait()
+        while not self.is_open:
+            await (self._free or self._open).wait()
 
 
 class FeedContainer(BaseContainer):

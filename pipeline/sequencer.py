@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 
+from .budgets import Memory
 from .clock import Clock
 from .config import CheckpointConfig, SelectConfig
 from .data import FlushCallback
@@ -85,7 +86,7 @@ class RunPlan:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     """How often it is written down what going on from there needs."""
     memory_bytes: int | None = None
-    """What all containers of a phase may hold in memory together."""
+    """What all containers of a phase may hold in memory together; None: as much as the machine allows by default."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -104,6 +105,7 @@ class Sequencer:
         force: bool = True,
         resume: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
+        owns_process: bool = False,
         on_engine: Callable[[LocalEngine], None],
     ) -> None:
         self.plan, self.clock, self.force, self.resume = plan, clock, force and not resume, resume
@@ -121,6 +123,8 @@ class Sequencer:
         self.interrupted = False
         self._on_engine = on_engine
         self._flush = flush
+        self._owns_process = owns_process
+        self._memory: Memory | None = None
         self._blocking = Workers(3)
 
     async def run(self) -> Mapping[str, PhaseSummary]:
@@ -268,10 +272,15 @@ class Sequencer:
         restarts: Restarts,
     ) -> PhaseOutcome | None:
         """What the phase came to; None where it is to be run again. Raises `PhaseFailed`."""
+        if self._memory is None:
+            self._memory = await self._blocking.run(
+                Memory.of, self.plan.memory_bytes, self._owns_process, prepared.topology
+            )
         engine = LocalEngine(
             prepared.topology, begun.path, clock=self.clock, seed=self.plan.seed, limits=prepared.limits,
-            earlier=prepared.earlier, flush=self._flush, memory_bytes=self.plan.memory_bytes, on_ready=self._on_engine,
-            root=folder.root, checkpoints=checkpoints.settings(begun.checkpoint), resume=begun.checkpoint,
+            earlier=prepared.earlier, flush=self._flush, memory_bytes=self._memory.pool_bytes,
+            process_bytes=self._memory.process_bytes, on_ready=self._on_engine, root=folder.root,
+            checkpoints=checkpoints.settings(begun.checkpoint), resume=begun.checkpoint,
             last_chance=restarts.exhausted,
         )  # fmt: skip
         self.engine = engine
@@ -285,7 +294,12 @@ class Sequencer:
             failure = PhaseFailed(plan.name, failures, f"{type(error).__name__}: {error}")
             wait_ns = None if self.interrupted else restarts.wait_ns(failures)
             if wait_ns is None:
-                record = {"status": "failed", "error": str(failure), "restarts": restarts.history}
+                record = {
+                    "status": "failed",
+                    "error": str(failure),
+                    "restarts": restarts.history,
+                    "pool": engine.pool_figures(),
+                }
                 await self._record(folder, plan.name, {**record, **began.measured()})
                 raise failure from error
             log.warning("%s; it goes on, or begins again, in %.2f s", failure, wait_ns / 1e9)

@@ -25,7 +25,7 @@ from .pushing import PushFeed
 from .registry import Registry
 from .retrieval import retrieve
 from .sequencer import PhasePlan, RunPlan, Sequencer
-from .status import RunStatus
+from .status import PoolStatus, RunStatus
 from .subscription import Subscription
 from .summary import PhaseSummary
 from .threads import settled
@@ -156,7 +156,12 @@ class Pipeline:
         return found
 
     def start(
-        self, *, force: bool = True, resume: bool = False, flush: Mapping[str, FlushCallback] | None = None
+        self,
+        *,
+        force: bool = True,
+        resume: bool = False,
+        flush: Mapping[str, FlushCallback] | None = None,
+        owns_process: bool = False,
     ) -> Run:
         """A run, to be entered with `async with`. Without `force`, phases found complete are not run again.
 
@@ -167,6 +172,9 @@ class Pipeline:
         `flush` names async callbacks for containers in mode `streaming`: `await flush(batch, batch_id)` is handed what
         the container keeps, in order, one call at a time; `batch_id` is (container, first row, last row). What it was
         handed is its own from then on, and is not among the run's results.
+
+        `owns_process` is the command line's: the run may take most of the machine's memory instead of a quarter of what
+        is available, and acts where the memory of the whole process becomes too much.
         """
         streaming = {name for name, node in self.nodes.items() if node.data_flow.mode == "streaming"}
         for name in flush or ():
@@ -174,7 +182,7 @@ class Pipeline:
                 raise KeyError(
                     f"'{name}' is no container in mode streaming; there are {', '.join(sorted(streaming)) or 'none'}"
                 )
-        return Run(self, force=force, resume=resume, flush=flush)
+        return Run(self, force=force, resume=resume, flush=flush, owns_process=owns_process)
 
     async def run(self) -> PhaseSummary:
         """Run to the end and return the last phase's summary."""
@@ -196,6 +204,7 @@ class Run:
         force: bool = True,
         resume: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
+        owns_process: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self._scope = anyio.CancelScope()
@@ -208,8 +217,9 @@ class Run:
         self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
         self._sequencer = Sequencer(
-            pipeline.plan, pipeline.clock, force=force, resume=resume, flush=flush, on_engine=self._engine_is_ready
-        )
+            pipeline.plan, pipeline.clock, force=force, resume=resume, flush=flush, owns_process=owns_process,
+            on_engine=self._engine_is_ready,
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         if self._supervisor is not None:
@@ -354,6 +364,7 @@ class Run:
             containers=[container.stats() for container in engine.containers.values()],
             stores={name: container.keeper.store.stats() for name, container in engine.containers.items()},
             edges=[edge.stats() for edge in (*engine.edges, *engine.subscribers)],
+            pool=None if engine.pool is None else PoolStatus.of(engine.pool),
         )
 
     def subscribe(self, name: str, *, policy: EdgePolicy | None = None) -> Subscription:

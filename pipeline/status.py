@@ -9,6 +9,20 @@ import msgspec
 from .container import ContainerStats
 from .data import DataStats
 from .edge import EdgeStats
+from .pool import Pool
+
+
+class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory all containers of the phase share."""
+
+    limit_bytes: int
+    charged_bytes: int
+    pressure: str
+    """`spilling`, `throttled`, or empty when nothing is short."""
+
+    @staticmethod
+    def of(pool: Pool) -> PoolStatus:
+        return PoolStatus(limit_bytes=pool.limit, charged_bytes=pool.charged, pressure=pool.pressure.said)
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,3 +38,4 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     containers: Sequence[ContainerStats] = ()
     stores: Mapping[str, DataStats] = {}
     edges: Sequence[EdgeStats] = ()
+    pool: PoolStatus | None = None

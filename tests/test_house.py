@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations", "report"},
+    {"errors", "clock", "durations", "machine", "report"},
     {"frames", "pool"},
     {"in_flight", "latest", "cuts"},
     {"edge", "threads", "lag", "hashing", "storage"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"feeding"},
     {"phases", "checkpointing"},
     {"resuming"},
-    {"identity", "summary", "engines"},
+    {"identity", "summary", "engines", "budgets"},
     {"folder"},
     {"results", "subscription", "status"},
     {"earlier"},

@@ -44,7 +44,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     """What all data managers hold."""
     budget_bytes: int
-    """The sum of their ceilings."""
+    """The sum of their ceilings, or the pool they share if that is less."""
     disk_bytes: int
     event_time: str | None
     """How far event time has come in the feed that is least far."""
@@ -94,7 +94,10 @@ class Gauge:
             rows=rows,
             rows_per_second=self._rate(now, rows),
             memory_bytes=sum(store.charged_bytes for store in stores),
-            budget_bytes=sum(store.limit_bytes or 0 for store in stores),
+            budget_bytes=min(
+                sum(store.limit_bytes or 0 for store in stores),
+                status.pool.limit_bytes if status.pool is not None else sys.maxsize,
+            ),
             disk_bytes=sum(store.disk_bytes for store in stores),
             event_time=moment(min(times)) if times else None,
         )
@@ -108,10 +111,12 @@ class Gauge:
 
 
 def _state(status: RunStatus, feeds: Sequence[ContainerStats]) -> str:
-    """A run's state, and two more words for what takes long: before there is a graph, and after the data has ended."""
+    """A run's state, and more words for what takes long: before there is a graph, after the data has ended, and where
+    memory is short."""
     if status.phase is None:
         return "preparing"
-    return "finishing" if feeds and all(feed.ended for feed in feeds) else status.state
+    state = "finishing" if feeds and all(feed.ended for feed in feeds) else status.state
+    return f"{state}, {status.pool.pressure}" if status.pool is not None and status.pool.pressure else state
 
 
 def moment(ns: int) -> str | None:

@@ -30,6 +30,7 @@ from ..inbox import Inbox
 from ..joint import Joint
 from ..keeping import Keeper
 from ..lag import LagProbe
+from ..machine import Resident
 from ..mending import Mender
 from ..outlet import Outlet
 from ..phases import ContainerOutcome, PhaseOutcome
@@ -42,6 +43,7 @@ from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
+from .resident import ResidentWatch, memory_figures
 from .resumable import take_part
 
 MAX_JOINTS = 16
@@ -65,6 +67,7 @@ class LocalEngine:
         memory_bytes: int | None = None,
         checkpoints: Checkpoints | None = None,
         resume: Checkpoint | None = None,
+        process_bytes: int | None = None,
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
         root: StorageRoot | None = None,
         last_chance: Collection[str] | None = None,
@@ -72,13 +75,21 @@ class LocalEngine:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
         self.clock: Clock = clock or SystemClock()
         self.gate = Gate()
-        self.pool = None if memory_bytes is None else Pool(memory_bytes)
+        self._resident = Resident()
+        self.pool = None if memory_bytes is None else Pool(memory_bytes, self.clock)
         """What all data managers and edges may hold together, `process_memory_mb`."""
         self.account = EdgesAccount(self.pool, self.clock)
         self.edges: list[Edge] = []
         self.containers: dict[str, Container] = {}
         self.workspace = Workspace(folder, pool=self.pool, root=root)
         self.workspace.checkpointed, self.workspace.scope = checkpoints is not None, f"{folder.name}/"
+        self.watch: ResidentWatch | None = None
+        """On the memory of the process, where that is the run's own: `process_bytes` is what it may have."""
+        if process_bytes is not None and self.pool is not None:
+            self.watch = ResidentWatch(
+                process_bytes, self.pool, self.gate, self.clock,
+                resident=self._resident, release=self.workspace.release, largest=self._largest,
+            )  # fmt: skip
         self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
         self.interrupted = False
         self.lag = LagProbe()
@@ -131,6 +142,8 @@ class LocalEngine:
         self.interrupted = True
         if self.checkpointer is not None:
             self.checkpointer.stop()
+        if self.watch is not None:
+            self.watch.drain()
         for container in self.containers.values():
             if isinstance(container, FeedContainer):
                 container.drain()
@@ -284,6 +297,8 @@ class LocalEngine:
     async def _run_containers(self) -> None:
         async with anyio.create_task_group() as probing:
             probing.start_soon(self.lag.run)
+            if self.watch is not None:
+                probing.start_soon(self.watch.run)
             async with anyio.create_task_group() as beside:
                 if self.checkpointer is not None:
                     beside.start_soon(self._take_checkpoints, self.checkpointer)
@@ -319,6 +334,7 @@ class LocalEngine:
                 await close()
             except Exception as error:
                 errors.append(error)
+        self._resident.close()
         return errors
 
     def _outcome(self) -> PhaseOutcome:
@@ -343,7 +359,7 @@ class LocalEngine:
                 },
                 "checkpoints": None if self.checkpointer is None else msgspec.structs.asdict(self.checkpointer.figures),
                 "edges_peak_bytes": self.account.peak_bytes,
-                "pool": None if self.pool is None else self._pool_figures(self.pool),
+                "pool": self.pool_figures(),
                 "dropped_for_subscribers": self._losses_of_subscribers(),
                 "loop_lag_p50_ms": self.lag.percentile_ms(50),
                 "loop_lag_p99_ms": self.lag.percentile_ms(99),
@@ -360,16 +376,18 @@ class LocalEngine:
         given = {name: feed.given.hexdigest() for name, feed in self._feeds().items() if feed.given is not None}
         return hash_plain(given) if given else None
 
-    def _pool_figures(self, pool: Pool) -> dict[str, int]:
-        """Of `process_memory_mb`; loans are what was held for callers beside it."""
-        return {
-            "limit_bytes": pool.limit,
-            "peak_bytes": pool.peak,
-            "waits": pool.waits,
-            "spills": pool.spills,
-            "spilled_bytes": pool.spilled_bytes,
-            "loaned_peak_bytes": self.workspace.loaned_peak_bytes,
+    def _largest(self) -> tuple[str, int] | None:
+        """The container that keeps most of what is not durable, and how much."""
+        held = {
+            name: container.keeper.store.stats().charged_bytes
+            for name, container in self.containers.items()
+            if getattr(container.keeper.policy, "durability", "ephemeral") != "durable"
         }
+        return max(held.items(), key=lambda found: found[1], default=None)
+
+    def pool_figures(self) -> dict[str, Any] | None:
+        """Of `process_memory_mb`, for `run.json`; None without a pool."""
+        return None if self.pool is None else memory_figures(self.pool, self.workspace, self.watch)
 
     def _losses_of_subscribers(self) -> dict[str, int]:
         """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""

@@ -69,7 +69,8 @@ class Pool:
         self._active: OrderedDict[Holder, int] = OrderedDict()
         """Who asked for room of a short pool, and when last."""
         self._calm = int((HIGH - HYSTERESIS) * limit_bytes)
-        self._alarm = self.high
+        self._short = self.high
+        self._alarm = self._short
         """Who charges more than so much is noted."""
         self._serving = False
 
@@ -138,7 +139,7 @@ class Pool:
         if self.line.first is not None:
             self.serve()
             self.press()
-        if self._alarm != self.high:
+        if self._alarm != self._short:
             self._calmed(holder)
 
     # -- waiting -----------------------------------------------------------------------------------------------
@@ -198,6 +199,15 @@ class Pool:
         if self.relief is not None and (self.line.first is not None or self.charged > self.high):
             self.relief.press()
 
+    def squeeze(self, num_bytes: int) -> None:
+        """Spill so many bytes, as far as they are borrowed: the pool may have room, the process has not."""
+        self.high = self.low = max(0, min(self.low, self.charged - num_bytes))
+        self.press()
+
+    def relax(self) -> None:
+        """No more than for the pool's own sake."""
+        self.high, self.low = int(HIGH * self.limit), int(LOW * self.limit)
+
     # -- how short it is ---------------------------------------------------------------------------------------
 
     def _is_active(self, holder: Holder) -> None:
@@ -207,7 +217,7 @@ class Pool:
     def _alarmed(self, holder: Holder) -> None:
         """Somebody charges while the pool is short, or makes it so."""
         self._is_active(holder)
-        if self.charged > self.high and self.hopeful:
+        if self.charged > self._short and self.hopeful:
             self.pressure.spill(holder.name, self.charged)
             self._alarm = self._calm
 
@@ -221,7 +231,12 @@ class Pool:
             spill=not waits and self.charged <= self._calm,
         )
         if not self.pressure.spilling and not self.pressure.throttling:
-            self._alarm = self.high
+            self._alarm = self._short
+
+    @property
+    def largest(self) -> str:
+        """Who holds most; empty where nobody holds anything."""
+        return max(self._holders, key=lambda holder: holder.charged).name if self._holders else ""
 
     def refuse(self, name: str, need: int) -> str:
         """Note that somebody gets no room; why that is, who holds most, what to try: the end of an error's sentence."""

@@ -286,24 +286,17 @@ class SpillingEdge(Edge):
         sources = [(key, next(self._workspace.generations), source(place.batch)) for place in group]
         forms: list[tuple[int, tuple[Any, ...]]] = []
         copies = sum(place.num_bytes for place in group)
-        self._workspace.lend(copies)
-        try:
-            flight = self._workspace.spill.append(self, partial(encode, sources, forms))
-        except DataError as error:
-            flight = asyncio.get_running_loop().create_future()
-            flight.set_exception(error)
-        self._flight = flight
-        flight.add_done_callback(lambda flight: self._written(group, forms, copies, flight))
+        begin = partial(self._workspace.spill.append, self, partial(encode, sources, forms))
+        self._flight = flight = self._workspace.reserve.during(copies, begin)
+        flight.add_done_callback(lambda flight: self._written(group, forms, flight))
 
     def _written(
         self,
         group: Sequence[Place],
         forms: Sequence[tuple[int, tuple[Any, ...]]],
-        copies: int,
         flight: asyncio.Future[list[Extent]],
     ) -> None:
         self._flight = None
-        self._workspace.give_back(copies)
         error = flight.exception()
         if error is not None:
             self._rest(error)

@@ -81,6 +81,10 @@ class Workspace:
                 f"{num_bytes} bytes are more than their budget and the {limit - self.loaned_bytes} bytes the process "
                 "can lend; read the value piece by piece with iter_batches"
             )
+        self.lend(num_bytes)
+
+    def lend(self, num_bytes: int) -> None:
+        """A loan that is not refused: of what an edge that spills holds already, on its way to disk or back."""
         self.loaned_bytes += num_bytes
         self.loaned_peak_bytes = max(self.loaned_peak_bytes, self.loaned_bytes)
 
@@ -91,8 +95,12 @@ class Workspace:
         """So many bytes have been written and freed; after enough of them freed pages go back, in a thread."""
         self._churned_bytes += num_bytes
         if self._churned_bytes >= CHURN_BYTES:
-            self._churned_bytes = 0
-            self.io.submit(self, release_memory)
+            self.release()
+
+    def release(self) -> None:
+        """Have freed pages given back, in a thread."""
+        self._churned_bytes = 0
+        self.io.submit(self, release_memory)
 
     async def close(self) -> None:
         """Delete the spill files, end the journal and join the threads; idempotent. Managers are to be closed before.
