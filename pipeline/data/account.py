@@ -108,6 +108,19 @@ class Account:
         elif self.pool is not None:
             self.pool.take(self, need)
 
+    def enter(self, need: int, put: Callable[[], None]) -> None:
+        """Charge what `fits` has allowed and let it take effect.
+
+        What comes free by it is given back afterwards: whoever waits for that may want to replace the same value, and
+        has to find what is there by then.
+        """
+        if need >= 0:
+            self.take(need)
+            put()
+        else:
+            put()
+            self.give(-need)
+
     def give(self, freed: int) -> None:
         """Return bytes and admit whoever now fits, in this same step."""
         self.charged -= freed

@@ -51,6 +51,11 @@ class Eviction:
         return self._memory.tick
 
     @property
+    def put_tick(self) -> float:
+        """What it was when something was stored last."""
+        return self._memory.put_tick
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is in memory but what is on its way to disk."""
         return self._account.charged <= self._memory.leaving_bytes

@@ -46,6 +46,8 @@ class MemoryTier:
         self.evicted_bytes = 0
         self.behind = False
         """The last `shed` ended because it had corrected enough for one step; call it again in another."""
+        self.put_tick = 0.0
+        """Of the last `put`."""
         self.on_put: Callable[[], None] | None = None
         """Called with every `put`, where a pool wants to know who was used last."""
         self._ticking = ticking
@@ -58,7 +60,7 @@ class MemoryTier:
     def put(self, block: Block) -> None:
         """Make a block the most recently used; its charge was taken by whoever admitted it."""
         ticking = self._ticking
-        ticking.tick = block.used = ticking.tick + 1.0
+        ticking.tick = block.used = self.put_tick = ticking.tick + 1.0
         self.blocks[block.slot] = block
         if not block.leaving:
             self._enqueue(block)

@@ -61,7 +61,7 @@ class HybridManager(DataManager):
         self._eviction = Eviction(name, self._memory, self._disk, workspace, self._clock)
         self._relief = PoolRelief.join(workspace, self._clock)
         if self._relief is not None:
-            self._memory.on_put = partial(self._relief.note, self._eviction)
+            self._memory.on_put = partial(self._relief.victims.note, self._eviction)
         self._restoring = Restoring(
             name,
             self._memory,
@@ -247,8 +247,7 @@ class HybridManager(DataManager):
         account = self._account
         wanted = need()
         if account.fits(wanted):
-            account.take(wanted)
-            put()
+            account.enter(wanted, put)
         else:
             request = account.queue(need, put)
             self._eviction.tidy()
@@ -256,7 +255,7 @@ class HybridManager(DataManager):
                 raise BackpressureTimeout(self._why(f"{key!r} was not stored", need())) from self._eviction.refused
         if account.charged > self._eviction.high:
             self._eviction.tidy()
-        if account.pool is not None:
+        if account.pool is not None and account.pool.charged > account.pool.high:
             account.pool.press()
 
     def _why(self, consequence: str, need: int) -> str:

@@ -167,10 +167,10 @@ class MemoryManager(DataManager):
             )
         need = size - held()
         if account.fits(need):
-            account.take(need)
-            put()
+            account.enter(need, put)
             return
-        if account.fits_alone(need) and account.pool is not None:
+        if account.pool is not None and account.charged + need <= account.limit and account.waiting == account.short:
+            # There is room in the budget itself, and for whoever of us waits already; the pool has none.
             await self._await_pool(account.pool, key, lambda: size - held(), put)
             return
         match self._policy.on_full:
@@ -181,16 +181,14 @@ class MemoryManager(DataManager):
                     "The value was not stored"
                 )
             case "evict_oldest":
-                if key in self._ages:
-                    self._ages[key] = self._ages.pop(key)  # about to be replaced: nothing is lost with it
+                self._make_youngest(key, held())  # about to be replaced: dropping it would gain nothing
                 while account.charged + size - held() > account.limit:
                     self._drop_oldest()
                 if not account.fits(size - held()):  # others were before us in the pool
                     assert account.pool is not None
                     await self._await_pool(account.pool, key, lambda: size - held(), put)
                     return
-                account.take(size - held())
-                put()
+                account.enter(size - held(), put)
             case "block":
                 request = account.queue(lambda: size - held(), put)
                 if not await account.wait(request, self._policy.admission_timeout_seconds):
@@ -243,6 +241,11 @@ class MemoryManager(DataManager):
         if isinstance(series, Series) and self._ages:
             for piece in series.pieces:
                 del self._ages[piece]
+
+    def _make_youngest(self, key: Key, held: int) -> None:
+        entry = self._entries.get(key)
+        for age in () if not held else entry.pieces if isinstance(entry, Series) else (key,):
+            self._ages[age] = self._ages.pop(age)
 
     def _drop_oldest(self) -> None:
         """Drop one value, or one piece of a series: whichever was stored first."""

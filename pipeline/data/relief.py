@@ -43,7 +43,7 @@ class PoolRelief:
 
     def __init__(self, pool: Pool, workspace: Workspace, clock: Clock) -> None:
         self._pool, self._workspace, self._clock = pool, workspace, clock
-        self._victims: Victims[Eviction | Sheds] = Victims()
+        self.victims: Victims[Eviction | Sheds] = Victims()
         self._managers = 0
         self._probe: asyncio.Task[None] | None = None
         self._flight: asyncio.Future[Any] | None = None
@@ -70,15 +70,15 @@ class PoolRelief:
     @property
     def hopeful(self) -> bool:
         """Whether there is something to spill, or on its way to disk."""
-        return not self._resting and (self._flight is not None or bool(self._tables) or bool(self._victims))
+        return not self._resting and (self._flight is not None or bool(self._tables) or bool(self.victims))
 
     def note(self, victim: Eviction | Sheds) -> None:
         """Something was stored: this one is the most recently used, and may have more than before."""
-        self._victims.note(victim)
+        self.victims.note(victim)
 
     def leave(self, victim: Eviction | Sheds) -> None:
         """The manager closes."""
-        self._victims.forget(victim)
+        self.victims.forget(victim)
         self._managers -= 1
         if not self._managers and self._probe is not None:
             self._probe.cancel()
@@ -114,7 +114,7 @@ class PoolRelief:
         """Values to be written for so many bytes; clean ones are dropped here and now, and tables begin to write."""
         parts: dict[Eviction, list[Block]] = {}
         size = values = 0
-        pool, victims = self._pool, self._victims
+        pool, victims = self._pool, self.victims
         began = pool.charged - sum(self._tables.values())
         while size < GROUP_BYTES and values < HOP_VALUES:
             wanted = excess - size - (began - (pool.charged - sum(self._tables.values())))
@@ -145,7 +145,7 @@ class PoolRelief:
 
     def _pass_over(self, victim: Eviction) -> None:
         """It is writing already, and comes back when that is done."""
-        self._victims.forget(victim)
+        self.victims.forget(victim)
 
         def back(_: asyncio.Future[Any]) -> None:
             if not victim.is_empty:
@@ -157,7 +157,7 @@ class PoolRelief:
 
     def _begin_table(self, table: Sheds) -> None:
         """Its oldest rows go to disk; it comes back when they are there."""
-        self._victims.forget(table)
+        self.victims.forget(table)
         begun = table.shed()
         if begun is None:
             return

@@ -45,8 +45,8 @@ class SharedRows:
         """Is told of rows in the step in which they are kept: members, where the rows of each begin, columns."""
         self.charged = 0
         """Bytes of all members together."""
-        self.tick = 0.0
-        """Counts what was appended."""
+        self.tick = self.put_tick = 0.0
+        """Counts what was appended; who reads has no part in what leaves."""
         self._leaving = 0
         """Bytes on their way to disk."""
         self._budgets = 0
@@ -218,7 +218,7 @@ class SharedRows:
         charged[chunk.places] += sign * chunk.sizes
         self.charged += num_bytes
         if sign > 0:
-            self.tick += 1.0
+            self.tick = self.put_tick = self.tick + 1.0
             self._peaks[chunk.places] = np.maximum(self._peaks[chunk.places], charged[chunk.places])
         if self.pool is not None:
             if sign > 0:

@@ -19,6 +19,10 @@ class Victim(Protocol):
         """Rises with every use."""
 
     @property
+    def put_tick(self) -> float:
+        """What it was when something was stored last."""
+
+    @property
     def borrowed(self) -> int:
         """Bytes above its guarantee that are not on their way to disk; negative below it."""
 
@@ -50,7 +54,7 @@ class Victims(Generic[V]):
     def __init__(self) -> None:
         self._heap: list[Entry[V]] = []
         self._entries: dict[V, Entry[V]] = {}
-        self._noted: dict[V, tuple[int, float]] = {}
+        self._noted: dict[V, int] = {}
         self._order = 0
         self._decisions = 0
         self._guarantees = 0
@@ -60,8 +64,7 @@ class Victims(Generic[V]):
 
     def note(self, victim: V) -> None:
         """It was stored to, and may have more than before."""
-        self._order += 1
-        self._noted[victim] = self._order, victim.tick
+        self._noted[victim] = self._order = self._order + 1
 
     def forget(self, victim: V) -> None:
         """It has nothing to spill, or cannot now; it comes back when it is noted."""
@@ -74,8 +77,8 @@ class Victims(Generic[V]):
         `guarantees` is what all guarantees depend on: the number of managers.
         """
         self._decisions += 1
-        for victim, (order, tick) in self._noted.items():
-            self._put(victim, order, tick)
+        for victim, order in self._noted.items():
+            self._put(victim, order)
         self._noted.clear()
         if self._guarantees != guarantees and STALE_SHARE * self._decisions >= len(self._entries):
             self._guarantees, self._decisions = guarantees, 0
@@ -100,8 +103,8 @@ class Victims(Generic[V]):
         """How far the one `furthest` has just given is above the next, at least."""
         return self._heap[0].borrowed - max((entry.borrowed for entry in self._heap[1:3]), default=0)
 
-    def _put(self, victim: V, order: int, tick: float) -> None:
-        entry = self._entries[victim] = Entry(victim.borrowed, order, tick, victim)
+    def _put(self, victim: V, order: int) -> None:
+        entry = self._entries[victim] = Entry(victim.borrowed, order, victim.put_tick, victim)
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._entries) + SPARE_ENTRIES:
             self._rebuild()
