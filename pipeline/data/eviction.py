@@ -119,6 +119,8 @@ class Eviction:
 
     def _written(self, group: list[Block], charged: int, spill: asyncio.Future[Any]) -> None:
         self.spill = None
+        if self._memory.on_put is not None:
+            self._memory.on_put()  # the pool's relief may have passed us over meanwhile
         error = spill.exception()
         if error is None:
             self.refused = None

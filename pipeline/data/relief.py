@@ -144,16 +144,10 @@ class PoolRelief:
         return parts
 
     def _pass_over(self, victim: Eviction) -> None:
-        """It is writing already, and comes back when that is done."""
+        """It is writing already, and is noted again when that is done."""
         self.victims.forget(victim)
-
-        def back(_: asyncio.Future[Any]) -> None:
-            if not victim.is_empty:
-                self.note(victim)
-            self.press()
-
         assert victim.spill is not None
-        victim.spill.add_done_callback(back)
+        victim.spill.add_done_callback(lambda _: self.press())
 
     def _begin_table(self, table: Sheds) -> None:
         """Its oldest rows go to disk; it comes back when they are there."""

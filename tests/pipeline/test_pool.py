@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from pipeline.pool import Pool
+from pipeline.pool import EVENTS_KEPT, Pool
+
+
+class HandClock:
+    """A clock that stands until it is moved."""
+
+    now = 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    async def sleep_until(self, monotonic_ns: int) -> None:
+        raise NotImplementedError
 
 
 class Someone:
@@ -142,3 +157,152 @@ def test_a_shortage_names_the_pool_its_largest_holders_and_what_to_try() -> None
         "the pool of the process (process_memory_mb) has 5 of 100 bytes free, most is held by b 40, c 25, d 20 bytes; "
         "raise process_memory_mb, or let its holders spill with mode: hybrid"
     )
+
+
+class Manager(Someone):
+    """With a limit of its own, of which a part is guaranteed; a greedy one wants the same again and again."""
+
+    greedy = False
+
+    def __init__(self, name: str, pool: Pool, log: list[str], limit: int = 100) -> None:
+        super().__init__(name, pool, log)
+        self.limit = limit
+        self.borrower = self  # type: ignore[assignment]
+        pool.join(limit)
+
+    @property
+    def guarantee(self) -> int:
+        return self.pool.guarantee(self.limit)
+
+    def take_wanted(self) -> None:
+        assert self.pool.admits(self, self.pool_need)
+        self.take(self.pool_need)
+        if not self.greedy:
+            self.pool_need = 0
+        self.pool.turn_taken(self)
+        if not self.greedy:
+            self.pool.leave(self)
+
+
+def test_a1_a_quarter_of_each_budget_is_guaranteed_as_far_as_half_the_pool_goes() -> None:
+    pool = Pool(1000)
+    pool.join(400)
+    assert pool.guarantee(400) == 100
+    pool.join(4000)
+    assert (pool.guarantee(400), pool.guarantee(4000)) == (100, 250)
+    for _ in range(998):
+        pool.join(4000)
+    assert pool.guarantee(4000) == 0, "a thousandth of half a pool of a thousand bytes"
+    assert (pool.managers, pool.budgets) == (1000, 400 + 999 * 4000)
+    pool.part(4000 * 997, 997)
+    assert pool.guarantee(4000) == 1000 // 2 // 3
+    assert pool.guarantee(8000, managers=2) == 2 * 1000 // 2 // 3
+
+
+def test_a2_whoever_has_its_fair_share_waits_a_second_longer_and_no_more() -> None:
+    clock = HandClock()
+    pool, log = Pool(100, clock), []
+    rich, poor, other = (Manager(name, pool, log) for name in ("rich", "poor", "other"))
+    rich.take(80)
+    other.take(20)
+    rich.want(10)
+    clock.now += 500_000_000
+    poor.want(10)
+    other.give(10)
+    assert log == ["poor"], "who came later and has less"
+    rich.give(0)
+    clock.now += 600_000_000
+    poor.want(5)
+    other.give(10)
+    assert log == ["poor", "rich"], "who has waited for more than a second is overtaken no more"
+
+
+def test_a2_who_has_asked_for_nothing_for_ten_seconds_is_not_counted() -> None:
+    clock = HandClock()
+    pool, log = Pool(120, clock), []
+    managers = [Manager(f"m{n}", pool, log) for n in range(4)]
+    managers[0].take(120)
+    for manager in managers[1:]:
+        manager.want(1)
+        clock.now += 4_000_000_000
+    assert pool.fair_share == 120 // 2, "the first asked twelve seconds ago"
+    for manager in managers[1:]:
+        pool.leave(manager)
+    clock.now += 100_000_000_000
+    assert pool.fair_share == 120
+
+
+def test_a6_who_has_many_requests_has_one_a_turn() -> None:
+    pool, log = Pool(100), []
+    holder, many, one = (Manager(name, pool, log) for name in ("holder", "many", "one"))
+    holder.take(100)
+
+    many.greedy = True
+    many.want(10)
+    one.want(10)
+    for _ in range(4):
+        holder.give(10)
+    assert log == ["many", "one", "many", "many"]
+
+
+def test_a5_it_is_spill_then_throttle_then_fail_and_each_state_ends_five_points_lower() -> None:
+    clock = HandClock()
+    pool, log = Pool(1000, clock), []
+    pool.relief = presser = Presser()
+    presser.hopeful = True
+    a, b = Manager("a", pool, log), Manager("b", pool, log)
+    a.take(900)
+    assert pool.pressure.said == ""
+    clock.now = 1_000_000_000
+    a.take(20)
+    assert pool.pressure.said == "spilling"
+    clock.now = 2_000_000_000
+    b.want(100)
+    assert pool.pressure.said == "throttled"
+    assert "most is held by a 920" in pool.refuse("b", 100)
+    pool.leave(b)
+    assert pool.pressure.said == "spilling", "nobody waits, and it is below 95 %"
+    a.give(70)
+    assert pool.pressure.said == "", "at 85 %"
+    a.take(60)
+    assert pool.pressure.said == "spilling"
+    a.give(20)
+    assert pool.pressure.said == "spilling", "below 90 % again, but not by five points"
+    told = [(event.seconds, event.kind, event.container, event.bytes) for event in pool.pressure.events]
+    assert told == [
+        (1, "spill", "a", 920), (2, "throttle", "b", 100), (2, "fail", "b", 100), (2, "throttle_over", "b", 920),
+        (2, "spill_over", "a", 850), (2, "spill", "a", 910),
+    ]  # fmt: skip
+
+
+def test_a5_where_nothing_can_spill_waiting_is_the_first_that_happens() -> None:
+    pool, log = Pool(1000), []
+    a = Manager("a", pool, log)
+    a.take(1000)
+    a.want(1)
+    assert [event.kind for event in pool.pressure.events] == ["throttle"]
+
+
+def test_a5_a_pool_that_goes_up_and_down_for_ever_keeps_a_bounded_list_and_counts_the_rest() -> None:
+    pool, log = Pool(1000), []
+    pool.relief = presser = Presser()
+    presser.hopeful = True
+    a = Manager("a", pool, log)
+    for _ in range(1000):
+        a.take(950)
+        a.give(950)
+    figures = pool.pressure.figures()
+    assert len(figures["events"]) == EVENTS_KEPT
+    assert figures["event_counts"] == {"spill": 1000, "spill_over": 1000}
+
+
+def test_a4_a_squeeze_brings_it_below_its_own_marks_until_it_is_relaxed() -> None:
+    pool, log = Pool(1000), []
+    pool.relief = presser = Presser()
+    Manager("a", pool, log).take(400)
+    pool.press()
+    assert presser.pressed == 0
+    pool.squeeze(150)
+    assert (presser.pressed, pool.high, pool.low) == (1, 250, 250)
+    pool.relax()
+    assert (pool.high, pool.low) == (900, 750)
