@@ -74,7 +74,7 @@ class StreamingManager(DataManager):
             half = msgspec.structs.replace(policy, memory_limit_mb=policy.memory_limit_mb / 2)
             self._files = FileManager(name, half, workspace, clock=self._clock)
         self._flights = Flights(name, settings, workspace, self._clock, flush, self._files)
-        self._account = Account(limit, self._clock, name, workspace.pool)
+        self._account = self.borrower = Account(limit, self._clock, name, workspace.pool)
         limit = self._account.ceiling
         self._timeout = policy.admission_timeout_seconds
         self._max_rows = settings.buffer_size
@@ -259,11 +259,6 @@ class StreamingManager(DataManager):
         """Bytes the first in our line would take of the pool."""
         charge = self._line[0].charge if self._line else 0
         return charge if self._fits_alone(charge) else 0
-
-    @property
-    def borrower(self) -> Account:
-        """Whose bytes they are."""
-        return self._account
 
     def _is_full(self) -> bool:
         return self._active.rows >= self._max_rows or self._active.bytes >= self._max_bytes
