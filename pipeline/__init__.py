@@ -47,6 +47,7 @@ from .runs import open_run
 from .service import Pipeline, Run
 from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .states import StateOf, fitting, packed, unpacked
+from .stores import Stores, open_stores
 from .summary import PhaseSummary
 from .tolerance import ErrorPolicy
 from .topology import Input, Topology, TopologyBuilder
@@ -112,6 +113,7 @@ __all__ = [
     "StateMismatch",
     "StateOf",
     "StorageFailed",
+    "Stores",
     "SystemClock",
     "TooManyDeadLetters",
     "Topology",
@@ -131,6 +133,7 @@ __all__ = [
     "load_summary",
     "open_results",
     "open_run",
+    "open_stores",
     "packed",
     "parse_duration",
     "rows_said",

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 1 << 20
 """Of records are read in a thread before they are applied on the loop."""
 CHUNK_RECORDS: Final = 256
+NOTES: Final = frozenset({DELETE, FLUSHED, CLEAR, FLUSHING})
+"""Kinds that only say what others are worth."""
 Records = Iterable[JournalRecord | Gap]
 Read = Callable[[], Records]
 """Begins to read from the start; called twice."""
@@ -142,12 +144,12 @@ class Index:
     def counts(self, record: JournalRecord, head: records.Head) -> bool:
         """Whether a record is to be applied."""
         gen, kind = record.gen, record.kind
-        if gen <= self._cleared or kind in (DELETE, CLEAR, FLUSHED, FLUSHING):
+        if kind in NOTES or gen <= max(self._cleared, self.flushed[2] if self.flushed else 0):
             return False
         name = (head.member, records.key_of(record.key, head))
         since = self._since.get(name, 0)
         if self.passing:
-            return gen > since and gen > (self.flushed[2] if self.flushed else 0)
+            return gen > since
         if kind == ROWS:
             return True
         run, last = self._bases.get(name, (0, 0))

@@ -94,6 +94,10 @@ class Journal:
             self._removing.add(job)
             job.add_done_callback(self._removed)
 
+    def containers(self) -> set[str]:
+        """Those with records that live, as far as is known."""
+        return self._live.containers()
+
     async def close(self) -> None:
         """Write and sync what waits, and list the last segment as ended; idempotent, and may be called concurrently.
 
@@ -237,6 +241,9 @@ class _Live:
         if gen > self.trims.get(container, -1) and gen >= gens.get(container, 0):
             gens[container] = gen
             self._held.setdefault(container, set()).add(segment)
+
+    def containers(self) -> set[str]:
+        return {container for container, segments in self._held.items() if segments}
 
     def trim(self, container: str, gen: int) -> list[int]:
         """Segments that are dead now. The last one is not among them: it is written, or not yet listed as ended."""

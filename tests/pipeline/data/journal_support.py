@@ -18,6 +18,7 @@ from pipeline.storage.entries import Mark
 from pipeline.storage.journal import Journal, read_journal
 from pipeline.storage.root import StorageRoot
 from pipeline.storage.workspace import Workspace
+from pipeline.threads import Workers
 
 PROCESS = DataFlow(durability="process")
 
@@ -57,8 +58,10 @@ async def opened(
     folder: Path, *, disk: Disk = DISK, segment_bytes: int = 64 << 20, clean: bool = True
 ) -> AsyncIterator[Root]:
     """Open the folder; not `clean`: it is left without closing the journal, as by a process that dies."""
-    workspace = Workspace(folder / "work")
-    root = await workspace.io.submit(folder, partial(StorageRoot.open, folder, disk=disk))
+    workers = Workers(1)
+    root = await workers.run(partial(StorageRoot.open, folder, disk=disk))
+    await workers.close()
+    workspace = Workspace(folder / "work", root=root)
     journal = Journal(root, workspace.io, segment_bytes=segment_bytes)
     workspace.journal = journal
     try:

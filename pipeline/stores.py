@@ -1,0 +1,165 @@
+"""Durable stores without a run: data managers in a folder of their own, which give back what was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from .clock import Clock, SystemClock
+from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replayed, build_manager, restore_journal
+from .errors import ManagerClosed, StorageFailed
+from .pool import Pool
+from .storage.executor import IoExecutor
+from .storage.journal import read_journal
+from .storage.manifest import WAL
+from .storage.names import file_part
+from .storage.recovery import Recovered
+from .storage.root import StorageRoot
+from .storage.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+DURABLE = DataFlow(mode="hybrid", durability="durable")
+
+
+def open_stores(
+    folder: str | Path, *, process_memory_mb: float | None = None, repair: bool = False, clock: Clock | None = None
+) -> Stores:
+    """Stores in a folder, to be entered with `async with`; one process holds a folder at a time.
+
+    `process_memory_mb` is what all of them may hold in memory together; without it each has its own limit.
+    `repair` opens a folder whose manifest is damaged in the middle, with what can be read of it.
+    """
+    return Stores(Path(folder), process_memory_mb, repair=repair, clock=clock)
+
+
+class Stores:
+    """A folder that this process holds, and the stores in it. The next one finds what was acknowledged, come what may."""
+
+    def __init__(self, folder: Path, process_memory_mb: float | None, *, repair: bool, clock: Clock | None) -> None:
+        self.folder = folder
+        self._pool = None if process_memory_mb is None else Pool(int(process_memory_mb * (1 << 20)))
+        self._repair, self._clock = repair, clock or SystemClock()
+        self._root: StorageRoot | None = None
+        self._workspace: Workspace | None = None
+        self._stores: dict[str, DataManager] = {}
+        self._opening: set[str] = set()
+
+    async def __aenter__(self) -> Stores:
+        io = IoExecutor(1)
+        try:
+            opening = io.submit(self, partial(StorageRoot.open, self.folder, repair=self._repair))
+            try:
+                root = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait((opening,))
+                if opening.exception() is None:
+                    await io.submit(self, opening.result().close)
+                raise
+        finally:
+            await io.close()
+        self._root, self._workspace = root, Workspace(self.folder, pool=self._pool, root=root)
+        if not root.recovered.is_clean:
+            log.error("%s: not everything was found as it had been left: %s", self.folder, root.recovered.lost)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    @property
+    def recovered(self) -> Recovered:
+        """What was found damaged when the folder was opened, and what became of it."""
+        return self._open_root().recovered
+
+    def names(self) -> Sequence[str]:
+        """Stores that have something in the folder, and those that are open."""
+        return sorted({*self._kept(), *self._stores})
+
+    async def open(
+        self, name: str, data_flow: DataFlow = DURABLE, *, flush: FlushCallback | None = None
+    ) -> DataManager:
+        """The store of this name with what it held last, in any mode.
+
+        With `durability: ephemeral` it begins empty. `flush` is where a store of `mode: streaming` hands its items;
+        what it had not taken when the process died comes to it again, under the same `batch_id`. Raises `StorageFailed`
+        where the store is open already, and what the data manager raises when it cannot hold what it held before.
+        """
+        root = self._open_root()
+        if name in self._opening or name in self._stores:
+            raise StorageFailed(f"{self.folder}: store {name!r} is open already; close it first, or share it")
+        self._opening.add(name)
+        try:
+            workspace = self._workspace
+            assert workspace is not None
+            left = self.folder / "store" / file_part(name)
+            await asyncio.shield(workspace.io.submit(self, partial(shutil.rmtree, left, ignore_errors=True)))
+            store = build_manager(name, data_flow, workspace, flush=flush, clock=self._clock)
+            try:
+                if isinstance(store, JournaledManager) and name in self._kept():
+                    await self._restore(root, workspace, store)
+            except BaseException:
+                await store.close()
+                raise
+            self._stores[name] = store
+        finally:
+            self._opening.discard(name)
+        return store
+
+    async def _restore(self, root: StorageRoot, workspace: Workspace, store: JournaledManager) -> Replayed:
+        assert workspace.journal is not None
+        mark = await workspace.journal.mark()
+        read = partial(read_journal, self.folder / WAL, root.disk, mark)
+        return await restore_journal(read, {store.container: store}, workspace.io)
+
+    async def close_store(self, name: str) -> None:
+        """Close one store; `open` gives it back."""
+        store = self._stores.pop(name, None)
+        if store is not None:
+            await store.close()
+
+    async def remove(self, name: str) -> None:
+        """Close the store and forget all it held."""
+        await self.close_store(name)
+        assert self._workspace is not None and self._workspace.journal is not None
+        journal = self._workspace.journal
+        journal.trim(name, next(journal.generations))
+
+    async def close(self) -> None:
+        """Close every store and let go of the folder; idempotent. The first error is raised after all were closed."""
+        root, self._root = self._root, None
+        workspace = self._workspace
+        if root is None or workspace is None:
+            return
+        errors: list[BaseException] = []
+        for store in self._stores.values():
+            try:
+                await store.close()
+            except Exception as error:
+                errors.append(error)
+        try:
+            assert workspace.journal is not None
+            await workspace.journal.close()
+        except Exception as error:
+            errors.append(error)
+        await workspace.io.submit(self, root.close)
+        try:
+            await workspace.close()
+        except Exception as error:
+            errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _open_root(self) -> StorageRoot:
+        if self._root is None:
+            raise ManagerClosed(f"{self.folder}: the stores are closed, or not yet entered: use `async with`")
+        return self._root
+
+    def _kept(self) -> set[str]:
+        """Names in the journal."""
+        root = self._open_root()
+        assert self._workspace is not None and self._workspace.journal is not None
+        return self._workspace.journal.containers() if root is not None else set()
