@@ -38,7 +38,7 @@ def open_stores(
 
 
 class Stores:
-    """A folder that this process holds, and the stores in it. The next one finds what was acknowledged, come what may."""
+    """A folder that this process holds, and the stores in it. The next one finds what was acknowledged."""
 
     def __init__(self, folder: Path, process_memory_mb: float | None, *, repair: bool, clock: Clock | None) -> None:
         self.folder = folder

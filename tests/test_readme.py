@@ -46,10 +46,11 @@ def test_every_python_block_runs_in_the_order_of_the_page(workplace: Path) -> No
     demo += "asyncio.run(Pipeline.from_yaml('configs/demo.yaml', limit=5000).run())"
     python(demo, workplace)
     outputs = [python(block, workplace) for block in blocks("python")]
-    assert len(outputs) == 8
+    assert len(outputs) == 9
     assert "portfolio_" in outputs[0]
     assert "flowchart LR" in outputs[1]
     assert "portfolio_" in outputs[2]
+    assert outputs[3].strip() == "1"
     assert outputs[-2].count("portfolio_") >= 12
     assert "max(equity)" in outputs[-1] and outputs[-1].count("portfolio_0003") >= 3
 
