@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from ..clock import Clock, SystemClock
-from ..errors import BackpressureTimeout, ManagerClosed, NotResident, SchemaMismatch
+from ..errors import BackpressureTimeout, DataError, ManagerClosed, NotResident, SchemaMismatch
 from ..storage import codecs
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from . import files
 from .account import Account
+from .alarm import Alarm
 from .base import DataManager, DataStats, Key
-from .part_files import Part, PartSeries
-from .policy import DataFlow
+from .evolution import fitted, lost_by_parquet, widened
+from .part_files import Part, PartSeries, stream_parts
+from .policy import MB, DataFlow
 from .series import Piece
-from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, check_series, not_a_series, series_table
+from .values import Admitted, admit, as_batches, batches_size, not_a_series, series_table
 
 log = logging.getLogger(__name__)
-
-PART_BYTES: Final = 16 << 20
-"""Rows appended to a series are gathered up to this size before they become a file."""
 
 
 def _nothing() -> None:
@@ -39,8 +39,9 @@ class FileManager(DataManager):
 
     Files appear whole or not at all, are never overwritten, and live in `store/<container>` below the workspace's
     folder. `store` returns when the file is on disk; `append` returns at once while there is room in the buffer of
-    `memory_limit_mb`. When publishing a part fails its rows stay readable in memory, the next call raises
-    `DiskFull` or `StorageFailed`, and `flush` tries again.
+    `memory_limit_mb`. Rows become a file when they are many, large or old enough (`file_settings.roll_*`), at `flush`
+    and at `close`; rows of other types (`schema_evolution: widen`) never share one. When publishing a part fails its
+    rows stay readable in memory, the next call raises `DiskFull` or `StorageFailed`, and `flush` tries again.
     """
 
     mode = "file"
@@ -51,7 +52,12 @@ class FileManager(DataManager):
         self._io = workspace.io
         self._folder = workspace.folder / "store" / file_part(name)
         self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, workspace.pool)
-        self._part_bytes = min(PART_BYTES, self._account.ceiling // 4)
+        settings = policy.file_settings
+        self._part_bytes = max(1, min(int(settings.roll_mb * MB), self._account.ceiling // 4))
+        self._part_rows = settings.roll_rows or sys.maxsize
+        self._alarm = Alarm(clock or SystemClock(), settings.roll_seconds, self._too_old)
+        self._rolling = False
+        """Whether a part has enough rows to become a file."""
         self._entries: dict[Key, Part | PartSeries] = {}
         self._open: dict[Part, Key] = {}
         """Parts of series whose rows are in memory, oldest first."""
@@ -98,7 +104,7 @@ class FileManager(DataManager):
     ) -> None:
         """Append batches of `size` bytes; `then` is called in the step in which they take effect."""
         self._raise_failure()
-        self._check_series(key, batches)
+        self._widened(key, batches)
         # A run of rows larger than the budget is the caller's until its file is there; it is charged as far as
         # the budget goes, so that nothing else is buffered beside it.
         charge = min(size, self._account.ceiling)
@@ -114,7 +120,8 @@ class FileManager(DataManager):
     def _extend(self, key: Key, batches: list[pa.RecordBatch], charge: int) -> None:
         """Add rows whose room was taken; in this step they belong to the series."""
         try:
-            self._check_series(key, batches)  # again: we may have waited for room
+            schema = self._widened(key, batches)  # again: we may have waited for room
+            batches = [fitted(batch, schema) for batch in batches]
         except SchemaMismatch:
             self._account.give(charge)
             raise
@@ -126,16 +133,30 @@ class FileManager(DataManager):
             self.recorder.extended(key, batches)
         if not batches:
             return
-        series.schema = series.schema or batches[0].schema
-        tail = series.parts[-1] if series.parts else None
-        if tail is None or tail.piece is None or tail.leaving or tail.piece.size >= self._part_bytes:
-            series.parts.append(Part(Piece(list(batches), charge)))
-            self._open[series.parts[-1]] = key
+        if series.schema is None and self._policy.file_settings.format == "parquet":
+            self._spawn(self._warn_of_types(key, schema))
+        same = series.schema is not None and series.schema.equals(schema)
+        series.schema = schema
+        tail = series.parts[-1] if series.parts and same else None
+        if tail is None or not tail.takes_more(self._part_bytes, self._part_rows):
+            tail = Part(Piece(list(batches), charge))
+            series.parts.append(tail)
+            self._open[tail] = key
         else:
+            assert tail.piece is not None
             freed = tail.piece.add(batches, charge)
             if freed:
                 self._account.give(freed)
+        tail.rows += sum(batch.num_rows for batch in batches)
+        self._rolling = self._rolling or tail.rows >= self._part_rows
+        self._alarm.set()
         self._publish_due()
+
+    async def _warn_of_types(self, key: Key, schema: pa.Schema) -> None:
+        """F-4: what parquet would not give back as it was is written as arrow, and that is told at the start."""
+        lost = await self._io.submit(self, lost_by_parquet, schema)
+        if lost:
+            log.warning("%s: %r is written as arrow files: parquet would lose %s", self.name, key, ", ".join(lost))
 
     async def retrieve(self, key: Key) -> Any:
         entry = self._find(key)
@@ -144,13 +165,14 @@ class FileManager(DataManager):
             if isinstance(entry, Part):
                 self._restores += 1
                 return await self._read(entry, key)
+            schema = entry.schema
             batches: list[pa.RecordBatch] = []
             for part, found in parts:
                 if found is None:
                     self._restores += 1
                     found = await self._read(part, key)
                 batches.extend(found)
-            return series_table(entry.schema, batches)
+            return series_table(schema, [fitted(batch, schema) for batch in batches])
         finally:
             self._unpin(parts)
 
@@ -158,39 +180,19 @@ class FileManager(DataManager):
         entry = self._find(key)
         if isinstance(entry, Part) or any(part.piece is None for part in entry.parts):
             raise NotResident(f"{self.name}: {key!r} is on disk; await retrieve reads it")
-        return series_table(entry.schema, [batch for _, found in entry.snapshot() for batch in found or ()])
+        batches = [fitted(batch, entry.schema) for _, found in entry.snapshot() for batch in found or ()]
+        return series_table(entry.schema, batches)
 
     async def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
         entry = self._find(key)
+        schema = entry.schema if isinstance(entry, PartSeries) else None
         parts = entry.pin()
         try:
-            for part, found in parts:
-                if found is not None:
-                    for batch in found:
-                        yield batch
-                    continue
-                assert part.stored is not None
-                if not part.stored.streams:
-                    value = await self._read(part, key)
-                    for batch in value if isinstance(entry, PartSeries) else as_table(value).to_batches():
-                        yield batch
-                    continue
-                await asyncio.shield(self._io.submit(self, files.verify, part.stored, key))
-                batches = files.iter_file(part.stored)
-                reading = self._io.submit(self, next, batches, None)
-                try:
-                    while (step := await asyncio.shield(reading)) is not None:
-                        yield step
-                        reading = self._io.submit(self, next, batches, None)
-                finally:
-                    await asyncio.shield(self._spawn(self._end_reading(batches, reading)))
+            async with aclosing(stream_parts(parts, key, self._io, self, self._spawn)) as batches:  # type: ignore[type-var]
+                async for batch in batches:
+                    yield batch if schema is None else fitted(batch, schema)
         finally:
             self._unpin(parts)
-
-    async def _end_reading(self, batches: Iterator[pa.RecordBatch], reading: asyncio.Future[Any]) -> None:
-        """Close the file. A reader who was cancelled left a thread in the middle of a batch; it finishes first."""
-        await asyncio.wait((reading,))
-        await self._io.submit(self, batches.close)  # type: ignore[attr-defined]
 
     async def delete(self, key: Key) -> None:
         self._check(key)
@@ -258,10 +260,12 @@ class FileManager(DataManager):
         if failure is not None:
             raise failure
 
-    def _check_series(self, key: Key, batches: Sequence[pa.RecordBatch]) -> None:
+    def _widened(self, key: Key, batches: Sequence[pa.RecordBatch]) -> pa.Schema | None:
+        """The columns of the series with these rows; raises `SchemaMismatch` where they do not belong to it."""
         schema = self.series_schema(key)
-        if batches:
-            check_series(self.name, key, schema, batches[0].schema)
+        if not batches:
+            return schema
+        return widened(self.name, key, schema, batches[0].schema, self._policy.schema_evolution)
 
     async def _make_room(self, key: Key, size: int, put: Callable[[], None] = _nothing) -> None:
         account = self._account
@@ -328,11 +332,16 @@ class FileManager(DataManager):
         largest = max(open_parts, key=lambda found: found[1].bytes_held)
         if self._flushing:
             return open_parts[0]
+        if self._rolling:
+            full = [found for found in open_parts if found[1].rows >= self._part_rows]
+            if full:
+                return full[0]
+            self._rolling = False
         short = self._account.waiting or 2 * self._account.charged > self._account.ceiling
         return largest if short or largest[1].bytes_held >= self._part_bytes else None
 
     def _publish_due(self) -> None:
-        due = self._account.waiting or self._account.charged >= self._part_bytes
+        due = self._account.waiting or self._rolling or self._account.charged >= self._part_bytes
         if due and not self._is_publishing() and self._failure is None and self._closing is None:
             self._publishing = self._spawn(self._publish())
 
@@ -377,6 +386,14 @@ class FileManager(DataManager):
         finally:
             self._publishing = None
 
+    async def _too_old(self) -> None:
+        try:
+            await self._flush()
+        except DataError as error:
+            self._failure = error  # the next call raises it
+        if self._open and self._closing is None:
+            self._alarm.set()
+
     async def _flush(self) -> None:
         if self._publishing is not None:
             await asyncio.wait((self._publishing,))
@@ -415,6 +432,7 @@ class FileManager(DataManager):
 
     async def _close(self) -> None:
         self._account.fail(lambda: ManagerClosed(f"{self.name}: closed while waiting for room"))
+        self._alarm.cancel()
         try:
             if self._tasks:
                 await asyncio.wait(set(self._tasks))

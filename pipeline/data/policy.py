@@ -62,7 +62,7 @@ class DataFlow(Settings, frozen=True):
     durability: Durability = "ephemeral"
     """What is acknowledged survives nothing, the end of the process (kill -9), or a loss of power as well."""
     schema_evolution: Literal["fixed", "widen"] = "fixed"
-    """Rows whose types differ from those of their series: refused, or taken where a wider type holds both."""
+    """`file` mode, rows whose types differ from their series': refuse, or take them where wider types hold both."""
     disk_limit_mb: Positive | None = None
     """Ceiling of spilled bytes (`hybrid`)."""
     keep_output: Literal["none", "recent", "all"] | None = None
