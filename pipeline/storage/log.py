@@ -23,6 +23,8 @@ from .holes import Holes
 from .room import MinFree, check_free, storage_error
 from .segments import Record
 
+__all__ = ["Extent", "Segment", "SegmentLog", "storage_error"]
+
 T = TypeVar("T")
 
 REWRITE_SHARE: Final = 0.6
