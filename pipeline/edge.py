@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .bell import Bell
 from .errors import BudgetExceeded, EdgeClosed
 from .frames import CHECKPOINT, Barrier, Batch, End, Frame, Watermark
 from .in_flight import EdgesAccount
@@ -65,35 +66,6 @@ class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
     spilled_bytes: int = 0
     on_disk_rows: int = 0
     """Of the rows in flight."""
-
-
-class Bell:
-    """Wakes the one task that waits on it; several edges may share one."""
-
-    __slots__ = ("_waiter",)
-
-    def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Return at the next ring. Whoever waits checks its condition again, in a loop."""
-        assert self._waiter is None, "one task waits on a bell"
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
-    @property
-    def waiting(self) -> bool:
-        return self._waiter is not None
 
 
 class Edge:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .bell import Bell
 from .cuts import InboxCut, LaneCut
-from .edge import Bell, Edge
+from .edge import Edge
 from .errors import EdgeClosed
 from .frames import Barrier, Batch, End, Frame, Watermark
 from .under_way import Recording

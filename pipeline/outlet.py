@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter_ns
 
-from .edge import Bell, Edge
+from .bell import Bell
+from .edge import Edge
 from .frames import Barrier, Batch, Frame, Row, Watermark, row_bytes
 
 YIELD_NS = 1_000_000

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-from .edge import Bell
+from .bell import Bell
 from .errors import EdgeClosed
 from .frames import Batch, Watermark, as_item
 from .stage import Context, Feed, Stage

@@ -43,6 +43,9 @@ class DataStats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     """Values lost by a declared policy (`on_full: evict_oldest`)."""
     dropped_bytes: int = 0
+    corrupt: int = 0
+    """Values that did not come back from disk as they were written; the log names each."""
+    corrupt_bytes: int = 0
     retries: int = 0
     """Attempts of a flush after its first."""
     timeouts: int = 0

@@ -31,7 +31,7 @@ class Block:
 
     __slots__ = (
         "context", "extent", "forgotten", "kind", "leaving", "pins", "queued", "record_key", "request",
-        "restored_size", "restoring", "size", "slot", "used", "value", "waiters",
+        "restored_size", "restoring", "seal", "size", "slot", "used", "value", "waiters",
     )  # fmt: skip
 
     def __init__(self, slot: Key | None, record_key: bytes, value: Any, size: int, kind: int) -> None:
@@ -43,6 +43,8 @@ class Block:
         """Bytes charged while the value is in memory."""
         self.kind = kind
         self.context: tuple[Any, ...] = ()
+        self.seal: int | None = None
+        """Checksum of its bytes as they were when it was stored, where values are checked."""
         self.extent: Extent | None = None
         self.restored_size = size
         """Bytes charged after it has been read from disk."""

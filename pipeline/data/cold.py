@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
+import xxhash
 
-from ..errors import DiskFull
+from ..errors import CorruptEntry, DiskFull
 from ..storage import codecs, segments
 from ..storage.codecs import Encoded
 from ..storage.extents import Extent
 from ..storage.workspace import Workspace
 from .block import ABSENT, Block
 from .series import Piece
+
+log = logging.getLogger(__name__)
 
 INLINE_BYTES: Final = 256 << 10
 """Payloads up to this size are read on the loop if the page cache has them: a hop would take several times as long."""
@@ -29,9 +33,21 @@ class SegmentTier:
     def __init__(self, name: str, workspace: Workspace, limit_bytes: int | None) -> None:
         self.disk_bytes = 0
         """Live bytes of this manager."""
+        self.lost_bytes = 0
+        """Of values that did not come back as they were written."""
+        self._lost: set[int] = set()
         self._name = name
         self._workspace = workspace
         self._limit = limit_bytes
+
+    @property
+    def lost(self) -> int:
+        """Values that did not come back."""
+        return len(self._lost)
+
+    async def check_free(self, num_bytes: int) -> None:
+        """Raises `DiskFull` if so many bytes would leave too few on the disk; nothing is written."""
+        await asyncio.shield(self._workspace.spill.check_free(self, num_bytes))
 
     def check_room(self, num_bytes: int) -> None:
         """Raises `DiskFull` if so many bytes do not fit into `disk_limit_mb` any more; nothing is written."""
@@ -59,7 +75,18 @@ class SegmentTier:
     def read(self, block: Block) -> asyncio.Future[Any]:
         """The value, read, verified and decoded in a thread; raises `CorruptEntry`."""
         assert block.extent is not None
-        return self._workspace.spill.read(self, block.extent, partial(_decode, block))
+        extent = block.extent
+        job = self._workspace.spill.read(self, extent, partial(_decode, block))
+
+        def note(job: asyncio.Future[Any]) -> None:
+            error = job.exception()
+            if isinstance(error, CorruptEntry) and extent.gen not in self._lost:
+                self._lost.add(extent.gen)
+                self.lost_bytes += extent.length
+                log.error("%s: %d bytes are lost: %s", self._name, extent.length, error)
+
+        job.add_done_callback(note)
+        return job
 
     def read_nowait(self, block: Block) -> Any:
         """The value if that takes microseconds and no waiting, else `ABSENT`."""
@@ -92,12 +119,20 @@ def write_blocks(
         (block.kind, block.record_key, gen, _source(block)) for block, gen in zip(blocks, generations, strict=True)
     ]
     contexts: list[tuple[Any, ...]] = []
-    written = workspace.spill.append(owner, partial(_encode_all, sources, contexts))
+    seals: list[int] = []
+    written = workspace.spill.append(owner, partial(_encode_all, sources, contexts, seals, workspace.check_values))
     done: asyncio.Future[list[tuple[Extent, tuple[Any, ...]]]] = asyncio.get_running_loop().create_future()
     done.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     def settle(future: asyncio.Future[list[Extent]]) -> None:
         error = future.exception()
+        for block, seal in zip(blocks, seals, strict=False):
+            if block.seal not in (None, seal):
+                workspace.changed_values += 1
+                log.error(
+                    "%r, %d bytes, was changed by its owner after it was stored; set copy: true, or store a copy",
+                    block.slot, block.size,
+                )  # fmt: skip
         if error is not None:
             done.set_exception(error)
         else:
@@ -120,11 +155,21 @@ def _source(block: Block) -> Any:
     return tuple(block.value.batches) if block.kind == codecs.BATCHES else block.value
 
 
+def seal_of(encoded: Encoded) -> int:
+    """Tells whether a value is what it was."""
+    digest = xxhash.xxh3_64()
+    for piece in encoded.pieces:
+        digest.update(memoryview(piece).cast("B") if len(piece) else b"")
+    return digest.intdigest()
+
+
 def _encode_all(
-    sources: Sequence[tuple[int, bytes, int, Any]], contexts: list[tuple[Any, ...]]
+    sources: Sequence[tuple[int, bytes, int, Any]], contexts: list[tuple[Any, ...]], seals: list[int], sealing: bool
 ) -> list[segments.Record]:
     """In a worker thread."""
     encoded: list[Encoded] = [codecs.encode(value, kind) for kind, _, _, value in sources]
+    if sealing:
+        seals.extend(map(seal_of, encoded))
     contexts.extend(each.context for each in encoded)
     return [
         segments.Record(kind, 0, key, gen, each.pieces)

@@ -174,12 +174,12 @@ class Eviction:
         level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
         log.log(level, "%s: eviction rests, the values stay in memory: %s", self._name, error)
         self.refused, self.resting = error, True
-        if self._stopped:
+        if self._stopped or self._probe is not None:
             return
 
         async def probe() -> None:
             await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
-            self.resting = False
+            self._probe, self.resting = None, False
             self.tidy()
             if self._memory.on_put is not None and self._account.pool is not None:
                 self._memory.on_put()  # the pool's relief has passed us over

@@ -25,7 +25,7 @@ from .evolution import fitted, lost_by_parquet, widened
 from .part_files import Part, PartSeries, stream_parts
 from .policy import MB, DataFlow
 from .series import Piece
-from .values import Admitted, admit, as_batches, batches_size, not_a_series, series_table
+from .values import Admitted, admit, as_copied_batches, batches_size, not_a_series, series_table
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,12 @@ class FileManager(DataManager):
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
-        await self.write(key, admit(value, size))
+        await self.write(key, admit(value, size, self._policy.copy))
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
         uri = self._check(key)
-        batches = as_batches(rows)
+        batches = as_copied_batches(rows, self._policy.copy)
         await self.extend(key, batches, batches_size(batches))
         return uri
 

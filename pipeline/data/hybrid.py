@@ -18,7 +18,7 @@ from ..storage.workspace import Workspace
 from .account import Account
 from .base import DataManager, DataStats, Key, key_bytes
 from .block import ABSENT, Block
-from .cold import SegmentTier
+from .cold import SegmentTier, seal_of
 from .eviction import Eviction
 from .hot import MemoryTier
 from .outsized import Outsized, write_outsized
@@ -28,7 +28,7 @@ from .relief import PoolRelief
 from .restoring import Restoring
 from .series import Piece, piece_bytes
 from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, known_schema, not_a_series
+from .values import Admitted, admit, as_copied_batches, batches_size, known_schema, not_a_series
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class HybridManager(DataManager):
         """Counts the uses, for the memory tier; here because one more look-up would cost a hit a tenth."""
         self._memory = MemoryTier(self._account, self)
         quota = policy.disk_limit_mb
+        if policy.min_free_disk_mb is not None:
+            workspace.keep_free(int(policy.min_free_disk_mb * MB))
         self._disk = SegmentTier(name, workspace, None if quota is None else int(quota * MB))
         self._entries: dict[Key, Block | Parts] = {}
         self._eviction = Eviction(name, self._memory, self._disk, workspace, self._clock)
@@ -98,17 +100,19 @@ class HybridManager(DataManager):
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
-        admitted = admit(value, size)
+        admitted = admit(value, size, self._policy.copy)
         if admitted.size > self._account.ceiling:
             await self._store_outsized(key, admitted)
         else:
             block = Block(key, key_bytes(key), admitted.value, admitted.size, admitted.kind)
+            if self._workspace.check_values:
+                block.seal = seal_of(codecs.encode(admitted.value, admitted.kind))
             await self._admit(key, lambda: block.size - self._reusable(key), lambda: self._put(key, block, admitted))
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
         uri = self._check(key)
-        batches = as_batches(rows)
+        batches = as_copied_batches(rows, self._policy.copy)
         self._check_series(key, batches)
         size = batches_size(batches)
         if size > self._account.ceiling:
@@ -183,6 +187,8 @@ class HybridManager(DataManager):
             evicted_bytes=memory.evicted_bytes,
             restores=self._restoring.restores,
             waits=account.waits,
+            corrupt=self._disk.lost,
+            corrupt_bytes=self._disk.lost_bytes,
         )
 
     # Looking up what is not simply resident.
@@ -372,6 +378,7 @@ class HybridManager(DataManager):
 
         async def run() -> None:
             try:
+                await self._disk.check_free(outsized.size)
                 await write_outsized(outsized, self._disk)
                 self._check_open()
                 if not outsized.abandoned:

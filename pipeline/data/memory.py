@@ -16,7 +16,7 @@ from .base import DataManager, DataStats, Key
 from .policy import DataFlow
 from .series import Piece, Series, piece_bytes
 from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, known_schema, not_a_series
+from .values import Admitted, admit, as_copied_batches, batches_size, known_schema, not_a_series
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +51,13 @@ class MemoryManager(DataManager):
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
-        admitted = admit(value, size)
+        admitted = admit(value, size, self._policy.copy)
         await self._make_room(key, admitted.size, lambda: self._held(key), lambda: self._put(key, admitted))
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
         uri = self._check(key)
-        batches = as_batches(rows)
+        batches = as_copied_batches(rows, self._policy.copy)
         self._check_series(key, batches)
         size = batches_size(batches)
         await self._make_room(key, size, lambda: 0, lambda: self._extend(key, batches, size))

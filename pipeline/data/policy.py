@@ -65,6 +65,10 @@ class DataFlow(Settings, frozen=True):
     """`file` mode, rows whose types differ from their series': refuse, or take them where wider types hold both."""
     disk_limit_mb: Positive | None = None
     """Ceiling of spilled bytes (`hybrid`)."""
+    min_free_disk_mb: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Spilling leaves so many megabytes free on the disk; None: 1 GiB or 5 %, at most a tenth of a small disk."""
+    copy: bool = False
+    """Store a copy, so that a value its owner changes afterwards stays as it was stored."""
     keep_output: Literal["none", "recent", "all"] | None = None
     """Whether output batches are kept beside results; None: all where a mode is configured (memory: recent)."""
     streaming_settings: StreamingSettings = StreamingSettings()

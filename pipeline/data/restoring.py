@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +14,6 @@ from .block import ABSENT, Block
 from .cold import SegmentTier
 from .eviction import Eviction
 from .hot import MemoryTier
-
-log = logging.getLogger(__name__)
 
 
 class Restoring:
@@ -127,9 +124,7 @@ class Restoring:
             self._account.give(need)
         else:
             self._restored(block, job.result(), need)
-        if error is not None:
-            log.error("%s: %s", self._name, error)
-        elif on_loan:
+        if error is None and on_loan:
             self.restores += 1
         self.end(block)
         if future is not None and not future.done():

@@ -32,7 +32,7 @@ from .file import FileManager
 from .flights import Flights, Late, ended
 from .policy import MB, DataFlow
 from .tables import as_table
-from .values import Admitted, admit, as_batches, batches_size, check_series, not_a_series, series_table
+from .values import Admitted, admit, as_copied_batches, batches_size, check_series, not_a_series, series_table
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class StreamingManager(DataManager):
         self._account = self.borrower = Account(limit, self._clock, name, workspace.pool)
         limit = self._account.ceiling
         self._timeout = policy.admission_timeout_seconds
+        self._copies = policy.copy
         self._max_rows = settings.buffer_size
         self._max_bytes = min(int(settings.buffer_mb * MB), limit // 2)
         self._alarm = Alarm(self._clock, settings.max_age_seconds, self._too_old)
@@ -91,14 +92,14 @@ class StreamingManager(DataManager):
 
     async def store(self, key: Key, value: Any, *, size: int | None = None) -> str:
         uri = self._check(key)
-        admitted = admit(value, size)
+        admitted = admit(value, size, self._copies)
         rows = getattr(admitted.value, "num_rows", 1)
         await self._enter(key, [Item(key, admitted, False, rows)], None)
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
         uri = self._check(key)
-        batches = as_batches(rows)
+        batches = as_copied_batches(rows, self._copies)
         self._check_series(key, batches)
         items = [Item(key, Admitted(batch, batches_size([batch]), 0), True, batch.num_rows) for batch in batches]
         await self._enter(key, items, batches)

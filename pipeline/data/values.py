@@ -22,14 +22,17 @@ class Admitted(NamedTuple):
     kind: int
 
 
-def admit(value: Any, size: int | None) -> Admitted:
+def admit(value: Any, size: int | None, copy: bool = False) -> Admitted:
     """Make a value ready to be stored in any mode; raises `UnsizedValue` or `UnsupportedType`.
 
-    A `Batch` becomes its columns, an array a read-only view, and a slice that pins a big parent a copy.
+    A `Batch` becomes its columns, an array a read-only view, and a slice that pins a big parent a copy; with `copy`
+    everything does.
     """
     if isinstance(value, Batch):
         value = value.columns
     value = compact(value)
+    if copy:
+        value = codecs.copied(value)
     if size is None:
         size = size_of(value)
     elif size < 0:
@@ -39,6 +42,12 @@ def admit(value: Any, size: int | None) -> Admitted:
         value = value.view()
         value.flags.writeable = False
     return Admitted(value, size, kind)
+
+
+def as_copied_batches(rows: Any, copy: bool) -> list[pa.RecordBatch]:
+    """Like `as_batches`; with `copy` what was handed over may be changed afterwards."""
+    batches = as_batches(rows)
+    return [codecs.copied(batch) for batch in batches] if copy else batches
 
 
 def as_batches(rows: Any) -> list[pa.RecordBatch]:

@@ -153,6 +153,16 @@ def decode(kind: int, payload: Buffer, context: tuple[Any, ...] = ()) -> Any:
     raise UnsupportedType(f"stored bytes are of kind {kind}, which this version does not know")
 
 
+def copied(value: Any) -> Any:
+    """A value of the same kind that shares nothing with this one which anybody could change."""
+    kind = kind_of(value)
+    if kind in (RAW, TEXT):
+        return value
+    encoded = encode(value, kind)
+    payload = b"".join(memoryview(piece).cast("B") for piece in encoded.pieces if len(piece))
+    return decode(kind, pa.py_buffer(payload), encoded.context)
+
+
 def has_dictionaries(schema: pa.Schema) -> bool:
     """Whether a column holds dictionary-encoded values, which a single message cannot carry."""
     return any(_is_dictionary(field.type) for field in schema)

@@ -20,7 +20,7 @@ from . import segments
 from .executor import IoExecutor
 from .extents import Extent, Segment
 from .holes import Holes
-from .room import MinFree, check_free, storage_error
+from .room import check_free, storage_error
 from .segments import Record
 
 __all__ = ["Extent", "Segment", "SegmentLog", "storage_error"]
@@ -47,6 +47,8 @@ class SegmentLog:
     def __init__(self, folder: Path, io: IoExecutor, *, segment_bytes: int = segments.SEGMENT_BYTES) -> None:
         self.folder = folder
         self.segment_bytes = segment_bytes
+        self.min_free: int | None = None
+        """Bytes that stay free on the disk; None: as many as `free_reserve` says."""
         self.corrupt = 0
         """Records that did not pass verification."""
         self.quarantined_bytes = 0
@@ -80,17 +82,13 @@ class SegmentLog:
     def num_segments(self) -> int:
         return len(self._segments)
 
-    def append(
-        self, owner: Hashable, encode: Callable[[], Sequence[Record]], min_free: MinFree = None
-    ) -> asyncio.Future[list[Extent]]:
+    def append(self, owner: Hashable, encode: Callable[[], Sequence[Record]]) -> asyncio.Future[list[Extent]]:
         """Write the records that `encode` makes in the worker thread; all of them or none.
-
-        `min_free` bytes stay free on the disk, by default as many as `free_reserve` says.
 
         The future gives one extent per record, or raises `DiskFull`, `StorageFailed`, or what `encode` raised. If
         nobody awaits it the extents are live all the same.
         """
-        job = self._io.submit(owner, self._write, encode, min_free)
+        job = self._io.submit(owner, self._write, encode)
         done: asyncio.Future[list[Extent]] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda future: future.cancelled() or future.exception())
 
@@ -166,9 +164,9 @@ class SegmentLog:
             self._offer(extent)
             self._look_after(segment, extent.space)
 
-    def check_free(self, owner: Hashable, num_bytes: int, min_free: MinFree = None) -> asyncio.Future[None]:
+    def check_free(self, owner: Hashable, num_bytes: int) -> asyncio.Future[None]:
         """Raises `DiskFull` where so many bytes would not leave `min_free` on the disk; nothing is written."""
-        return self._io.submit(owner, check_free, self.folder, num_bytes, min_free)
+        return self._io.submit(owner, check_free, self.folder, num_bytes, self.min_free)
 
     def _offer(self, extent: Extent) -> None:
         """The place of a dead record nobody reads is for others."""
@@ -195,12 +193,12 @@ class SegmentLog:
                 os.close(segment.fd)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, encode: Callable[[], Sequence[Record]], min_free: MinFree) -> list[Extent]:
+    def _write(self, encode: Callable[[], Sequence[Record]]) -> list[Extent]:
         """In a worker thread: records into places and a segment that belong to this thread alone meanwhile."""
         records = encode()
         extents: dict[int, Extent] = {}
         sizes = [record.num_bytes for record in records]
-        check_free(self.folder, sum(sizes), min_free)
+        check_free(self.folder, sum(sizes), self.min_free)
         try:
             for at, (record, size) in enumerate(zip(records, sizes, strict=True)):
                 with self._lock:

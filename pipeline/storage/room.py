@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from ..errors import DataError, DiskFull, StorageFailed
 
-MinFree: TypeAlias = int | None
 MIN_FREE_BYTES: Final = 1 << 30
 MIN_FREE_SHARE: Final = 0.05
 SMALL_DISK_SHARE: Final = 0.1
@@ -20,7 +19,7 @@ def free_reserve(disk_bytes: int) -> int:
     return int(min(max(MIN_FREE_BYTES, MIN_FREE_SHARE * disk_bytes), SMALL_DISK_SHARE * disk_bytes))
 
 
-def check_free(folder: Path, num_bytes: int, min_free: MinFree) -> None:
+def check_free(folder: Path, num_bytes: int, min_free: int | None) -> None:
     """Raises `DiskFull` where writing so many bytes would leave too few; blocking."""
     for place in (folder, *folder.parents):
         try:

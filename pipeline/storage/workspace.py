@@ -19,6 +19,8 @@ from .release import CHURN_BYTES, release_memory
 from .reserve import Reserve
 from .root import StorageRoot
 
+CHECK_VALUES: Final = "PENSTOCK_CHECK_VALUES"
+"""Environment variable for debugging: set to 1, values that were changed after they were stored are told by name."""
 POOL_SHARE: Final = 0.25
 """Share of the available memory that values too large for their own budget may take together."""
 
@@ -58,6 +60,11 @@ class Workspace:
         self.commits = None if root is None else GroupCommit(root, self.io)
         self.generations = itertools.count(1) if self.journal is None else self.journal.generations
         self._spill_folder = self.folder / SPILL if root is None else root.spill
+        self.check_values = os.environ.get(CHECK_VALUES, "0") not in ("", "0")
+        """Whether values are compared with what they were when they were stored, as they leave memory."""
+        self.changed_values = 0
+        """How many were not the same any more."""
+        self._min_free: int | None = None
         self._spill: SegmentLog | None = None
         self._churned_bytes = 0
 
@@ -69,7 +76,14 @@ class Workspace:
         """
         if self._spill is None:
             self._spill = SegmentLog(self._spill_folder, self.io)
+            self._spill.min_free = self._min_free
         return self._spill
+
+    def keep_free(self, num_bytes: int) -> None:
+        """Spilling leaves so many bytes of the disk free; the most that anybody asks for counts."""
+        self._min_free = max(num_bytes, self._min_free or 0)
+        if self._spill is not None:
+            self._spill.min_free = self._min_free
 
     def borrow(self, num_bytes: int) -> None:
         """Take a loan; raises `ValueTooLarge` when the process has no room for it. Give it back with `give_back`."""

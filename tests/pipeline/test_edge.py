@@ -10,7 +10,8 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.edge import Bell, Edge, EdgePolicy
+from pipeline.bell import Bell
+from pipeline.edge import Edge, EdgePolicy
 from pipeline.errors import EdgeClosed
 from pipeline.frames import Barrier, Batch, End, Row, Watermark
 from pipeline.in_flight import EdgesAccount

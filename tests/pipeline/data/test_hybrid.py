@@ -78,7 +78,7 @@ async def test_below_ninety_percent_nothing_is_evicted_and_no_thread_is_started(
     assert not workspace.folder.exists()
 
 
-async def test_above_ninety_percent_the_least_recently_used_leave_until_three_quarters(
+async def test_h1_above_ninety_percent_the_least_recently_used_leave_until_three_quarters(
     manager: HybridManager, disk: Disk
 ) -> None:
     await fill(manager, 9)
@@ -101,7 +101,7 @@ async def test_eviction_never_writes_on_the_loop(manager: HybridManager, disk: D
     assert threading.get_ident() not in disk.write_threads
 
 
-async def test_a_value_stays_readable_while_it_is_written_and_using_it_keeps_it(
+async def test_e6_a_value_stays_readable_while_it_is_written_and_using_it_keeps_it(
     manager: HybridManager, disk: Disk
 ) -> None:
     disk.hold_writes()
@@ -117,7 +117,7 @@ async def test_a_value_stays_readable_while_it_is_written_and_using_it_keeps_it(
         manager.retrieve_nowait("k0")
 
 
-async def test_a_value_replaced_while_it_is_written_is_the_new_one(manager: HybridManager, disk: Disk) -> None:
+async def test_e4_a_value_replaced_while_it_is_written_is_the_new_one(manager: HybridManager, disk: Disk) -> None:
     disk.hold_writes()
     await fill(manager, 9)
     await manager.store("k9", batch(9, 10))
@@ -130,7 +130,7 @@ async def test_a_value_replaced_while_it_is_written_is_the_new_one(manager: Hybr
     assert (await manager.retrieve("k1")).equals(batch(1))
 
 
-async def test_a_value_deleted_while_it_is_written_is_gone_and_its_charge_leaves_with_the_thread(
+async def test_e8_a_value_deleted_while_it_is_written_is_gone_and_its_charge_leaves_with_the_thread(
     manager: HybridManager, disk: Disk
 ) -> None:
     disk.hold_writes()
@@ -147,7 +147,9 @@ async def test_a_value_deleted_while_it_is_written_is_gone_and_its_charge_leaves
     assert manager.stats().disk_bytes < 2.5 * VALUE
 
 
-async def test_a_value_stored_after_a_delete_survives_the_old_ones_eviction(manager: HybridManager, disk: Disk) -> None:
+async def test_e9_a_value_stored_after_a_delete_survives_the_eviction_before(
+    manager: HybridManager, disk: Disk
+) -> None:
     disk.hold_writes()
     await fill(manager, 9)
     await manager.store("k9", batch(9, 10))
@@ -192,7 +194,7 @@ async def test_nobody_waits_longer_than_the_admission_timeout(
     assert "late" not in manager.keys()
 
 
-async def test_a_hundred_retrieves_of_one_value_are_one_read(manager: HybridManager, disk: Disk) -> None:
+async def test_e7_a_hundred_retrieves_of_one_value_are_one_read(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     disk.hold_reads()
     tasks = [asyncio.create_task(manager.retrieve("k0")) for _ in range(100)]
@@ -203,7 +205,7 @@ async def test_a_hundred_retrieves_of_one_value_are_one_read(manager: HybridMana
     assert manager.stats().restores == 1
 
 
-async def test_a_restored_value_leaves_again_without_being_written_again(manager: HybridManager, disk: Disk) -> None:
+async def test_h4_a_restored_value_leaves_again_without_being_written_again(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     await manager.retrieve("k0")
     await fill(manager, 20, start=100)
@@ -214,7 +216,7 @@ async def test_a_restored_value_leaves_again_without_being_written_again(manager
     assert (await manager.retrieve("k0")).equals(batch(0))
 
 
-async def test_restoring_beside_an_overwrite_gives_the_earlier_callers_the_old_value(
+async def test_e5_restoring_beside_an_overwrite_gives_the_earlier_callers_the_old_value(
     manager: HybridManager, disk: Disk
 ) -> None:
     await spilled(manager)
@@ -229,7 +231,7 @@ async def test_restoring_beside_an_overwrite_gives_the_earlier_callers_the_old_v
     assert (await manager.retrieve("k0")).equals(batch(50, 10))
 
 
-async def test_a_value_deleted_while_it_is_restored_is_a_key_error(manager: HybridManager, disk: Disk) -> None:
+async def test_e8_a_value_deleted_while_it_is_restored_is_a_key_error(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     disk.hold_reads()
     waiting = asyncio.create_task(manager.retrieve("k0"))
@@ -242,7 +244,7 @@ async def test_a_value_deleted_while_it_is_restored_is_a_key_error(manager: Hybr
     await until(lambda: manager.stats().charged_bytes < before)
 
 
-async def test_a_restore_waits_for_room_like_everybody_else(manager: HybridManager, disk: Disk) -> None:
+async def test_h4_a_restore_waits_for_room_like_everybody_else(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     await fill(manager, 2, start=20)
     disk.hold_writes()
@@ -274,7 +276,7 @@ async def test_a_restore_nobody_waits_for_any_more_leaves_the_line(manager: Hybr
     assert (await manager.retrieve("k0")).equals(batch(0))
 
 
-async def test_a_cancelled_caller_does_not_stop_the_read_of_the_others(manager: HybridManager, disk: Disk) -> None:
+async def test_e10_a_cancelled_caller_does_not_stop_the_read_of_the_others(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     disk.hold_reads()
     first, second = (asyncio.create_task(manager.retrieve("k0")) for _ in range(2))
@@ -287,7 +289,7 @@ async def test_a_cancelled_caller_does_not_stop_the_read_of_the_others(manager: 
     assert disk.reads == 1
 
 
-async def test_cancelling_a_store_at_every_await_loses_nothing_and_leaks_no_charge(
+async def test_e10_cancelling_a_store_at_every_await_loses_nothing_and_leaks_no_charge(
     manager: HybridManager, disk: Disk
 ) -> None:
     await spilled(manager)
@@ -313,7 +315,7 @@ async def test_cancelling_a_store_at_every_await_loses_nothing_and_leaks_no_char
     await until(lambda: manager.stats().disk_bytes == 0)
 
 
-async def test_a_value_larger_than_the_budget_goes_to_disk_in_chunks_and_is_streamed(
+async def test_e1_a_value_larger_than_the_budget_goes_to_disk_in_chunks_and_is_streamed(
     manager: HybridManager, disk: Disk, workspace: Workspace
 ) -> None:
     big = pa.RecordBatch.from_pydict({"n": np.arange(1_000_000)})
@@ -328,7 +330,7 @@ async def test_a_value_larger_than_the_budget_goes_to_disk_in_chunks_and_is_stre
     assert manager.stats().charged_bytes == 0
 
 
-async def test_a_value_the_process_cannot_lend_room_for_is_streamed_only(
+async def test_e1_a_value_the_process_cannot_lend_room_for_is_streamed_only(
     manager: HybridManager, workspace: Workspace
 ) -> None:
     workspace.loan_limit_bytes = 2 << 20
@@ -398,7 +400,7 @@ async def test_a_series_replaced_while_it_is_read_back_leaves_nothing_of_itself_
     assert manager.stats().charged_bytes == 0
 
 
-async def test_a_disk_that_is_full_keeps_values_in_memory_and_is_tried_again(
+async def test_e12_a_disk_that_is_full_keeps_values_in_memory_and_is_tried_again(
     manager: HybridManager, disk: Disk, clock: HandClock
 ) -> None:
     disk.error = OSError(errno.ENOSPC, "No space left on device")
@@ -419,7 +421,7 @@ async def test_a_disk_that_is_full_keeps_values_in_memory_and_is_tried_again(
     assert (await manager.retrieve("more")).equals(batch(0, 3000))
 
 
-async def test_a_caller_beside_a_full_disk_is_told_so(manager: HybridManager, disk: Disk, clock: HandClock) -> None:
+async def test_e12_a_caller_beside_a_full_disk_is_told_so(manager: HybridManager, disk: Disk, clock: HandClock) -> None:
     disk.error = OSError(errno.ENOSPC, "No space left on device")
     await fill(manager, 10)
     waiting = asyncio.create_task(manager.store("more", batch(0, 3000)))
@@ -432,7 +434,7 @@ async def test_a_caller_beside_a_full_disk_is_told_so(manager: HybridManager, di
     await manager.store("k3", batch(33))
 
 
-async def test_the_disk_quota_refuses_before_a_byte_is_written(workspace: Workspace, disk: Disk) -> None:
+async def test_e2_the_disk_quota_refuses_before_a_byte_is_written(workspace: Workspace, disk: Disk) -> None:
     flow = DataFlow(mode="hybrid", memory_limit_mb=TEN, disk_limit_mb=TEN * 2, admission_timeout_seconds=0.01)
     manager = HybridManager("q", flow, workspace, clock=HandClock())
     with pytest.raises(DiskFull, match="disk_limit_mb"):
@@ -443,7 +445,7 @@ async def test_the_disk_quota_refuses_before_a_byte_is_written(workspace: Worksp
     await manager.close()
 
 
-async def test_a_deleted_spill_folder_is_made_again(manager: HybridManager, workspace: Workspace) -> None:
+async def test_e15_a_deleted_spill_folder_is_made_again(manager: HybridManager, workspace: Workspace) -> None:
     await spilled(manager)
     shutil.rmtree(workspace.spill.folder)
     await fill(manager, 20, start=50)
@@ -451,7 +453,7 @@ async def test_a_deleted_spill_folder_is_made_again(manager: HybridManager, work
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "zeros"])
-async def test_a_damaged_record_is_a_typed_error_and_the_others_are_fine(
+async def test_e14_a_damaged_record_is_a_typed_error_and_the_others_are_fine(
     manager: HybridManager, workspace: Workspace, damage: str
 ) -> None:
     await spilled(manager)
@@ -478,7 +480,7 @@ async def test_a_damaged_record_is_a_typed_error_and_the_others_are_fine(
     assert await manager.retrieve(broken) == "repaired"
 
 
-async def test_a_read_error_is_tried_once_more(manager: HybridManager, disk: Disk) -> None:
+async def test_e13_a_read_error_is_tried_once_more(manager: HybridManager, disk: Disk) -> None:
     await spilled(manager)
     errors: list[Exception | None] = [OSError(errno.EIO, "I/O error"), None]
     disk.read_error = lambda: errors.pop(0) if errors else None
@@ -488,7 +490,7 @@ async def test_a_read_error_is_tried_once_more(manager: HybridManager, disk: Dis
         await manager.retrieve("k1")
 
 
-async def test_closing_sends_those_who_wait_away_and_may_be_done_twice_at_once(
+async def test_e18_closing_sends_those_who_wait_away_and_may_be_done_twice_at_once(
     manager: HybridManager, disk: Disk
 ) -> None:
     disk.hold_writes()
@@ -505,7 +507,7 @@ async def test_closing_sends_those_who_wait_away_and_may_be_done_twice_at_once(
         manager.retrieve_nowait("k5")
 
 
-async def test_segments_that_are_dead_are_removed_and_sparse_ones_rewritten(tmp_path, disk: Disk) -> None:
+async def test_h7_segments_that_are_dead_are_removed_and_sparse_ones_rewritten(tmp_path, disk: Disk) -> None:
     workspace = Workspace(tmp_path / "w")
     workspace.spill.segment_bytes = 20 * VALUE
     manager = HybridManager("h", DataFlow(mode="hybrid", memory_limit_mb=TEN), workspace)
