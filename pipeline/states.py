@@ -69,7 +69,7 @@ def fitting(what: str, found: Any, like: np.ndarray[Any, Any], *, rows: bool = F
             f"expected {what} to be {_short(like.dtype)} {like.shape}, found {_short(array.dtype)} {array.shape}; "
             f"{ADVICE}"
         )
-    return array
+    return array.view(like.dtype)  # equal, but files do not say that records are aligned, and compiled code asks
 
 
 def packed(value: Any) -> bytes:

@@ -149,17 +149,20 @@ _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET
 
 
 LARGE_BYTES = 256 << 10
-"""Arrays above this are copied once instead of three times, by calls that let go of the interpreter."""
+"""Arrays above this are copied once instead of three times, by a call that lets go of the interpreter."""
 
 
-def _npy(value: Any) -> bytes:
+def _npy(value: Any) -> bytes | bytearray:
     array = np.asarray(value)
     sink = io.BytesIO()
     if array.nbytes > LARGE_BYTES and (array.flags.c_contiguous or not array.flags.f_contiguous):
-        array = np.ascontiguousarray(array)
-        np.lib.format.write_array_header_2_0(sink, np.lib.format.header_data_from_array_1_0(array))
-        flat: Any = array.reshape(-1).view(np.uint8)
-        return b"".join((sink.getvalue(), memoryview(flat)))
+        head = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
+        np.lib.format.write_array_header_2_0(sink, head)
+        begin = sink.tell()
+        made = bytearray(begin + array.nbytes)
+        made[:begin] = sink.getvalue()
+        np.ndarray(array.shape, array.dtype, made, begin)[...] = array
+        return made
     np.lib.format.write_array(sink, array, allow_pickle=False)
     return sink.getvalue()
 
@@ -186,7 +189,7 @@ def _read_stamp(content: list[Any]) -> datetime.datetime:
     return value if zone is None else value.replace(tzinfo=ZoneInfo(zone))
 
 
-_WRITERS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
+_WRITERS: dict[type, tuple[int, Callable[[Any], bytes | bytearray]]] = {
     int: (_INT, lambda value: _pack(str(value))),
     Decimal: (_DECIMAL, lambda value: _pack(str(value))),
     datetime.datetime: (_STAMP, _stamp),
@@ -215,7 +218,7 @@ _READERS: dict[int, Callable[[Any], Any]] = {
 }
 
 
-def _writer(node: Any) -> tuple[int, Callable[[Any], bytes]]:
+def _writer(node: Any) -> tuple[int, Callable[[Any], bytes | bytearray]]:
     """How to write a node that msgpack has no form for; raises `UnsupportedType`."""
     found = _WRITERS.get(type(node))
     if found is not None:

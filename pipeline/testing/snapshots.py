@@ -37,8 +37,9 @@ async def check_snapshots(
     calls.append(None)
     whole = Driven(stage, context)
     try:
-        stateless, can = whole.logic.stateless, whole.logic.can_snapshot
-        assert stateless or can, f"{type(whole.logic).__name__} cannot give its state, nor is it stateless"
+        stateless = whole.logic.stateless and not whole.logic.can_snapshot
+        said_to = f"{type(whole.logic).__name__} cannot give its state, nor is it stateless"
+        assert stateless or whole.logic.can_snapshot, said_to
         for call in calls:
             await whole.take(call)
         expected, said = given_of(whole.gave, dict(whole.logic.metrics())), _said(whole.logic)
@@ -68,10 +69,12 @@ async def _restarted(
             await first.take(call)
         before = list(first.gave)
         state = None if stateless else first.logic.snapshot()
+        given = packed(state)
         for call in calls[cut:]:
             await first.take(call)
-        if state is not None:  # as late as this: what is given must not change any more
-            second.logic.restore(unpacked(packed(state)))
+        assert packed(state) == given, f"the state given after {cut} of {len(calls)} calls changed afterwards"
+        if not stateless:
+            second.logic.restore(unpacked(given))
         for call in calls[cut:]:
             await second.take(call)
         made = {WENT_ON: (first, first.gave), RESTORED: (second, [*before, *second.gave])}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +9,7 @@ import pyarrow as pa
 import pytest
 from bar_oracle import Tick, batch_of, money, run
 
-from pipeline import Batch, StateMismatch, Watermark, packed, unpacked
+from pipeline import Batch, StateMismatch, Watermark
 from pipeline.stage import Context
 from pipeline.testing import check_snapshots
 from stages.features.bars import Bars
@@ -171,35 +168,3 @@ def test_r6_a_state_that_does_not_fit_is_refused_and_says_in_what() -> None:
     mixed["state"]["cells"] = wide.snapshot()["state"]["cells"]
     with pytest.raises(StateMismatch, match="expected open bars to be"):
         Bars(every="1m").build(Context()).restore(mixed)
-
-
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from pipeline import unpacked, packed, Watermark
-from pipeline.stage import Context
-from pipeline.hashing import hash_value
-from stages.features.features import Features
-import pyarrow as pa
-
-logic = Features(bars="1m", indicators=("ema_3", "rank_1", "median_3")).build(Context())
-logic.warm()
-logic.restore(unpacked(Path(sys.argv[1]).read_bytes()))
-print(hash_value(pa.Table.from_batches([batch.columns for batch in logic.on_end()])))
-"""
-
-
-def test_r6_a_state_is_read_in_another_process(tmp_path: Path) -> None:
-    from pipeline.hashing import hash_value
-
-    logic = Features(bars="1m", indicators=("ema_3", "rank_1", "median_3")).build(Context())
-    logic.warm()
-    for frame in trades(np.random.default_rng(9), WIDE, 120):
-        list(logic.on_batch(frame) or () if isinstance(frame, Batch) else logic.on_watermark(frame))
-    (tmp_path / "state").write_bytes(packed(logic.snapshot()))
-    expected = hash_value(pa.Table.from_batches([batch.columns for batch in logic.on_end()]))
-    said = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "state")], capture_output=True, text=True, check=True
-    )
-    assert said.stdout.strip() == repr(expected)
-    assert isinstance(unpacked((tmp_path / "state").read_bytes()), dict)

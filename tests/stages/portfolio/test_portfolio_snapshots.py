@@ -126,6 +126,17 @@ async def test_r6_several_instruments_do_with_a_step_held_back(instruments: Any)
     assert {row["instrument_id"] for row in given.results["portfolio_1", "fills"].to_pylist()} >= {"A", "B"}
 
 
+async def test_r6_a_baseline_goes_on_holding_what_it_chose_first() -> None:
+    """Cut within the step in which another instrument appears, which it must not choose as if it were the first."""
+    members = {"p": Portfolio(strategy=Above(price=0.0), instruments="all")}
+    bars = random_bars(6)
+    rows = [(bar, name) for place, bar in enumerate(bars) for name in ("AC" if place >= 3 else "A")]
+    batch = with_features(members, rows)
+    given = await check_snapshots(Together(members=members), cut(batch, range(len(rows))))
+    bought = given.results["test_baseline", "fills"].column("instrument_id").to_pylist()
+    assert bought == ["A"]
+
+
 def _end(row: tuple[OracleBar, str]) -> int:
     return row[0].end
 
@@ -160,7 +171,7 @@ async def test_r6_kept_equity_is_what_it_was_through_every_coarsening() -> None:
     """What a state lends is not written to when points are folded together, moved, or handed over at the end."""
     members = {f"p_{n}": Portfolio(strategy=SmaCross(fast=1, slow=n)) for n in (2, 3, 5)}
     batch = with_features(members, [(bar, "BTCUSD.TEST") for bar in random_bars(4_500, single=0.0)])
-    batches = [batch.slice(first, 300) for first in range(0, 4_500, 300)]
+    batches = [batch.slice(first, 302) for first in range(0, 4_500, 302)]
     given = await check_snapshots(Together(members=members), batches, cuts=[0, 3, 12, 13, 14, 20, 27, 29, 31])
     assert given.results["p_2", "equity"].num_rows == 900
     assert given.results["p_2", "equity"].schema.metadata[b"interval"] == b"5m"

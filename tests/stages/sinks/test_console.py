@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 
+from pipeline import StateMismatch
 from pipeline.frames import Batch
 from pipeline.stage import Context
+from pipeline.testing import check_snapshots
 from stages.sinks.console import Console
 
 
@@ -63,3 +67,27 @@ def test_an_empty_stream_is_an_empty_table(capsys: pytest.CaptureFixture[str]) -
     out, _, rows = shown(capsys, [])
     assert "show: 0 rows" in out
     assert rows == 0
+
+
+async def test_r6_it_goes_on_from_wherever_it_was_cut_and_shows_nothing_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sizes = [1, 3, 2, 40, 1, 1]
+    recipe = Console(first=2, last=4)
+    batches = [Batch(pa.record_batch({"a_column_with_a_long_name": list(range(size))})) for size in sizes]
+    await check_snapshots(recipe, batches)
+    printed = [table.strip() for table in capsys.readouterr().out.split("test: 48 rows")[1:]]
+    assert len(set(printed)) == 1
+    assert len(printed) == 1 + 7 * 2 + 1, "cut after the end, the one that was brought back prints nothing"
+    ended: Any = recipe.build(Context())
+    ended.on_batch(batches[0])
+    ended.on_end()
+    again: Any = recipe.build(Context())
+    again.restore(ended.snapshot())
+    assert again.committed_rows == 1
+    assert again.snapshot()["state"] == {"rows": 1}
+
+
+def test_r6_the_state_of_another_console_is_refused() -> None:
+    with pytest.raises(StateMismatch, match="console with first 5, found 2"):
+        Console().build(Context()).restore(Console(first=2).build(Context()).snapshot())

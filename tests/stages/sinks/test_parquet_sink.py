@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -215,3 +217,50 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run" / "link").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="expected a folder below"):
         ParquetSink(path="link/out").build(Context(folder=tmp_path / "run"))
+
+
+def worded(random: np.random.Generator, table: pa.Table) -> list[Batch]:
+    """The same rows in random pieces, each with names in an order of its own and some that no row has."""
+    places = sorted({0, *random.integers(0, len(table), int(random.integers(0, 30))).tolist(), len(table)})
+    batches = []
+    for first, last in itertools.pairwise(places):
+        rows = table.slice(first, last - first).combine_chunks().to_batches()[0]
+        words = list(random.permutation(["A.X", "B.X", "unused", ""]))
+        codes = pc.index_in(rows.column("instrument_id").cast(pa.utf8()), pa.array(words, pa.utf8()))
+        column = pa.DictionaryArray.from_arrays(codes, pa.array(words, pa.utf8()))
+        batches.append(Batch(rows.set_column(rows.schema.get_field_index("instrument_id"), "instrument_id", column)))
+    return batches
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_r6_input_given_again_makes_the_same_files_however_it_is_cut(tmp_path: Path, seed: int) -> None:
+    """Fed once, and, as after a crash at its end, fed anew into the same folder."""
+    random = np.random.default_rng(seed)
+    table = pa.Table.from_batches([batch.columns for batch in market("trade", 40_000, 40_000)])
+    fields = {"row_group_rows": int(random.integers(1, 40_000)), "shards": int(random.integers(1, 4))}
+    first = digest(await write(tmp_path, worded(random, table), **fields))
+    sink = ParquetSink(**fields).build(Context(name="save", folder=tmp_path))
+    sink.warm()
+    for batch in worded(random, table):
+        await sink.on_batch(batch)
+    await sink.on_end()
+    await asyncio.to_thread(sink.close)
+    assert digest(sorted((tmp_path / "save").iterdir())) == first
+    assert sink.committed_rows == 40_000
+    assert not sink.can_snapshot and not sink.stateless
+    assert [path.name for path in tmp_path.iterdir()] == ["save"]
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_r6_what_a_process_that_died_has_left_is_cleared_away(tmp_path: Path, published: bool) -> None:
+    """It died while it wrote; and between the two steps of replacing, when the folder before is all there is."""
+    for name in (".save.partial", ".save.replaced", *(["save"] if published else [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-00.parquet").write_text(name)
+    (tmp_path / ".mine").write_text("a file of somebody else's")
+    sink = ParquetSink().build(Context(name="save", folder=tmp_path))
+    sink.warm()
+    await sink.on_end()
+    await asyncio.to_thread(sink.close)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "save"]
+    assert (tmp_path / "save" / "part-00.parquet").read_text() == ("save" if published else ".save.replaced")

@@ -1,0 +1,122 @@
+"""What a checkpoint a second costs a group of portfolios, and how long it stands still for one.
+
+The logic alone, fed bars of one instrument in batches of 4,096 for a few seconds: once as it is, and once with its
+state taken every second, turned into bytes and written to a file, synced, by another thread, as a run does it. A state
+that is still being written when the next is due puts that off.
+
+    python bench/snapshots.py [--quick] [--rounds N]
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.harness import arguments, ratio, row, show
+from bench.sweep_sma import PAIRS, bars_of, sweep, with_averages
+from pipeline import packed
+from pipeline.frames import Batch
+from pipeline.stage import Context
+
+BATCH = 4_096
+EVERY = 1.0
+SECONDS = 5.0
+"""Seconds of work of a contender, about."""
+
+
+def main() -> dict[str, Any]:
+    options = arguments(__doc__ or "")
+    rounds = options.rounds or (1 if options.quick else 5)
+    rows = []
+    for members in (100,) if options.quick else (1_000, 10_000):
+        bars = with_averages(bars_of(market(20_000 if options.quick else 100_000)))
+        plain, cut, stood_ms, sizes = [], [], [], []
+        for turn in range(rounds + 1):
+            left, _, _ = work(bars, members, 0.5 if options.quick else SECONDS, False)
+            held, stood, size = work(bars, members, 0.5 if options.quick else SECONDS, True)
+            if turn:
+                plain.append(left)
+                cut.append(held)
+                stood_ms += stood
+                sizes += size
+        rows.append(
+            ratio(f"{members:,} members: bars/s with a checkpoint a second, over without", cut, plain, ">= 0.95")
+        )
+        rows.append({**row(f"{members:,} members: it stands still for", stood_ms or [0.0], "ms"), "target": "<= 50"})
+        rows.append(row(f"{members:,} members: size of the state", sizes or [0.0], "MB"))
+    return show("States of a group of portfolios, equity kept on up to 2,000 points", rows)
+
+
+def market(count: int) -> dict[str, Any]:
+    """Minute bars of a random walk."""
+    random = np.random.default_rng(1)
+    close = 100 * np.exp(np.cumsum(random.normal(0, 1e-3, count)))
+    opens = np.concatenate([[100.0], close[:-1]])
+    wick = np.abs(random.normal(0, 1e-3, count))
+    high, low = np.maximum(opens, close) * (1 + wick), np.minimum(opens, close) * (1 - wick)
+    starts = np.arange(count) * 60_000_000_000
+    return {"start": starts, "open": opens, "high": high, "low": low, "close": close, "volume": np.ones(count)}
+
+
+def work(bars: pa.RecordBatch, members: int, seconds: float, cuts: bool) -> tuple[float, list[float], list[float]]:
+    """Seconds per bar, milliseconds of each standstill, and megabytes of each state."""
+    recipes = sweep([PAIRS[place % len(PAIRS)] for place in range(members)])
+    logic: Any = next(iter(recipes.values())).build_group(recipes, Context(name="portfolio_*"))
+    logic.warm()
+    stood: list[float] = []
+    sizes: list[float] = []
+    writing: Future[float] | None = None
+    done = 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as thread:
+        began = due = time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            for _ in logic.on_batch(later(bars, done)):
+                pass
+            done += BATCH
+            if cuts and time.perf_counter() - due > EVERY and (writing is None or writing.done()):
+                if writing is not None:
+                    sizes.append(writing.result())
+                due = time.perf_counter()
+                state = logic.snapshot()
+                stood.append((time.perf_counter() - due) * 1e3)
+                writing = thread.submit(written, Path(folder) / "state", state)
+                del state
+        spent = (time.perf_counter() - began) / done
+    if writing is not None:
+        sizes.append(writing.result())
+    logic.close()
+    return spent, stood, sizes
+
+
+def later(bars: pa.RecordBatch, done: int) -> Batch:
+    """The next batch; after the last bar the first comes again, later."""
+    rounds, place = divmod(done, bars.num_rows - bars.num_rows % BATCH)
+    columns = bars.slice(place, BATCH)
+    offset = rounds * bars.num_rows * 60_000_000_000
+    for name in ("ts_event", "bar_start", "bar_end"):
+        at = columns.schema.get_field_index(name)
+        moved = pc.add(columns.column(at).cast(pa.int64()), offset).cast(columns.schema.field(at).type)
+        columns = columns.set_column(at, columns.schema.field(at), moved)
+    return Batch(columns)
+
+
+def written(file: Path, state: Any) -> float:
+    """Write a state and wait until it is on the disk; its megabytes."""
+    data = packed(state)
+    with file.open("wb") as sink:
+        sink.write(data)
+        sink.flush()
+        os.fsync(sink.fileno())
+    return len(data) / 1e6
+
+
+if __name__ == "__main__":
+    main()
