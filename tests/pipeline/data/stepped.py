@@ -14,7 +14,12 @@ MAX_ROUNDS = 20_000
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """Counts its rounds and calls somebody before one of them; time passes only when told."""
+    """Counts its rounds and calls somebody before one of them; time passes only when told.
+
+    With `leaps` it also passes where everybody waits for it.
+    """
+
+    leaps = False
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -33,8 +38,12 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         assert self.rounds < MAX_ROUNDS, "somebody goes round and round"
         due = any(timer.when() <= self.seconds and not timer.cancelled() for timer in self._scheduled)  # type: ignore[attr-defined]
         if not (self._ready or due):  # type: ignore[attr-defined]
-            assert self.calls, "everybody waits and nobody comes"
-            self.calls.pop(min(self.calls))()
+            timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+            if self.leaps and timers:
+                self.seconds = min(timers)
+            else:
+                assert self.calls, "everybody waits and nobody comes"
+                self.calls.pop(min(self.calls))()
         super()._run_once()  # type: ignore[misc]
 
 
