@@ -40,11 +40,13 @@ class Ask:
 class _Segment:
     """The file that is written now."""
 
-    __slots__ = ("fd", "gens", "number", "path", "records", "synced", "tail")
+    __slots__ = ("fd", "gens", "listed", "number", "path", "records", "synced", "tail")
 
     def __init__(self, number: int, path: Path, fd: int) -> None:
         self.number, self.path, self.fd = number, path, fd
         self.tail = self.synced = self.records = 0
+        self.listed = False
+        """Whether the manifest knows it."""
         self.gens: dict[str, int] = {}
 
 
@@ -133,6 +135,8 @@ class JournalWriter:
                 here = Mark(self._root.manifest.next_segment, 0)
                 return [found if isinstance(found, Exception) else here for found in pieces]
             segment = self._begin()
+            if not self._again:
+                self._list(segment)
         offset = segment.tail
         gens: dict[str, int] = {}
 
@@ -165,6 +169,8 @@ class JournalWriter:
                 raise
             segment.gens.update(gens)
             segment.records += len(records) - 1
+            if not segment.listed:
+                self._list(segment)
         if (sync or self._again) and segment.synced < segment.tail:
             try:
                 self._disk.sync(segment.fd)
@@ -176,7 +182,7 @@ class JournalWriter:
         return ends
 
     def _begin(self) -> _Segment:
-        """A new file, listed before anything is in it, with what has ended before."""
+        """A new file, which is not yet listed."""
         number = self._root.manifest.next_segment
         self._disk.make_folder(self._folder)
         path = self._root.path / segment_file(number)
@@ -186,14 +192,27 @@ class JournalWriter:
         try:
             self._disk.sync_folder(self._folder)
             self._disk.sync_folder(self._root.path)
-            self._root.commit([*self._ended, Entry(kind="add", file=segment_file(number), gen=self._root.epoch)])
         except BaseException:
             with contextlib.suppress(OSError):
                 self._disk.close(fd)
             raise
-        self._ended = []
         self._segment = _Segment(number, path, fd)
         return self._segment
+
+    def _list(self, segment: _Segment) -> None:
+        """Tell the manifest of the segment, and in the same commit of those that have ended before.
+
+        Usually before anything is in it. Where one that could not be synced ends, what has to be written again is
+        written first: a process that is killed in between finds it in the one file or in the other.
+        """
+        added = Entry(kind="add", file=segment_file(segment.number), gen=self._root.epoch)
+        try:
+            self._root.commit([*self._ended, added])
+        except BaseException:
+            self.close()  # the next try makes the file anew
+            raise
+        self._ended = []
+        segment.listed = True
 
     def _sync_before_end(self, segment: _Segment) -> None:
         """The last sync of a file. Where it fails, what was not to be synced stays as it is: written."""
@@ -237,6 +256,9 @@ class JournalWriter:
 
     def _cut_back(self, segment: _Segment) -> None:
         """A failed write leaves the file ending with its last whole record, or nothing is written to it any more."""
+        if not segment.listed:
+            self.close()
+            return
         try:
             self._disk.truncate(segment.fd, segment.tail)
         except OSError:
