@@ -11,7 +11,7 @@ help:
 	@echo "make test    set up and run lint, strict types and the tests"
 	@echo "make check   lint and strict types only"
 	@echo "make format  rewrite the code in the house's layout"
-	@echo "make soak    the tests that take longer, at their full size: 5,000 portfolios within process_memory_mb: 512"
+	@echo "make soak    the tests that take hours, at their full size; DURATION=600 shortens the longest"
 	@echo "make bench   measure; the table is printed and written to bench/results.json"
 	@echo "make bench-peers  measure sweeps against vectorbt, NautilusTrader and backtrader, in an environment of its own"
 	@echo "make clean   remove what the above made"
@@ -54,8 +54,11 @@ check: setup
 test: check browser strace
 	$(BIN)/python -m pytest -n 2
 
-soak: setup
-	PENSTOCK_SOAK=1 $(BIN)/python -m pytest tests/scenarios/test_process_memory.py
+# Some hours. DURATION is how many seconds a thousand data managers are driven; the rest takes as long as it takes.
+DURATION ?= 3600
+soak: setup strace
+	PENSTOCK_SOAK=1 PENSTOCK_SOAK_SECONDS=$(DURATION) $(BIN)/python -m pytest -n 2 tests/scenarios/test_soak.py \
+		tests/scenarios/test_process_memory.py tests/pipeline/storage tests/pipeline/data/test_full_disks.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -275,6 +275,7 @@ def test_a_member_is_no_container_of_its_own() -> None:
 
 @pytest.mark.parametrize("seed", range(300))
 def test_a_mangled_file_is_a_config_error_or_a_config(seed: int) -> None:
+    """T9."""
     random = Random(seed)
     pieces = [
         "null",

@@ -142,6 +142,7 @@ def _matches(found: Any, state: Any) -> bool:
 
 @pytest.mark.parametrize("mode", ["hybrid", "memory", "streaming", "file"])
 def test_any_program_of_calls_answers_like_a_dict(mode: str) -> None:
+    """T6, C-1: without crashes; with them see test_durable_managers."""
     budget = BUDGET if mode != "memory" else 100
 
     @settings(

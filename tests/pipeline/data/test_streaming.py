@@ -58,6 +58,7 @@ def make(
 async def test_rows_are_flushed_by_number_in_order_with_ids_that_name_them(
     workspace: Workspace, receiver: Receiver
 ) -> None:
+    """S-1, S-3."""
     manager = make(workspace, receiver, buffer_size=100)
     for start in range(0, 1000, 30):
         await manager.append("s", rows(start, 30))
@@ -92,6 +93,7 @@ async def test_rows_are_flushed_by_age(workspace: Workspace, receiver: Receiver)
 
 
 async def test_when_both_buffers_are_full_storing_waits(workspace: Workspace, receiver: Receiver) -> None:
+    """S-2."""
     manager = make(workspace, receiver, buffer_size=10)
     receiver.open.clear()
     await manager.append("s", rows(0, 10))

@@ -23,6 +23,7 @@ async def test_no_thread_exists_before_the_first_job_and_none_after_closing() ->
 
 
 async def test_there_are_never_more_threads_than_allowed_even_if_callers_are_cancelled() -> None:
+    """C-3, C-4."""
     io, gate, lock = IoExecutor(2), threading.Event(), threading.Lock()
     running = peak = done = 0
 
@@ -52,6 +53,7 @@ async def test_there_are_never_more_threads_than_allowed_even_if_callers_are_can
 
 
 async def test_owners_take_turns() -> None:
+    """C-4: a container with much to do holds nobody up."""
     io, gate = IoExecutor(1), threading.Event()
     order: list[str] = []
     first = io.submit("x", gate.wait, 20)

@@ -1,4 +1,4 @@
-"""Sizes: close to the truth, and never far below it."""
+"""Sizes: close to the truth, and never far below it. C-5."""
 
 from __future__ import annotations
 

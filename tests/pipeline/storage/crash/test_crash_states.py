@@ -26,7 +26,7 @@ def test_t1_what_was_acknowledged_is_there_after_any_crash_and_nothing_else(
 ) -> None:
     """R-1, R-3, R-4, R-5, R-7: recovery is crashed too, is idempotent, and syncs before it shows anything."""
     monkeypatch.setattr("pipeline.storage.manifest_writer.ROTATE_LINES", lines)
-    search = Search(FOLDER, mixes=200 if SOAK else 6, again=2 if SOAK else 8)
+    search = Search(FOLDER, mixes=60 if SOAK else 6, again=60 if SOAK else 8)
     try:
         search.run(name, PROGRAMS[name])
     finally:
