@@ -110,8 +110,9 @@ async def work(managers: list[DataManager], disk: Disk, chance: random.Random) -
             disk.full = False
         if calls % 50 == 0:
             await asyncio.sleep(0)
-        if calls % (CALLS // 18) == 0:
-            gc.collect()
+        if calls % (500 if SECONDS is None else 20_000) == 0:
+            if SECONDS is None:
+                gc.collect()
             memory.append(resident())
             files.append(descriptors())
     disk.full = False
