@@ -18,6 +18,7 @@ from pipeline.storage.executor import IoExecutor
 from pipeline.storage.journal import Durability, Journal, cut_journal, read_journal
 from pipeline.storage.journal_records import Gap, JournalRecord
 from pipeline.storage.root import StorageRoot
+from tests.apart import apart
 
 
 @asynccontextmanager
@@ -26,7 +27,7 @@ async def journal(
 ) -> AsyncIterator[Journal]:
     """A journal in a folder; without `clean` it is left as a process leaves it that is killed."""
     io = IoExecutor(2)
-    root = StorageRoot.open(folder, disk=disk or FaultyDisk())
+    root = apart(StorageRoot.open, folder, disk=disk or FaultyDisk())
     made = Journal(root, io, **words)
     try:
         yield made
@@ -46,7 +47,7 @@ def put(
 
 
 def read(folder: Path, until: Mark | None = None) -> list[JournalRecord | Gap]:
-    return list(read_journal(folder / "wal", until=until))
+    return apart(lambda: list(read_journal(folder / "wal", until=until)))
 
 
 def gens(folder: Path, until: Mark | None = None) -> list[int]:
@@ -54,7 +55,7 @@ def gens(folder: Path, until: Mark | None = None) -> list[int]:
 
 
 def reopened(folder: Path) -> StorageRoot:
-    root = StorageRoot.open(folder)
+    root = apart(StorageRoot.open, folder)
     root.close()
     return root
 
@@ -131,8 +132,8 @@ async def test_a_mark_divides_what_came_before_from_what_came_after(tmp_path: Pa
         assert gens(tmp_path, await mark) == [1, 2]
         await asyncio.gather(*before, after)
     assert gens(tmp_path) == [1, 2, 3]
-    with StorageRoot.open(tmp_path) as root:
-        cut_journal(root, mark.result())
+    with apart(StorageRoot.open, tmp_path) as root:
+        apart(cut_journal, root, mark.result())
         assert gens(tmp_path) == [1, 2]
     async with journal(tmp_path) as log:
         assert next(log.generations) == 4
@@ -145,8 +146,8 @@ async def test_what_is_behind_a_mark_at_the_beginning_goes_with_its_segments(tmp
         mark = await log.mark()
         for gen in range(1, 5):
             await put(log, gen)
-    with StorageRoot.open(tmp_path) as root:
-        cut_journal(root, mark)
+    with apart(StorageRoot.open, tmp_path) as root:
+        apart(cut_journal, root, mark)
         assert gens(tmp_path) == [] and not os.listdir(tmp_path / "wal")
         assert root.manifest.next_segment == 5, "and no number is given twice"
 
