@@ -24,15 +24,23 @@ def arguments(description: str) -> argparse.Namespace:
     return parsed
 
 
-def race(contenders: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
-    """Seconds of each contender in each round; the first `warm` rounds do not count."""
+def race(
+    contenders: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    warm: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of each contender in each round; the first `warm` rounds do not count.
+
+    `time.process_time` instead of the clock on the wall measures work, where nothing waits for a disk.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warm + rounds):
         for name, run in contenders.items():
             gc.collect()
-            began = time.perf_counter()
+            began = clock()
             run()
-            spent = time.perf_counter() - began
+            spent = clock() - began
             if turn >= warm:
                 seconds[name].append(spent)
     return seconds

@@ -22,6 +22,10 @@ GROUP: Final = 255
 """Kind of the record that every write begins with: its `gen` is the offset up to which the segment was on disk."""
 WINDOW_BYTES: Final = 4 << 20
 _MAGIC: Final = MAGIC.to_bytes(4, "little")
+_FIXED: Final = struct.Struct(HEADER.format + CHECKSUM.format[1:] + PLACE.format[1:])
+"""Everything of a record that has a fixed length."""
+_SMALL: Final = 4096
+"""Payload bytes up to which a copy costs less than a checksum in two parts."""
 
 
 class JournalRecord(NamedTuple):
@@ -80,16 +84,21 @@ def walk(disk: Disk, fd: int, segment: int, epoch: int, end: int, start: int = 0
     Reads a few megabytes at a time, or a record where it is larger. Raises OSError.
     """
     window = _Window(disk, fd, end)
-    offset = gap = start
-    while offset < end:
-        found = _read(window, offset, segment, epoch)
-        if found is None:
-            offset = window.find(_MAGIC, offset + 1)
+    names: dict[bytes, str] = {}
+    for item in _found(window, segment, epoch, end, start):
+        if isinstance(item, Gap):
+            yield item
             continue
-        if gap < offset:
-            yield Gap(segment, gap, offset - gap)
-        yield found
-        offset = gap = found.end
+        stop, kind, gen, at, name_len, key_len = item
+        raw = window.raw
+        key_at = at + name_len
+        container = raw[at:key_at]
+        name = names.get(container)
+        if name is None:
+            name = names[container] = container.decode()
+        payload_at = key_at + key_len
+        record = JournalRecord(name, kind, raw[key_at:payload_at], gen, raw[payload_at : stop - window.start])
+        yield Placed(record, stop)
 
 
 def survey(disk: Disk, fd: int, segment: int, epoch: int, size: int) -> Survey:
@@ -101,19 +110,24 @@ def survey(disk: Disk, fd: int, segment: int, epoch: int, size: int) -> Survey:
     found = Survey()
     behind: list[tuple[Gap, Survey]] = []
     synced = 0
-    for item in walk(disk, fd, segment, epoch, size):
+    window = _Window(disk, fd, size)
+    gens: dict[bytes, int] = {}
+    for item in _found(window, segment, epoch, size, 0):
         if isinstance(item, Gap):
+            found.gens = {name.decode(): gen for name, gen in gens.items()}
+            gens.clear()
             behind.append((item, found))
-            found = Survey(item.offset + item.num_bytes, 0, {}, [], 0, 0)
+            found = Survey(item.offset + item.num_bytes)
             continue
-        found.end = item.end
-        record = item.record
-        if record.kind == GROUP:
-            synced = max(synced, record.gen)
+        found.end, kind, gen, at, name_len, _ = item
+        if kind == GROUP:
+            synced = max(synced, gen)
         else:
             found.records += 1
-            if record.gen > found.gens.get(record.container, -1):
-                found.gens[record.container] = record.gen
+            name = window.raw[at : at + name_len]
+            if gen > gens.get(name, -1):
+                gens[name] = gen
+    found.gens = {name.decode(): gen for name, gen in gens.items()}
     stretches = [*(stretch for _, stretch in behind), found]
     total = Survey()
     for number, stretch in enumerate(stretches):
@@ -131,60 +145,82 @@ def survey(disk: Disk, fd: int, segment: int, epoch: int, size: int) -> Survey:
     return total
 
 
-def _read(window: _Window, offset: int, segment: int, epoch: int) -> Placed | None:
-    """The record at this place, None where there is no whole one that belongs here."""
-    head = window.view(offset, HEAD_BYTES + PLACE.size)
-    if head is None:
-        return None
-    magic, kind, _, key_len, length, gen = HEADER.unpack_from(head)
-    if magic != MAGIC or key_len or length < PLACE.size:
-        return None
-    own_segment, own_offset, own_epoch, name_len, own_key_len = PLACE.unpack_from(head, HEAD_BYTES)
-    names = PLACE.size + name_len + own_key_len
-    if (own_segment, own_offset, own_epoch) != (segment, offset, epoch) or names > length:
-        return None
-    body = window.view(offset, HEAD_BYTES + length)
-    if body is None:
-        return None
-    payload = body[HEAD_BYTES:]
-    digest = xxhash.xxh3_64(body[: HEADER.size])
-    digest.update(payload)
-    if digest.intdigest() != CHECKSUM.unpack_from(body, HEADER.size)[0]:
-        return None
-    container = bytes(payload[PLACE.size : PLACE.size + name_len]).decode()
-    key = bytes(payload[PLACE.size + name_len : names])
-    return Placed(JournalRecord(container, kind, key, gen, bytes(payload[names:])), offset + HEAD_BYTES + length)
+_Located = tuple[int, int, int, int, int, int]
+"""End in the file, kind, generation, place of the container's name in the window, bytes of it, bytes of the key."""
+
+
+def _found(window: _Window, segment: int, epoch: int, end: int, start: int) -> Iterator[_Located | Gap]:
+    """Whole records and the gaps between them; the window holds each while it is looked at."""
+    offset = gap = start
+    while offset < end:
+        found = window.locate(offset, segment, epoch)
+        if found is None:
+            offset = window.find(_MAGIC, offset + 1)
+            continue
+        if gap < offset:
+            yield Gap(segment, gap, offset - gap)
+        yield found
+        offset = gap = found[0]
 
 
 class _Window:
     """A part of a file in memory, which moves on as it is read."""
 
     def __init__(self, disk: Disk, fd: int, end: int) -> None:
+        self.start = 0
+        self.raw = b""
         self._disk, self._fd, self._end = disk, fd, end
-        self._start = 0
-        self._bytes = b""
 
-    def view(self, offset: int, num_bytes: int) -> memoryview | None:
-        """These bytes; None where the file ends before."""
-        if offset + num_bytes > self._end:
-            return None
-        if not self._start <= offset or offset + num_bytes > self._start + len(self._bytes):
-            self._load(offset, num_bytes)
-            if num_bytes > len(self._bytes):
+    def locate(self, offset: int, segment: int, epoch: int) -> _Located | None:
+        """The record at this place, None where there is no whole one that belongs here."""
+        at = offset - self.start
+        if at < 0 or at + _FIXED.size > len(self.raw):
+            if not self._load(offset, _FIXED.size):
                 return None
-        return memoryview(self._bytes)[offset - self._start : offset - self._start + num_bytes]
+            at = 0
+        fields = _FIXED.unpack_from(self.raw, at)
+        magic, kind, _, flat_key, length, gen, check, own_segment, own_offset, own_epoch, name_len, key_len = fields
+        if (
+            magic != MAGIC
+            or own_offset != offset
+            or own_segment != segment
+            or own_epoch != epoch
+            or flat_key
+            or length < PLACE.size + name_len + key_len
+        ):
+            return None
+        stop = at + HEAD_BYTES + length
+        if stop > len(self.raw):
+            if not self._load(offset, HEAD_BYTES + length):
+                return None
+            at, stop = 0, HEAD_BYTES + length
+        raw = self.raw
+        if length <= _SMALL:
+            digest = xxhash.xxh3_64_intdigest(raw[at : at + HEADER.size] + raw[at + HEAD_BYTES : stop])
+        else:
+            parts = xxhash.xxh3_64(raw[at : at + HEADER.size])
+            parts.update(memoryview(raw)[at + HEAD_BYTES : stop])
+            digest = parts.intdigest()
+        if digest != check:
+            return None
+        return self.start + stop, kind, gen, at + _FIXED.size, name_len, key_len
 
     def find(self, wanted: bytes, offset: int) -> int:
         """Where `wanted` is next from `offset` on, or the end."""
         while offset + len(wanted) <= self._end:
-            if self.view(offset, len(wanted)) is None:
+            at = offset - self.start
+            if (at < 0 or at + len(wanted) > len(self.raw)) and not self._load(offset, len(wanted)):
                 break
-            at = self._bytes.find(wanted, offset - self._start)
-            if at >= 0:
-                return self._start + at
-            offset = self._start + len(self._bytes) - len(wanted) + 1
+            found = self.raw.find(wanted, offset - self.start)
+            if found >= 0:
+                return self.start + found
+            offset = self.start + len(self.raw) - len(wanted) + 1
         return self._end
 
-    def _load(self, offset: int, num_bytes: int) -> None:
-        self._start = offset
-        self._bytes = self._disk.read(self._fd, min(max(num_bytes, WINDOW_BYTES), self._end - offset), offset)
+    def _load(self, offset: int, num_bytes: int) -> bool:
+        """Bytes from here on, so many at least; False where the file ends before."""
+        if offset + num_bytes > self._end:
+            return False
+        self.start = offset
+        self.raw = self._disk.read(self._fd, min(max(num_bytes, WINDOW_BYTES), self._end - offset), offset)
+        return len(self.raw) >= num_bytes
