@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 from zlib import crc32
 
@@ -95,7 +95,7 @@ def encode_line(entry: Entry) -> bytes:
     return b"%08x %b\n" % (crc32(body), body)
 
 
-def decode_line(line: bytes, where: str = "the manifest") -> Entry | None:
+def decode_line(line: bytes | memoryview, where: str = "the manifest") -> Entry | None:
     """The entry of a line without its LF, None for one that is damaged; raises `StorageFailed` for a newer format."""
     body = line[9:]
     if line[:9] != b"%08x " % crc32(body):
@@ -108,7 +108,7 @@ def decode_line(line: bytes, where: str = "the manifest") -> Entry | None:
     if entry.v != FORMAT:
         _refuse_newer(body, where)
         return None
-    return entry if _is_inside(entry) else None
+    return entry if _are_inside((entry, *entry.live)) else None
 
 
 def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
@@ -119,20 +119,24 @@ def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
             entries = _decode_all(b"[%b]" % b",".join(bodies))
         except msgspec.DecodeError:
             entries = []
-        if len(entries) == len(lines) and all(entry.v == FORMAT and _is_inside(entry) for entry in entries):
-            return entries
+        if len(entries) == len(lines) and all(entry.v == FORMAT and not entry.live for entry in entries):
+            if _are_inside(entries):
+                return entries
     return [decode_line(line, where) for line in lines]
 
 
-def _is_inside(entry: Entry) -> bool:
-    """Whether every file that a line names lies below the root: recovery moves and removes such files."""
-    file = entry.file
-    if file is not None and (file[:1] in ("", "/") or ".." in file.split("/") or "\0" in file):
-        return False
-    return not entry.live or all(map(_is_inside, entry.live))
+def _are_inside(entries: Iterable[Entry]) -> bool:
+    """Whether every file that lines name lies below the root: recovery moves and removes such files.
+
+    Looks for bad parts in all paths at once.
+    """
+    files = [entry.file for entry in entries if entry.file is not None]
+    text = "\0".join(["", *files, ""])
+    outside = ("\0\0", "\0/", "/../", "\0../", "/..\0", "\0..\0")
+    return not files or (text.count("\0") == len(files) + 1 and not any(part in text for part in outside))
 
 
-def _refuse_newer(body: bytes, where: str) -> None:
+def _refuse_newer(body: bytes | memoryview, where: str) -> None:
     try:
         version = msgspec.json.decode(body, type=_Version).v
     except msgspec.DecodeError:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ..errors import StorageFailed
 from .disk import DISK, Disk
-from .entries import Entry, decode_lines, encode_line, stamped
+from .entries import Entry, decode_line, decode_lines, encode_line, stamped
 
 WAL: Final = "wal"
 CHECKPOINTS: Final = "checkpoints"
@@ -61,7 +61,7 @@ class Committed:
         """Take in one line."""
         self.seq, self.epoch = entry.seq, entry.epoch
         if entry.kind == "snap":
-            self.files = {live.file: live for live in entry.live if live.kind == "add" and live.file is not None}
+            self.files = {live.file or "": live for live in entry.live if live.kind == "add"}
             self.phases, self.checkpoints, self.trims = {}, {}, {}
             for live in entry.live:
                 if live.kind != "add":
@@ -168,11 +168,16 @@ def parse_manifest(raw: bytes, where: str) -> ManifestView:
     committed = view.committed
     pending: list[Entry] = []
     offset = 0
-    *lines, _ = raw.split(b"\n")
-    entries = decode_lines(lines, where)
+    lengths: list[int] = []
+    entries: list[Entry | None] = []
+    end = raw.find(b"\n")
+    if end >= 0:
+        rest = raw[end + 1 :].split(b"\n")[:-1]
+        lengths = [end, *map(len, rest)]
+        entries = [decode_line(memoryview(raw)[:end], where), *decode_lines(rest, where)]  # a snap may be large
     bad = -1
-    for line, entry in zip(lines, entries, strict=True):
-        start, offset = offset, offset + len(line) + 1
+    for length, entry in zip(lengths, entries, strict=True):
+        start, offset = offset, offset + length + 1
         if bad < 0 and (entry is None or not _follows(entry, view, len(pending))):
             bad = start
         if bad >= 0:
