@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from zlib import crc32
 
@@ -108,7 +108,7 @@ def decode_line(line: bytes | memoryview, where: str = "the manifest") -> Entry 
     if entry.v != FORMAT:
         _refuse_newer(body, where)
         return None
-    return entry if _are_inside((entry, *entry.live)) else None
+    return entry if _are_inside((entry,)) and _are_inside(entry.live) else None
 
 
 def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
@@ -119,21 +119,22 @@ def decode_lines(lines: Sequence[bytes], where: str) -> Sequence[Entry | None]:
             entries = _decode_all(b"[%b]" % b",".join(bodies))
         except msgspec.DecodeError:
             entries = []
-        if len(entries) == len(lines) and all(entry.v == FORMAT and not entry.live for entry in entries):
-            if _are_inside(entries):
-                return entries
+        known = all(entry.v == FORMAT and not entry.live for entry in entries)
+        if len(entries) == len(lines) and known and _are_inside(entries):
+            return entries
     return [decode_line(line, where) for line in lines]
 
 
-def _are_inside(entries: Iterable[Entry]) -> bool:
-    """Whether every file that lines name lies below the root: recovery moves and removes such files.
+def _are_inside(entries: Sequence[Entry]) -> bool:
+    """Whether every file that these name lies below the root: recovery moves and removes such files.
 
-    Looks for bad parts in all paths at once.
+    All paths are looked at as one text, and one by one where it has what a file outside would need.
     """
     files = [entry.file for entry in entries if entry.file is not None]
-    text = "\0".join(["", *files, ""])
-    outside = ("\0\0", "\0/", "/../", "\0../", "/..\0", "\0..\0")
-    return not files or (text.count("\0") == len(files) + 1 and not any(part in text for part in outside))
+    text = "\0".join(("", *files, ""))
+    if ".." not in text and "\0/" not in text and "\0\0" not in text:
+        return not files or text.count("\0") == len(files) + 1
+    return not any(file[:1] in ("", "/") or ".." in file.split("/") or "\0" in file for file in files)
 
 
 def _refuse_newer(body: bytes | memoryview, where: str) -> None:

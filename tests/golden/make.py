@@ -15,15 +15,14 @@ from pipeline.storage.journal_records import JournalRecord
 from pipeline.storage.manifest import read_manifest
 from pipeline.storage.publish import publish_bytes
 from pipeline.storage.root import StorageRoot
-from tests.apart import apart
 
 HERE = Path(__file__).parent
 
 
 async def make(folder: Path) -> None:
     """A process that leaves a phase, a checkpoint, and a journal that was not closed."""
-    root = apart(StorageRoot.open, folder)
-    apart(root.commit, [listed(folder, "train/rows.txt", b"one\ntwo\n"), Entry(kind="phase", phase="train")])
+    root = StorageRoot.open(folder)
+    root.commit([listed(folder, "train/rows.txt", b"one\ntwo\n"), Entry(kind="phase", phase="train")])
     io = IoExecutor(1)
     journal = Journal(root, io, segment_bytes=300)
     for gen in range(1, 7):
@@ -34,10 +33,10 @@ async def make(folder: Path) -> None:
     checkpoint = Entry(
         kind="checkpoint", phase="run", file=at.file, bytes=at.bytes, xxh3=at.xxh3, mark=mark, offsets={"feed": 1000}
     )
-    apart(root.commit, [checkpoint, Entry(kind="trim", container="container 1", gen=3)])
+    root.commit([checkpoint, Entry(kind="trim", container="container 1", gen=3)])
     batch = ("container 1", 5, 9)
-    apart(root.commit, [Entry(kind="add", file="gone", bytes=0, min_ts=-1, max_ts=7, schema_fp="fp", batch_id=batch)])
-    apart(root.commit, [Entry(kind="remove", file="gone")])
+    root.commit([Entry(kind="add", file="gone", bytes=0, min_ts=-1, max_ts=7, schema_fp="fp", batch_id=batch)])
+    root.commit([Entry(kind="remove", file="gone")])
     await asyncio.shield(io.submit(io, journal._writer.close))
     root.close()
     await io.close()

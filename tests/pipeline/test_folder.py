@@ -115,10 +115,8 @@ def test_r5_a_summary_whose_commit_was_torn_is_none_for_anybody(tmp_path: Path) 
 
 async def test_a_summary_that_is_not_committed_is_not_loaded(tmp_path: Path) -> None:
     """R-5, for services that watch what others publish."""
-    from tests.apart import apart
-
-    folder = apart(opened, tmp_path)
-    apart(publish, folder, "run")
+    folder = opened(tmp_path)
+    publish(folder, "run")
     assert (await load_summary(folder.phase("run"))).phase == "run"
     shutil.copytree(folder.phase("run"), folder.phase("other"))
     with pytest.raises(InputError, match="has not completed"):

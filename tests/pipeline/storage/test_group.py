@@ -14,12 +14,11 @@ from pipeline.storage.executor import IoExecutor
 from pipeline.storage.group import GroupCommit
 from pipeline.storage.manifest import read_manifest
 from pipeline.storage.root import StorageRoot
-from tests.apart import apart
 
 
 async def test_commits_of_one_moment_share_a_sync(tmp_path: Path) -> None:
     disk, io = FaultyDisk(), IoExecutor(2)
-    with apart(StorageRoot.open, tmp_path, disk=disk) as root:
+    with StorageRoot.open(tmp_path, disk=disk) as root:
         commits = GroupCommit(root, io)
         before = disk.calls["sync"]
         async with asyncio.TaskGroup() as tasks:
@@ -27,13 +26,13 @@ async def test_commits_of_one_moment_share_a_sync(tmp_path: Path) -> None:
                 tasks.create_task(commits.commit([Entry(kind="phase", phase=f"p{number}")]))
         assert disk.calls["sync"] == before + 1 and commits.groups == 1
     await io.close()
-    assert len(apart(read_manifest, tmp_path).committed.phases) == 32
+    assert len(read_manifest(tmp_path).committed.phases) == 32
 
 
 async def test_c3_a_cancelled_commit_is_committed_all_the_same(tmp_path: Path) -> None:
     """C-3."""
     io = IoExecutor(2)
-    with apart(StorageRoot.open, tmp_path) as root:
+    with StorageRoot.open(tmp_path) as root:
         commits = GroupCommit(root, io)
         task = asyncio.create_task(commits.commit([Entry(kind="phase", phase="first")]))
         await asyncio.sleep(0)
@@ -42,12 +41,12 @@ async def test_c3_a_cancelled_commit_is_committed_all_the_same(tmp_path: Path) -
         assert task.cancelled()
         await commits.commit([Entry(kind="phase", phase="second")])
         await io.close()
-    assert list(apart(read_manifest, tmp_path).committed.phases) == ["first", "second"]
+    assert list(read_manifest(tmp_path).committed.phases) == ["first", "second"]
 
 
 async def test_a_failure_is_told_to_all_of_the_group_and_the_next_goes_on(tmp_path: Path) -> None:
     disk, io = FaultyDisk(), IoExecutor(2)
-    with apart(StorageRoot.open, tmp_path, disk=disk) as root:
+    with StorageRoot.open(tmp_path, disk=disk) as root:
         commits = GroupCommit(root, io)
         disk.fail("sync", "MANIFEST", times=2)
         results = await asyncio.gather(

@@ -18,7 +18,6 @@ from pipeline.storage.executor import IoExecutor
 from pipeline.storage.journal import Durability, Journal, cut_journal, read_journal
 from pipeline.storage.journal_records import Gap, JournalRecord
 from pipeline.storage.root import StorageRoot
-from tests.apart import apart
 
 
 @asynccontextmanager
@@ -27,7 +26,7 @@ async def journal(
 ) -> AsyncIterator[Journal]:
     """A journal in a folder; without `clean` it is left as a process leaves it that is killed."""
     io = IoExecutor(2)
-    root = apart(StorageRoot.open, folder, disk=disk or FaultyDisk())
+    root = StorageRoot.open(folder, disk=disk or FaultyDisk())
     made = Journal(root, io, **words)
     try:
         yield made
@@ -47,7 +46,7 @@ def put(
 
 
 def read(folder: Path, until: Mark | None = None) -> list[JournalRecord | Gap]:
-    return apart(lambda: list(read_journal(folder / "wal", until=until)))
+    return list(read_journal(folder / "wal", until=until))
 
 
 def gens(folder: Path, until: Mark | None = None) -> list[int]:
@@ -55,7 +54,7 @@ def gens(folder: Path, until: Mark | None = None) -> list[int]:
 
 
 def reopened(folder: Path) -> StorageRoot:
-    root = apart(StorageRoot.open, folder)
+    root = StorageRoot.open(folder)
     root.close()
     return root
 
@@ -132,8 +131,8 @@ async def test_a_mark_divides_what_came_before_from_what_came_after(tmp_path: Pa
         assert gens(tmp_path, await mark) == [1, 2]
         await asyncio.gather(*before, after)
     assert gens(tmp_path) == [1, 2, 3]
-    with apart(StorageRoot.open, tmp_path) as root:
-        apart(cut_journal, root, mark.result())
+    with StorageRoot.open(tmp_path) as root:
+        cut_journal(root, mark.result())
         assert gens(tmp_path) == [1, 2]
     async with journal(tmp_path) as log:
         assert next(log.generations) == 4
@@ -146,8 +145,8 @@ async def test_what_is_behind_a_mark_at_the_beginning_goes_with_its_segments(tmp
         mark = await log.mark()
         for gen in range(1, 5):
             await put(log, gen)
-    with apart(StorageRoot.open, tmp_path) as root:
-        apart(cut_journal, root, mark)
+    with StorageRoot.open(tmp_path) as root:
+        cut_journal(root, mark)
         assert gens(tmp_path) == [] and not os.listdir(tmp_path / "wal")
         assert root.manifest.next_segment == 5, "and no number is given twice"
 
