@@ -56,13 +56,13 @@ class WholeFile:
     def publish(self, name: str, *, replace: bool = False) -> Published:
         """Sync and rename to `folder/name`; raises FileExistsError unless `replace`, and may then be tried again.
 
-        R-2: a file whose sync fails is given up; the caller still has what it held.
+        R-2: a file whose sync fails is given up, and written anew under another name, once.
         """
         target = self.folder / name
         with self.errors("publish", target):
             num_bytes, digest = digest_file(self.path)
             if self._sync:
-                sync_file(self.path, self._disk)
+                self._sync_once(num_bytes, digest)
             if not replace and self._disk.file_bytes(target) is not None:  # one process, one writer per folder
                 raise FileExistsError(str(target))
             self._disk.rename(self.path, target)
@@ -70,6 +70,21 @@ class WholeFile:
             if self._sync:
                 self._disk.sync_folder(self.folder)
         return Published(target, num_bytes, digest)
+
+    def _sync_once(self, num_bytes: int, digest: int) -> None:
+        """Sync the file, or else a copy of it that is proven to be one."""
+        try:
+            sync_file(self.path, self._disk)
+            return
+        except OSError as error:
+            given_up, self.path = self.path, self.folder / f".{os.getpid()}-{next(_temporary)}.tmp"
+            try:
+                if _copy(given_up, self.path, self._disk) != (num_bytes, digest):
+                    raise OSError(error.errno, f"{error.strerror}, and what had been written is not there") from error
+                sync_file(self.path, self._disk)
+            finally:
+                with contextlib.suppress(OSError):
+                    self._disk.unlink(given_up)
 
     def discard(self) -> None:
         """Remove the temporary file; nothing happens after `publish`."""
@@ -181,3 +196,18 @@ def sync_file(path: Path, disk: Disk) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
+
+
+def _copy(source: Path, target: Path, disk: Disk) -> tuple[int, int]:
+    """Copy a file a megabyte at a time; size and xxh3-64 of what was copied."""
+    digest = xxhash.xxh3_64()
+    offset = 0
+    with contextlib.ExitStack() as open_files:
+        reading = disk.open(source)
+        open_files.callback(disk.close, reading)
+        writing = disk.open(target, create=True)
+        open_files.callback(disk.close, writing)
+        while chunk := disk.read(reading, _CHUNK, offset):
+            digest.update(chunk)
+            offset = disk.write(writing, [chunk], offset)
+    return offset, digest.intdigest()
