@@ -18,7 +18,7 @@ from .errors import InputError
 from .storage.disk import DISK, Disk
 from .storage.entries import Entry
 from .storage.manifest import Committed, ManifestView, read_manifest, segment_file
-from .storage.publish import TableFile, digest_file, publish_bytes, sync_file
+from .storage.publish import TableFile, digest_published, publish_bytes, sync_file
 from .storage.root import StorageRoot
 from .summary import PhaseSummary
 
@@ -178,7 +178,7 @@ class RunFolder:
         for folder, names in _walk(self.phase(phase)):
             for name in names:
                 path = folder / name
-                num_bytes, digest = digest_file(path)
+                num_bytes, digest = digest_published(path)
                 sync_file(path, disk)
                 yield Entry(
                     kind="add", phase=phase, file=path.relative_to(self.path).as_posix(), bytes=num_bytes,

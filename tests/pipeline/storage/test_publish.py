@@ -13,7 +13,7 @@ import xxhash
 from faulty_disk import FaultyDisk
 
 from pipeline.errors import DiskFull, StorageFailed
-from pipeline.storage.publish import TableFile, publish_bytes
+from pipeline.storage.publish import TableFile, digest_file, digest_published, publish_bytes
 
 TABLE = pa.table({"n": list(range(1000)), "text": ["x", "y"] * 500})
 
@@ -88,3 +88,16 @@ def test_f3_a_name_that_is_taken_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         publish_bytes(tmp_path, "name", [b"second"])
     assert (tmp_path / "name").read_bytes() == b"first" and os.listdir(tmp_path) == ["name"]
+
+
+def test_a_published_file_is_read_for_its_checksum_once_and_again_where_somebody_touched_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = publish_bytes(tmp_path, "name", [b"first"]).path
+    read = []
+    whole = digest_file
+    monkeypatch.setattr("pipeline.storage.publish.digest_file", lambda path: read.append(path) or whole(path))
+    assert digest_published(path) == (5, xxhash.xxh3_64_intdigest(b"first")) and not read
+    path.write_bytes(b"other")
+    os.utime(path, ns=(1, 1))
+    assert digest_published(path) == (5, xxhash.xxh3_64_intdigest(b"other")) and read == [path]
