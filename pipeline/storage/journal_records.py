@@ -11,7 +11,7 @@ import xxhash
 
 from .codecs import Buffer
 from .disk import Disk
-from .segments import CHECKSUM, HEAD_BYTES, HEADER, MAGIC, Record
+from .segments import CHECKSUM, HEAD_BYTES, HEADER, MAGIC
 
 PLACE: Final = struct.Struct("<IIIHI")
 """Segment, offset in it, epoch, bytes of the container's name, bytes of the key: what a payload begins with.
@@ -70,12 +70,23 @@ class Survey:
     """Whole records among those bytes."""
 
 
-def placed(
-    segment: int, offset: int, epoch: int, container: bytes, kind: int, key: bytes, gen: int, pieces: Sequence[Buffer]
-) -> Record:
-    """The record as it is to be written at this place."""
-    place = PLACE.pack(segment, offset, epoch, len(container), len(key))
-    return Record(kind, 0, b"", gen, [place + container + key, *pieces])
+def packed(
+    segment: int, offset: int, epoch: int, container: bytes, kind: int, key: bytes, gen: int, payload: Sequence[Buffer]
+) -> tuple[list[bytes | memoryview], int]:
+    """A record as it is to be written at this place, and its length."""
+    views = [memoryview(piece).cast("B") for piece in payload if len(piece)]
+    begin = PLACE.pack(segment, offset, epoch, len(container), len(key)) + container + key
+    length = len(begin) + sum(map(len, views))
+    header = HEADER.pack(MAGIC, kind, 0, 0, length, gen)
+    if length <= _SMALL:
+        body = b"".join((begin, *views))
+        check = CHECKSUM.pack(xxhash.xxh3_64_intdigest(header + body))
+        return [header + check + body], HEAD_BYTES + length
+    digest = xxhash.xxh3_64(header)
+    digest.update(begin)
+    for view in views:
+        digest.update(view)
+    return [header + CHECKSUM.pack(digest.intdigest()) + begin, *views], HEAD_BYTES + length
 
 
 def walk(disk: Disk, fd: int, segment: int, epoch: int, end: int, start: int = 0) -> Iterator[Placed | Gap]:

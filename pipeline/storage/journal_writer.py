@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 from ..errors import DataError, StorageFailed
 from .codecs import Buffer
 from .entries import Entry, Mark
-from .journal_records import GROUP, JournalRecord, Placed, placed, walk
+from .journal_records import GROUP, JournalRecord, Placed, packed, walk
 from .manifest import WAL, segment_file
 from .room import storage_error
 from .root import StorageRoot
-from .segments import SEGMENT_BYTES, Record, pack_records, record_bytes
-
-_HEAD: Final = record_bytes(0, 0)
+from .segments import SEGMENT_BYTES
 
 
 class Ask:
@@ -128,7 +125,6 @@ class JournalWriter:
         if segment is not None and segment.tail >= self.segment_bytes:
             self._sync_before_end(segment)
             segment = None
-        records: list[Record] = []
         ends: list[Mark | Exception] = []
         if segment is None:
             if not self._again and all(found is None or isinstance(found, Exception) for found in pieces):
@@ -137,38 +133,25 @@ class JournalWriter:
             segment = self._begin()
             if not self._again:
                 self._list(segment)
-        offset = segment.tail
-        gens: dict[str, int] = {}
-
-        def add(container: str, kind: int, key: bytes, gen: int, payload: Sequence[Buffer]) -> None:
-            nonlocal offset
-            name = container.encode()
-            record = placed(segment.number, offset, self._root.epoch, name, kind, key, gen, payload)
-            offset += _HEAD + sum(memoryview(piece).nbytes for piece in record.pieces)
-            records.append(record)
-            if gen > gens.get(container, segment.gens.get(container, -1)):
-                gens[container] = gen
-
-        add("", GROUP, b"", segment.synced, [])
-        gens.clear()
+        group = _Group(segment, self._root.epoch)
         for record in self._again:
-            add(*record[:4], [record.payload])
+            group.add(*record[:4], [record.payload])
         for ask, found in zip(asks, pieces, strict=True):
             if isinstance(found, Exception):
                 ends.append(found)
                 continue
             if found is not None:
-                add(ask.container, ask.kind, ask.key, ask.gen, found)
-            ends.append(Mark(segment.number, offset if len(records) > 1 else segment.tail))
+                group.add(ask.container, ask.kind, ask.key, ask.gen, found)
+            ends.append(Mark(segment.number, group.end if group.records else segment.tail))
         start = segment.tail
-        if len(records) > 1:
+        if group.records:
             try:
-                segment.tail = self._disk.write(segment.fd, pack_records(records)[0], start)
+                segment.tail = self._disk.write(segment.fd, group.pieces, start)
             except OSError:
                 self._cut_back(segment)
                 raise
-            segment.gens.update(gens)
-            segment.records += len(records) - 1
+            segment.gens.update(group.gens)
+            segment.records += group.records
             if not segment.listed:
                 self._list(segment)
         if (sync or self._again) and segment.synced < segment.tail:
@@ -263,6 +246,29 @@ class JournalWriter:
             self._disk.truncate(segment.fd, segment.tail)
         except OSError:
             self._end_segment(segment.tail)
+
+
+class _Group:
+    """Records that are written together, behind one that says up to where the segment is on disk."""
+
+    def __init__(self, segment: _Segment, epoch: int) -> None:
+        self.records = 0
+        self.gens: dict[str, int] = {}
+        self._segment, self._epoch = segment, epoch
+        self._names: dict[str, bytes] = {}
+        self.pieces, num_bytes = packed(segment.number, segment.tail, epoch, b"", GROUP, b"", segment.synced, [])
+        self.end = segment.tail + num_bytes
+
+    def add(self, container: str, kind: int, key: bytes, gen: int, payload: Sequence[Buffer]) -> None:
+        name = self._names.get(container)
+        if name is None:
+            name = self._names[container] = container.encode()
+        pieces, num_bytes = packed(self._segment.number, self.end, self._epoch, name, kind, key, gen, payload)
+        self.pieces += pieces
+        self.end += num_bytes
+        self.records += 1
+        if gen > self.gens.get(container, self._segment.gens.get(container, -1)):
+            self.gens[container] = gen
 
 
 class _SyncFailed(Exception):

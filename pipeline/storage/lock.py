@@ -55,14 +55,15 @@ class FolderLock:
                 f"{self.path.parent} is in use by process {owner or 'unknown'}; wait for it, or choose another --output"
             ) from None
         self._fd, self._pid = fd, os.getpid()
+        self.sign(0)  # recovery may take a while, and who comes second is not to be told of a dead process
 
     def sign(self, epoch: int) -> None:
-        """Say in the file who holds it."""
+        """Say in the file who holds it, and as which epoch."""
         assert self._fd is not None
         owner = Owner(pid=self._pid, since_ns=SystemClock().now_ns(), boot_id=_boot_id(), epoch=epoch)
         raw = msgspec.json.encode(owner) + b"\n"
-        os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, raw, 0)
+        os.ftruncate(self._fd, len(raw))
 
     def check(self) -> None:
         """E22: raises `StorageFailed` in a forked child and after `release`."""

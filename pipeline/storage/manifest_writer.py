@@ -90,8 +90,9 @@ class ManifestWriter:
         return self.folder / manifest_name(self.number)
 
     def _is_large(self) -> bool:
+        """Never before it has doubled, so that a commit costs the same however much is committed already."""
         grown = self._bytes - self._snap_bytes
-        return self._lines >= ROTATE_LINES or grown >= max(ROTATE_BYTES, self._snap_bytes)
+        return (self._lines >= ROTATE_LINES or grown >= ROTATE_BYTES) and grown >= self._snap_bytes
 
     def _apply(self, own: Sequence[Entry]) -> None:
         for entry in own:
