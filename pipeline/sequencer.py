@@ -104,6 +104,7 @@ class Sequencer:
         *,
         force: bool = True,
         resume: bool = False,
+        repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
         on_engine: Callable[[LocalEngine], None],
@@ -122,6 +123,7 @@ class Sequencer:
         """Phases found complete and not run again."""
         self.interrupted = False
         self._on_engine = on_engine
+        self._repair = repair
         self._flush = flush
         self._owns_process = owns_process
         self._memory: Memory | None = None
@@ -346,7 +348,7 @@ class Sequencer:
         if self.folder is None:
             name = await self._blocking.run(_fingerprint, self.plan)
             folder = RunFolder(self.plan.output, self.plan.name, name)
-            await self._blocking.run(folder.open)
+            await self._blocking.run(partial(folder.open, repair=self._repair))
             self.folder = folder
             self._blocking.submit(folder.sweep)  # beside the run
         return self.folder

@@ -160,6 +160,7 @@ class Pipeline:
         *,
         force: bool = True,
         resume: bool = False,
+        repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
     ) -> Run:
@@ -167,7 +168,8 @@ class Pipeline:
 
         With `resume` they are not either, and the phase that was under way when a run like this was stopped, by
         whatever, goes on from its last checkpoint (`checkpoint:`), or begins anew where there is none. Subscriptions
-        begin with what is sent from there on. Who pushes rows asks `resumed_rows` where to go on.
+        begin with what is sent from there on. Who pushes rows asks `resumed_rows` where to go on. A folder whose
+        manifest is damaged is opened with `repair` only: what can still be read of it counts, the rest is told as lost.
 
         `flush` names async callbacks for containers in mode `streaming`: `await flush(batch, batch_id)` is handed what
         the container keeps, in order, one call at a time; `batch_id` is (container, first row, last row). What it was
@@ -182,7 +184,7 @@ class Pipeline:
                 raise KeyError(
                     f"'{name}' is no container in mode streaming; there are {', '.join(sorted(streaming)) or 'none'}"
                 )
-        return Run(self, force=force, resume=resume, flush=flush, owns_process=owns_process)
+        return Run(self, force=force, resume=resume, repair=repair, flush=flush, owns_process=owns_process)
 
     async def run(self) -> PhaseSummary:
         """Run to the end and return the last phase's summary."""
@@ -203,6 +205,7 @@ class Run:
         *,
         force: bool = True,
         resume: bool = False,
+        repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
     ) -> None:
@@ -217,8 +220,8 @@ class Run:
         self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
         self._sequencer = Sequencer(
-            pipeline.plan, pipeline.clock, force=force, resume=resume, flush=flush, owns_process=owns_process,
-            on_engine=self._engine_is_ready,
+            pipeline.plan, pipeline.clock, force=force, resume=resume, repair=repair, flush=flush,
+            owns_process=owns_process, on_engine=self._engine_is_ready,
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:

@@ -62,7 +62,7 @@ def dead_letters(
             again,
             {
                 **options, "until": None, "limit": None, "output": output, "as_json": as_json, "force": True,
-                "resume": False, "checkpoint": None,
+                "resume": False, "repair": False, "checkpoint": None,
                 "quiet": False, "log_format": "text", "log_level": "info", "drain_seconds": 30.0,
             },
         )  # fmt: skip

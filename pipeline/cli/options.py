@@ -31,6 +31,7 @@ class RunOptions(ReadingOptions):
     as_json: bool
     force: bool
     resume: bool
+    repair: bool
     checkpoint: str | None
     quiet: bool
     log_format: Literal["text", "json"]
@@ -60,6 +61,7 @@ def running(command: Command) -> Command:
         click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where runs live."),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else, on stdout."),
         click.option("--force", is_flag=True, help="Run again although the run is complete."),
+        click.option("--repair", is_flag=True, help="Open a folder whose manifest is damaged, with what can be read."),
         click.option("--resume", is_flag=True, help="Go on with a run that was stopped, from its last checkpoint."),
         click.option(
             "--checkpoint",

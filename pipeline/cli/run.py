@@ -64,6 +64,7 @@ def perform(pipeline: Pipeline, options: RunOptions) -> None:
                 pipeline,
                 force=options["force"],
                 resume=options["resume"],
+                repair=options["repair"],
                 watch=watcher(quiet=options["quiet"], log_format=options["log_format"]),
                 drain_seconds=options["drain_seconds"],
             )

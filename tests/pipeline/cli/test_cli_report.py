@@ -65,6 +65,25 @@ def test_a_run_is_as_complete_as_before_it_was_reported_on(penstock: Penstock, s
     assert penstock("run", "small.yaml", "--quiet").stdout.startswith("already complete")
 
 
+def test_r4_a_damaged_manifest_is_refused_and_opened_with_repair(penstock: Penstock, swept: Path) -> None:
+    """R-4: nothing is lost silently."""
+    folder = (swept / "latest").resolve()
+    manifest = max(folder.glob("MANIFEST-*"))
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join([lines[0], b"x" + lines[1][1:], *lines[2:], b"x" * 9 + b"\n"]))
+    assert penstock("run", "small.yaml").exit_code == 0, "a single commit that is bad at its end was never acknowledged"
+    manifest = max(folder.glob("MANIFEST-*"))
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    damaged = b"x" + lines[0][1:]
+    manifest.write_bytes(b"".join([damaged, *lines[1:]]))
+    told = penstock("run", "small.yaml")
+    assert told.exit_code == 1 and "does not begin with a valid snapshot" in told.stderr and "--repair" in told.stderr
+    told = penstock("run", "small.yaml", "--repair")
+    assert told.exit_code == 0 and "is lost: " in told.stderr
+    assert any(path.read_bytes().startswith(damaged) for path in (folder / "quarantine").iterdir())
+    assert "already complete" in penstock("run", "small.yaml").stdout
+
+
 def test_a_damaged_result_is_told_by_name_and_made_again(penstock: Penstock, swept: Path) -> None:
     kept = swept / "latest" / "run" / "containers" / "portfolio" / "equity.parquet"
     whole = kept.read_bytes()
