@@ -257,8 +257,10 @@ class Mender:
             "letters": list(self.letters.mark()),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `snapshot`; what was put aside after it is cut off. Blocking."""
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from a `snapshot` (None: nothing was mended then); what came after it is cut off. Blocking."""
+        if state is None:
+            return
         self._rows, self.dead_rows = state["rows"], state["dead_rows"]
         self._breaker.put_back(state["places"])
         self.letters.rewind(state["letters"])

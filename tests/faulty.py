@@ -108,7 +108,7 @@ class _Stateless(Transform):
     def on_end(self) -> Any:
         if self.recipe.fails_at_end and self._is_due():
             raise Poisoned("at the end")
-        return Result("total", pa.table({"total": [self.total]}))
+        return None if self.stateless else Result("total", pa.table({"total": [self.total]}))
 
     def close(self) -> None:
         self.diary.closed += 1

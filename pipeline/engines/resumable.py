@@ -69,7 +69,7 @@ async def _go_on(
         raise CannotResume(str(error)) from error
     for name, container in containers.items():
         if isinstance(container.caller, Mender):
-            await workers.run(container.caller.restore, resume.containers[name].extra["mending"])
+            await workers.run(container.caller.restore, resume.containers[name].extra.get("mending"))
 
 
 def _refuse_losses(edges: Sequence[Edge]) -> None:

@@ -17,6 +17,7 @@ from faulty import Diary, Fatal, Faulty, Poisoned, column, letters_in, numbered
 from pipeline import (
     Batch,
     Context,
+    DataFlow,
     ErrorPolicy,
     Feed,
     PenstockError,
@@ -28,7 +29,7 @@ from pipeline import (
     Transform,
 )
 from pipeline.folder import read_record, read_summary
-from pipeline.testing import ListFeed, ListSink, VirtualClock
+from pipeline.testing import ListFeed, ListSink, Mark, Pause, VirtualClock
 from stages import Bars
 
 LETTERS = ErrorPolicy(dead_letters=True, backoff_seconds=0, max_dead_share=1)
@@ -312,6 +313,48 @@ async def test_dead_letters_of_a_phase_that_begins_again_are_not_doubled(tmp_pat
     summary, phase = await run(builder, tmp_path)
     assert [letter.first_seq for letter in await letters_in(phase)] == [3]
     assert summary.ledger.containers["work_0"].dead == 1
+
+
+@pytest.mark.parametrize("kind", ["stateless", "counting"])
+async def test_with_a_checkpoint_it_goes_on_from_there_and_dead_letters_are_cut_back_to_it(
+    tmp_path: Path, kind: str
+) -> None:
+    """R-6: what came behind the checkpoint is done again, and is there once."""
+
+    async def go(folder: Path, times: int) -> tuple[Any, Path, Diary]:
+        first, second = numbered(5, 5)
+        pause, clock, diary = Pause(), VirtualClock(), Diary()
+        feed = ListFeed(items=[first, Mark.PAUSE, second], pause=pause)
+        builder = TopologyBuilder().add("data", feed)
+        builder.add("work", Faulty(diary=diary, poison=frozenset({3, 8}), kind=kind), ["data"], errors=LETTERS,
+                    data_flow=DataFlow(mode="hybrid"))  # fmt: skip
+        late = Faulty(diary=Diary(), poison=frozenset({18, 9}), times=times, kind="counting", way="async")
+        builder.add("late", late, ["work"], errors=ErrorPolicy(restarts=1, backoff_seconds=0))
+        made = Pipeline.from_topology(builder.build(), output=folder, clock=clock, checkpoint_seconds=1)
+        async with made.start() as started:
+            started.begin()
+            await pause.reached.wait()
+            await anyio.wait_all_tasks_blocked()
+            await clock.advance(1)
+            while not await asyncio.to_thread(lambda: list(folder.rglob("checkpoints/*.seg"))):
+                pass
+            for _ in range(times + 1):
+                reached = pause.reached
+                await reached.wait()
+                pause.resume()
+                while pause.reached is reached:
+                    await anyio.lowlevel.checkpoint()
+            summary = await started.finished()
+            assert started.folder is not None
+            return summary, started.folder / "run", diary
+
+    whole, _, once = await go(tmp_path / "whole", 0)
+    again, phase, diary = await go(tmp_path / "again", 1)
+    assert again.ledger == whole.ledger and again.container_results == whole.container_results
+    assert [letter.first_seq for letter in await letters_in(phase)] == [3, 8]
+    before = [[call for call in each.calls if call[0] < 5] for each in (once, diary)]
+    assert before[0] == before[1] and diary.built > once.built, "what was before the checkpoint was not done again"
+    assert len((await asyncio.to_thread(read_record, phase))["restarts"]) == 1
 
 
 async def test_the_wait_before_a_restart_is_on_the_clock_of_the_run_and_can_be_aborted(tmp_path: Path) -> None:
