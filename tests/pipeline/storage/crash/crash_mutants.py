@@ -167,17 +167,17 @@ def _no_tail_cut(patch: pytest.MonkeyPatch) -> None:
 
 def _segment_not_listed_first(patch: pytest.MonkeyPatch) -> None:
     """A segment comes into the manifest when it ends, not when it begins."""
-    begin = journal_writer.JournalWriter._begin
+    tell = journal_writer.JournalWriter._list
 
-    def quietly(self: Any) -> Any:
+    def quietly(self: Any, segment: Any) -> None:
         commit = self._root.commit
         self._root.commit = lambda given, sync=True: None
         try:
-            return begin(self)
+            tell(self, segment)
         finally:
             self._root.commit = commit
 
-    patch.setattr(journal_writer.JournalWriter, "_begin", quietly)
+    patch.setattr(journal_writer.JournalWriter, "_list", quietly)
 
 
 def _half_commits(patch: pytest.MonkeyPatch) -> None:
