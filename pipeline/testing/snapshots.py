@@ -35,7 +35,7 @@ async def check_snapshots(
     if not any(isinstance(frame, Watermark) for frame in frames):
         calls = [*with_watermarks(frame for frame in frames if isinstance(frame, Batch))]
     calls.append(None)
-    whole = Driven(stage, context)
+    whole = await Driven.made(stage, context)
     try:
         stateless = whole.logic.stateless and not whole.logic.can_snapshot
         said_to = f"{type(whole.logic).__name__} cannot give its state, nor is it stateless"
@@ -63,18 +63,19 @@ async def _restarted(
     stage: Stage, calls: Sequence[Batch | Watermark | None], cut: int, stateless: bool, context: Context | None
 ) -> dict[str, tuple[Given, Any]]:
     """What both logics gave in all, and what they say of it."""
-    first, second = Driven(stage, context), Driven(stage, context)
+    first = await Driven.made(stage, context)
+    second = await Driven.made(stage, context)
     try:
         for call in calls[:cut]:
             await first.take(call)
         before = list(first.gave)
-        state = None if stateless else first.logic.snapshot()
+        state = None if stateless else await first.snapshot()
         given = packed(state)
         for call in calls[cut:]:
             await first.take(call)
         assert packed(state) == given, f"the state given after {cut} of {len(calls)} calls changed afterwards"
         if not stateless:
-            second.logic.restore(unpacked(given))
+            await second.restore(unpacked(given))
         for call in calls[cut:]:
             await second.take(call)
         made = {WENT_ON: (first, first.gave), RESTORED: (second, [*before, *second.gave])}

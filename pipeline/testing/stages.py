@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -27,16 +27,34 @@ class Given(msgspec.Struct, frozen=True):
 class Driven:
     """A stage's logic as a container would call it, built and warm; `gave` is what has come out so far."""
 
-    def __init__(self, stage: Stage, context: Context | None = None) -> None:
-        logic = stage.build(context or Context())
-        if not isinstance(logic, Transform):
-            raise TypeError(f"expected a stage that builds a Transform or Sink, found {type(logic).__name__}")
-        logic.warm()
+    def __init__(self, logic: Transform, workers: Workers) -> None:
         self.logic = logic
         self.gave: list[Any] = []
-        self._workers = Workers(1)
-        self._caller = Caller("test", logic, self._workers)
+        self._workers = workers
+        self._caller = Caller("test", logic, workers)
         self._seq = 0
+
+    @classmethod
+    async def made(cls, stage: Stage, context: Context | None = None) -> Self:
+        """Build and warm it, in a thread as a run does."""
+        workers = Workers(1)
+        try:
+            logic = await workers.run(stage.build, context or Context())
+            if not isinstance(logic, Transform):
+                raise TypeError(f"expected a stage that builds a Transform or Sink, found {type(logic).__name__}")
+            await workers.run(logic.warm)
+        except BaseException:
+            await workers.close()
+            raise
+        return cls(logic, workers)
+
+    async def snapshot(self) -> Any:
+        """The logic's state, taken where it runs."""
+        return self.logic.snapshot() if self.logic.runs_in == "loop" else await self._workers.run(self.logic.snapshot)
+
+    async def restore(self, state: Any) -> None:
+        """Give the logic a state, in a thread as a run does."""
+        await self._workers.run(self.logic.restore, state)
 
     async def take(self, frame: Batch | Watermark | None) -> None:
         """Call the logic with a frame; None is the end of its inputs."""
@@ -58,7 +76,7 @@ class Driven:
 
 async def run_stage(stage: Stage, batches: Sequence[Batch], context: Context | None = None) -> Given:
     """Drive a transform or sink through batches, the watermark after each, and the end."""
-    driven = Driven(stage, context)
+    driven = await Driven.made(stage, context)
     try:
         for frame in with_watermarks(batches):
             await driven.take(frame)
