@@ -20,6 +20,9 @@ from .frames import CHECKPOINT, Barrier
 from .storage.journal import Journal
 from .threads import settled
 
+PATIENCE_SECONDS = 0.25
+"""A barrier that has not come through all queues by then is waited for no longer: containers are asked directly, and
+what is queued before them becomes a part of the checkpoint."""
 ALIGN_SECONDS = 10.0
 """A checkpoint that has not come to all containers by then is given up, and the next one tried."""
 log = logging.getLogger("penstock.checkpoint")
@@ -162,10 +165,13 @@ class Checkpointer:
         """Wait for every container's cut; why it was not to be had, or nothing."""
         deadline = self.clock.monotonic_ns() + int(self.settings.align_seconds * 1e9)
         timer = asyncio.ensure_future(self.clock.sleep_until(deadline))
+        patience = asyncio.ensure_future(
+            self.clock.sleep_until(self.clock.monotonic_ns() + int(PATIENCE_SECONDS * 1e9))
+        )
         try:
             while True:
                 under_way.changed.clear()
-                await self._ask(under_way, asking)
+                await self._ask(under_way, asking, patience.done())
                 if self._stopped:
                     return "the run is being stopped"
                 if under_way.failure:
@@ -177,14 +183,19 @@ class Checkpointer:
                     return self._late(under_way)
                 waiting = asyncio.ensure_future(under_way.changed.wait())
                 try:
-                    await asyncio.wait((waiting, timer), return_when=asyncio.FIRST_COMPLETED)
+                    still = (waiting, timer) if patience.done() else (waiting, timer, patience)
+                    await asyncio.wait(still, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waiting.cancel()
         finally:
             timer.cancel()
+            patience.cancel()
 
-    async def _ask(self, under_way: _Open, asking: set[asyncio.Task[None]]) -> None:
-        """Ask whoever no barrier will reach: feeds, those whose inputs have all ended, and those that have ended."""
+    async def _ask(self, under_way: _Open, asking: set[asyncio.Task[None]], everybody: bool) -> None:
+        """Ask whoever no barrier will reach: feeds, those whose inputs have all ended, and those that have ended.
+
+        With `everybody` also those that one would reach later.
+        """
         barrier = Barrier(under_way.number, CHECKPOINT)
         for name, container in self.containers.items():
             if name in under_way.cuts:
@@ -197,7 +208,7 @@ class Checkpointer:
             elif isinstance(container, FeedContainer):
                 under_way.asked.add(name)
                 asking.add(asyncio.create_task(container.take_cut(barrier), name=f"penstock:barrier:{name}"))
-            elif not container.is_joint and self._inputs_ended(container):
+            elif not container.is_joint and (everybody or self._inputs_ended(container)):
                 under_way.asked.add(name)
                 container.request_cut(barrier)
 

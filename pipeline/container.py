@@ -263,7 +263,7 @@ class TransformContainer(BaseContainer):
         return nothing_under_way(self.inbox.edges)
 
     def request_cut(self, barrier: Barrier) -> None:
-        """Take a cut before the next frame: every input has ended, so that no barrier will come."""
+        """Take a cut before the next frame: no input would bring a barrier, or not soon."""
         self.inbox.request(barrier)
 
     def join(self, edge: Joint) -> None:

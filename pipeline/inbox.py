@@ -63,7 +63,7 @@ class Inbox:
         return frame
 
     def request(self, barrier: Barrier) -> None:
-        """Give this barrier next: every input has ended, and none of them will."""
+        """Give this barrier next, unless one as new has come: no input would bring it, or not soon."""
         self._requested = barrier
         self._bell.ring()
 

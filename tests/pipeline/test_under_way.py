@@ -77,6 +77,8 @@ class Graph:
             steps += 1
             place = self.dice.randrange(len(self.scripts) + 1)
             if place == len(self.scripts):
+                if barrier_after is not None and steps > barrier_after and self.dice.random() < 0.1:
+                    self.inbox.request(Barrier(1, CHECKPOINT))  # somebody was not patient enough
                 self.receive()
                 continue
             is_due = barrier_after is not None and steps > barrier_after and not barred[place] and not sent_end[place]
@@ -138,7 +140,8 @@ def in_time(part: list[list[int]], seed: int) -> list[list[int]]:
 def test_from_any_cut_the_same_rows_come_in_the_same_order(
     given_lanes: list[tuple[str, list[list[int]]]], seed: int, barrier_after: int
 ) -> None:
-    """R-6: 1 to 3 inputs; ties, lateness, rows without time; the cut goes through bytes, the books balance."""
+    """R-6: 1 to 3 inputs; ties, lateness, rows without time; barriers waited for and not; the cut goes through bytes,
+    the books balance."""
     scripts = [frames_of(i, kind, in_time(part, seed + i)) for i, (kind, part) in enumerate(given_lanes)]
     whole = Graph(scripts, random.Random(seed))
     whole.go()

@@ -1,0 +1,43 @@
+"""Runs that are killed and gone on with: nothing is lost, nothing is there twice, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from whole_runs import environment
+
+SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
+KILLS = 400 if SOAK else 20
+
+
+def died(folder: Path, **settings: Any) -> dict[str, Any]:
+    """What `dying_runs.py` tells."""
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("dying_runs.py")), json.dumps(settings)],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=3600 if SOAK else 600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    told["said"] = done.stderr
+    return told
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_anywhere_again_and_again_it_goes_on_and_ends_as_if_it_had_not_been(seed: int, tmp_path: Path) -> None:
+    """R-6, T2: before any step that changes the folder, or at any time: summary, results and a sink's files, each byte.
+
+    All four modes, a group, kept output, a feed in a thread and one on the loop, states and input given again.
+    """
+    told = died(tmp_path, seed=seed, kills=KILLS, graph="diamond", period=0.02)
+    codes = [code for _, _, code in told["ends"]]
+    assert told["whole"] == 0 and codes[-1] == 0, told["said"]
+    assert set(codes) == {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == KILLS, told["said"]
+    assert told["different"] == []
+    assert told["went_on"], "at least one that ended had gone on from a checkpoint"
