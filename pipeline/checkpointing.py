@@ -171,9 +171,9 @@ class Checkpointer:
         try:
             while True:
                 under_way.changed.clear()
-                await self._ask(under_way, asking, patience.done())
                 if self._stopped:
                     return "the run is being stopped"
+                await self._ask(under_way, asking, patience.done())
                 if under_way.failure:
                     return under_way.failure
                 cuts = under_way.cuts

@@ -83,9 +83,10 @@ class Host:
                 running.result()
             if conducting.done():
                 conducting.result()
-            running.cancel()
             conducting.cancel()
-            await asyncio.gather(running, conducting, return_exceptions=True)
+            await asyncio.gather(conducting, return_exceptions=True)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
             return None
         finally:
             await blocking.run(root.close)
