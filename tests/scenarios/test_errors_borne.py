@@ -31,6 +31,8 @@ from pipeline import (
 from pipeline.folder import read_record, read_summary
 from pipeline.testing import ListFeed, ListSink, Mark, Pause, VirtualClock
 from stages import Bars
+from stages.features.feature_bars import FeatureBars
+from stages.portfolio.group import PortfolioGroup
 
 LETTERS = ErrorPolicy(dead_letters=True, backoff_seconds=0, max_dead_share=1)
 RECORD = ErrorPolicy(on_failure="record")
@@ -148,6 +150,59 @@ async def test_bars_are_as_if_the_poison_had_never_come(tmp_path: Path) -> None:
         assert summary.ledger.containers["bars"].processed == 597
         assert [letter.first_seq for letter in await letters_in(phase)] == ([77, 301, 302] if refused == 13.0 else [])
     assert found[0].num_rows == 10 and found[0] == found[1]
+
+
+SWEEP = """\
+name: sweep
+errors: {retries: 1, backoff_seconds: 0}
+containers:
+  data: {type: synthetic, rows: 2000, seed: 3, batch_rows: 120}
+  features: {bars: 5m}
+  portfolio_*: {strategy: {quantity: 100}, fills: {fee_bps: 1}}
+parameter_space:
+  - {strategy: sma_cross, fast: [2, 3], slow: [8, 13]}
+  - {strategy: rsi, n: [5, 9]}
+"""
+
+
+async def test_a_sweep_whose_stages_fail_after_their_work_now_and_then_leaves_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a failed call did to bars, averages, books and strategies is undone, however large the state."""
+    summaries = []
+    failed: set[tuple[str, int]] = set()
+    for folder in ("calm", "rough"):
+        async with Pipeline.from_yaml(SWEEP, output=tmp_path / folder).start() as started:
+            summaries.append(await started.finished())
+            record = await asyncio.to_thread(read_record, started.folder / "run")  # type: ignore[operator]
+        for kind in () if failed else (FeatureBars, PortfolioGroup):
+            monkeypatch.setattr(kind, "on_batch", _failing(kind, failed))
+        failed.add(("", -1))
+    calm, rough = summaries
+    assert rough.container_results == calm.container_results and rough.ledger == calm.ledger
+    assert rough.aggregate_metrics == calm.aggregate_metrics and rough.hashes["output"] == calm.hashes["output"]
+    kinds = {kind for kind, _ in failed}
+    assert kinds >= {"FeatureBars", "PortfolioGroup"} and len(failed) > 10
+    assert sum(container["restores"] for container in record["containers"].values()) >= len(failed) - 1
+
+
+def _failing(kind: Any, failed: set[tuple[str, int]]) -> Any:
+    """Works on every batch, and fails after it the first time for every third."""
+    work, seen = kind.on_batch, dict[tuple[str, int], int]()
+
+    def on_batch(self: Any, batch: Batch) -> Any:
+        given = work(self, batch)
+        if given is not None and not isinstance(given, Batch):
+            given = list(given)
+        place = (kind.__name__, batch.first_seq)
+        if len(seen) % 3 == 2 and place not in seen:
+            failed.add(place)
+            seen[place] = 1
+            raise Poisoned(f"after {place}")
+        seen[place] = 1
+        return given
+
+    return on_batch
 
 
 async def test_a_merge_gives_dead_rows_the_offset_of_the_input_they_came_from(tmp_path: Path) -> None:

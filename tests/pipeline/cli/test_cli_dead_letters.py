@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
+
+from pipeline.dead_letters import DeadLetter, DeadLetterFile
+from pipeline.storage.executor import IoExecutor
 
 Penstock = Callable[..., Result]
 
@@ -126,6 +130,31 @@ def test_those_that_die_again_are_dead_letters_of_the_replay(ran: Result, pensto
     assert "run.picky: 1 of picky; penstock dead-letters results/picky-replay/" in told.stdout
     (letter,) = json.loads(penstock("dead-letters", "results/picky-replay", "--json").stdout)
     assert letter["phase"] == "run.picky" and letter["first_seq"] == 1
+
+
+def test_flushes_are_listed_with_their_rows_and_not_given_again(ran: Result, penstock: Penstock) -> None:
+    phase = Path("results/picky/latest/run").resolve()
+
+    async def write() -> None:
+        io = IoExecutor(1)
+        letter = DeadLetter(container="picky", value={"a": 1}, error="TimeoutError: no", attempts=4, time_ns=0,
+                            batch_id=("picky", 3, 9), key="trades", rows=7)  # fmt: skip
+        await DeadLetterFile(phase, "picky.flush", io).add([letter])
+        await io.close()
+
+    asyncio.run(write())
+    told = penstock("dead-letters", phase, "--container", "picky")
+    assert "flush 3-9" in told.stdout and "a=1 (and 6 more)" in told.stdout and "9 rows in" in told.stdout
+    (phase / "dead_letters" / "picky.seg").unlink()
+    told = penstock("dead-letters", phase, "--replay", "picky.yaml")
+    assert told.exit_code == 1 and "none of these dead letters is of rows that can be given again" in told.stderr
+
+
+def test_a_letter_being_written_is_counted_in_bytes(ran: Result, penstock: Penstock) -> None:
+    with Path("results/picky/latest/run/dead_letters/picky.seg").open("ab") as file:
+        file.write(b"half")
+    told = penstock("dead-letters", "results/picky")
+    assert told.exit_code == 0 and "data:90" in told.stdout and "4 bytes behind them cannot be read" in told.stderr
 
 
 def test_a_failed_run_shows_them_too(ran: Result, penstock: Penstock) -> None:
