@@ -83,6 +83,8 @@ class Edge:
     )  # fmt: skip
     is_joint = False
 
+    borrower = None  # what waits here is nobody's: others wait for it
+
     def __init__(
         self,
         source: str,
@@ -163,15 +165,13 @@ class Edge:
 
     async def _wait_for_pool(self, pool: Pool, batch: Batch) -> None:
         """Until it is our turn in the pool; raises `BudgetExceeded` when nobody makes room."""
-        batch_bytes = batch.num_bytes
-        name = f"{self.source} -> {self.target}"
+        batch_bytes, name = batch.num_bytes, f"{self.source} -> {self.target}"
         what = f"{name}: no room for a batch of {batch_bytes} bytes"
         if batch_bytes > pool.limit:
             raise BudgetExceeded(f"{what}: {pool.refuse(name, batch_bytes)}; or make the batches smaller")
         clock = self.account.clock
-        deadline = clock.monotonic_ns() + int(POOL_SECONDS * 1e9)
         ringing = asyncio.ensure_future(self._credit.wait())
-        timer = asyncio.ensure_future(clock.sleep_until(deadline))
+        timer = asyncio.ensure_future(clock.sleep_until(clock.monotonic_ns() + int(POOL_SECONDS * 1e9)))
         try:
             await asyncio.sleep(0)  # room made from here on finds somebody listening
             if self.detached or pool.admits(self, batch_bytes):
@@ -184,11 +184,6 @@ class Edge:
         finally:
             timer.cancel()
             ringing.cancel()
-
-    @property
-    def borrower(self) -> None:
-        """Nobody's: what waits here is what others wait for."""
-        return None
 
     def serve(self) -> None:
         """The pool has room for what our producer wants to send."""
@@ -284,8 +279,8 @@ class Edge:
             if isinstance(frame, Batch):
                 pool = self.account.pool
                 if pool is not None and pool.free < frame.num_bytes:
-                    name = f"{self.source} -> {self.target}"
-                    raise BudgetExceeded(f"{name}: what was under way: {pool.refuse(name, frame.num_bytes)}")
+                    why = pool.refuse(f"{self.source} -> {self.target}", frame.num_bytes)
+                    raise BudgetExceeded(f"{self.source} -> {self.target}: what was under way: {why}")
                 self._hold(frame)
             if frame is not head:
                 self._frames.append(frame)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from whole_runs import SMALL, Left, await_program, changed, finish, left_in, start_program
+
+from pipeline import Pipeline
+from pipeline.errors import PhaseFailed
 
 MB = 1 << 20
 SOAK = "PENSTOCK_SOAK" in os.environ
@@ -100,3 +105,45 @@ def test_what_cannot_spill_fails_with_an_error_that_names_the_pool(tmp_path: Pat
     assert code == 1
     assert "process_memory_mb" in told and "most is held by" in told
     assert "hybrid" in told
+
+
+def test_a5_events_of_a_tiny_pool_are_in_the_record_in_their_order_and_also_of_a_run_that_fails(tmp_path: Path) -> None:
+    hybrid = changed(SMALL, all__data_flow={"mode": "hybrid", "memory_limit_mb": 10}, data__batch_rows=100)
+    pool = finish({**hybrid, "process_memory_mb": TINY_MB}, tmp_path / "tiny").record["pool"]
+    kinds = [event["kind"] for event in pool["events"]]
+    assert kinds[0] == "spill" and pool["event_counts"]["spill"] >= 1
+    for before, after in pairwise(kinds):
+        assert after in {
+            "spill": ("throttle", "spill_over"), "throttle": ("throttle_over", "fail"),
+            "throttle_over": ("throttle", "spill_over"), "spill_over": ("spill", "throttle"),
+        }[before]  # fmt: skip
+    assert all(event["container"] and event["bytes"] > 0 for event in pool["events"])
+    memory = changed(SMALL, all__data_flow={"mode": "memory", "memory_limit_mb": 50}, data__batch_rows=100)
+    with pytest.raises(PhaseFailed):
+        finish({**memory, "process_memory_mb": TINY_MB}, tmp_path / "failed")
+    (path,) = [path for path in (tmp_path / "failed").rglob("run.json") if "latest" not in path.parts]
+    pool = json.loads(path.read_bytes())["pool"]
+    assert pool["event_counts"]["fail"] >= 1
+    assert [event["kind"] for event in pool["events"]].index("throttle") < len(pool["events"]) - 1
+
+
+async def test_a4_the_feeds_pause_and_then_a_container_fails_by_the_memory_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where the process is the run's own. The process pretends to be too large from the first sample on."""
+    monkeypatch.setattr("pipeline.engines.resident.FAIL_SECONDS", 0.1)
+    monkeypatch.setattr("pipeline.engines.resident.SAMPLE_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.machine.Resident.__call__", lambda self: 10**15)
+    config = changed(SMALL, data__rows=10_000_000, data__batch_rows=1000)
+    pipeline = Pipeline.from_yaml(config, output=tmp_path / "own")
+    run = pipeline.start(owns_process=True)
+    with pytest.raises(PhaseFailed, match=r"above 95% of the memory it may have .* the pool \(process_memory_mb\)"):
+        async with run:
+            await run.finished()
+    (path,) = [path for path in (tmp_path / "own").rglob("run.json") if "latest" not in path.parts]
+    pool = json.loads(path.read_bytes())["pool"]
+    assert [event["kind"] for event in pool["events"]] == ["resident_spill", "resident_pause", "resident_fail"]
+    assert pool["resident_peak_bytes"] == 10**15
+    embedded = Pipeline.from_yaml(SMALL, output=tmp_path / "embedded")
+    async with embedded.start() as run:
+        await run.finished()
