@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import anyio
 import msgspec
 
+from .ahead import ReadAhead
 from .calling import Caller
 from .clock import Clock
 from .container import BaseContainer, TransformContainer
@@ -16,11 +17,12 @@ from .cuts import ContainerCut
 from .cutting import Counts
 from .errors import InputError
 from .frames import Barrier, Batch, End, Row, Watermark, as_item
+from .in_flight import EdgesAccount
 from .keeping import Keeper
 from .mending import Mender
 from .outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
 from .stage import Feed
-from .threads import Workers, settled
+from .threads import Workers
 from .windows import UNLIMITED, Limits, RowsHash, WindowCut
 
 Item: TypeAlias = Batch | Row | Watermark
@@ -78,8 +80,10 @@ class FeedContainer(BaseContainer):
         workers: Workers,
         clock: Clock,
         limits: Limits = UNLIMITED,
+        account: EdgesAccount | None = None,
     ) -> None:
         super().__init__(name, caller, outlet, keeper)
+        self.account = account
         self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
         self.cut = WindowCut(limits)
         self.given = RowsHash() if limits.windowed else None
@@ -159,14 +163,12 @@ class FeedContainer(BaseContainer):
 
     async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
         puller = _Puller(iterator)
-        ahead = self.workers.submit(puller.pull)
+        ahead = ReadAhead(self.account, self.workers, puller.pull, _size)
         try:
             while self._pulling:
-                await settled(ahead)
-                item = ahead.result()
+                item = await ahead.next()
                 if item is None:
                     return
-                ahead = self.workers.submit(puller.pull)
                 async with self._lock:
                     if await self._take(item):
                         return
@@ -174,7 +176,7 @@ class FeedContainer(BaseContainer):
                     await self.gate.wait()
         finally:
             try:
-                await settled(ahead)
+                await ahead.close()
             finally:
                 await self.workers.run(puller.close)
 
@@ -264,6 +266,10 @@ class FeedContainer(BaseContainer):
     @property
     def _pulling(self) -> bool:
         return not self._stopping or self.goes_over_again
+
+
+def _size(item: Batch | Watermark | None) -> int:
+    return item.num_bytes if isinstance(item, Batch) else 0
 
 
 class _Puller:

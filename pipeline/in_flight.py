@@ -40,6 +40,8 @@ class EdgesAccount:
         self.clock: Clock = clock or SystemClock()
         self.charged = 0
         self.peak_bytes = 0
+        self.ahead = 0
+        """Bytes of it that feeds read ahead."""
         self._holders: dict[int, int] = {}
 
     def admits(self, edge: Taker, batch: Charged) -> bool:

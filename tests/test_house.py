@@ -15,7 +15,7 @@ FLOORS = [
     {"frames", "pool", "bell"},
     {"in_flight", "latest", "cuts"},
     {"edge", "threads", "lag", "hashing", "storage"},
-    {"under_way", "joint", "dead_letters", "spilling"},
+    {"under_way", "joint", "dead_letters", "spilling", "ahead"},
     {"inbox", "outlet", "data", "windows", "checkpoint", "states"},
     {"stage", "checkpoint_files"},
     {"registry", "calling", "cutting", "pushing", "handed", "sources", "tolerance", "breaker"},

@@ -212,7 +212,7 @@ class LocalEngine:
                     raise ContainerFailed(node.name, PenstockError("a feed takes no inputs; remove `inputs`"))
                 self.containers[node.name] = FeedContainer(
                     node.name, logic, caller, outlets[node.name], keeper, gate=self.gate, workers=self.workers,
-                    clock=self.clock, limits=self.limits,
+                    clock=self.clock, limits=self.limits, account=self.account,
                 )  # fmt: skip
             else:
                 if not edges:
