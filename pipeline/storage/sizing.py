@@ -54,17 +54,26 @@ def compact(value: Any) -> Any:
 
 
 def _copied(value: pa.RecordBatch | pa.Table) -> pa.RecordBatch | pa.Table:
-    """A copy that owns only its rows; a stream writes what a slice shows, and reads back as one block."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, value.schema) as writer:
-        writer.write(value)
-    reader = pa.ipc.open_stream(sink.getvalue())
+    """A copy that owns only its rows; a stream writes what a slice shows, and reads back as one block.
+
+    The block is made in its size: one that grows while it is written ends up to twice as large as what is in it.
+    """
+    measure = pa.MockOutputStream()
+    _write_stream(measure, value)
+    block = pa.allocate_buffer(measure.size())
+    _write_stream(pa.FixedSizeBufferWriter(block), value)
+    reader = pa.ipc.open_stream(block)
     if isinstance(value, pa.Table):
         return reader.read_all()
     try:
         return reader.read_next_batch()
     except StopIteration:
         return value
+
+
+def _write_stream(sink: Any, value: pa.RecordBatch | pa.Table) -> None:
+    with pa.ipc.new_stream(sink, value.schema) as writer:
+        writer.write(value)
 
 
 def _size(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -96,3 +97,38 @@ def test_shared_objects_are_counted_once_and_cycles_end() -> None:
 def test_an_opaque_object_has_no_size() -> None:
     with pytest.raises(UnsizedValue, match=r"pass size="):
         size_of([1, {"k": object()}])
+
+
+def arrow_batch() -> Any:
+    return pa.RecordBatch.from_pydict({"n": pa.array(range(200_000)), "s": pa.array([f"{n}" for n in range(200_000)])})
+
+
+MEASURED: dict[str, Callable[[], Any]] = {
+    "arrow": arrow_batch,
+    "arrow slice": lambda: compact(arrow_batch().slice(1000, 20_000)),
+    "arrow table": lambda: pa.Table.from_batches([arrow_batch(), arrow_batch()]),
+    "numpy": lambda: np.zeros((300, 400)),
+    "numpy view": lambda: compact(np.zeros(500_000)[100_000:400_000]),
+    "numpy small view": lambda: compact(np.zeros(500_000)[:20_000]),
+    "pandas": lambda: pd.DataFrame({"a": np.arange(100_000), "b": np.arange(100_000) / 7}),
+    "bytes": lambda: b"x" * 700_000,
+    "text": lambda: "ü" * 300_000,
+    "dicts": lambda: [{"price": n / 7, "size": n + 1000} for n in range(1900)],
+}
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+def test_c5_what_is_charged_is_between_four_fifths_and_thirteen_tenths_of_what_is_taken(kind: str) -> None:
+    """Taken from both allocators, with everything let go that the value does not keep alive."""
+    MEASURED[kind]()
+    pa.default_memory_pool().release_unused()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes()
+        value = MEASURED[kind]()
+        gc.collect()
+        truth = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    finally:
+        tracemalloc.stop()
+    assert truth > 10_000
+    assert 0.8 * truth <= size_of(value) <= 1.3 * truth
