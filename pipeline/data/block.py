@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..storage import codecs
 from ..storage.sizing import ENTRY_BYTES
-from .base import Key
+from .base import Key, key_bytes
 
 if TYPE_CHECKING:
     from ..storage.extents import Extent
@@ -30,14 +30,14 @@ class Block:
     """
 
     __slots__ = (
-        "context", "extent", "forgotten", "kind", "leaving", "pins", "queued", "record_key", "request",
+        "_record_key", "context", "extent", "forgotten", "kind", "leaving", "pins", "queued", "request",
         "restored_size", "restoring", "seal", "size", "slot", "used", "value", "waiters",
     )  # fmt: skip
 
-    def __init__(self, slot: Key | None, record_key: bytes, value: Any, size: int, kind: int) -> None:
+    def __init__(self, slot: Key | None, record_key: bytes | None, value: Any, size: int, kind: int) -> None:
         self.slot: Slot = self if slot is None else slot
         """Its place in the memory tier: the key of a single value, the block itself in a series."""
-        self.record_key = record_key
+        self._record_key = record_key
         self.value = value
         self.size = size
         """Bytes charged while the value is in memory."""
@@ -63,6 +63,14 @@ class Block:
         self.waiters = 0
         self.pins = 0
         """Readers that will still need the extent, even if the block is forgotten meanwhile."""
+
+    @property
+    def record_key(self) -> bytes:
+        """The key as its records bear it; made anew for a single value, whose slot says it already."""
+        if self._record_key is None:
+            assert not isinstance(self.slot, Block)
+            return key_bytes(self.slot)
+        return self._record_key
 
     @property
     def resident(self) -> bool:

@@ -104,7 +104,7 @@ class HybridManager(DataManager):
         if admitted.size > self._account.ceiling:
             await self._store_outsized(key, admitted)
         else:
-            block = Block(key, key_bytes(key), admitted.value, admitted.size, admitted.kind)
+            block = Block(key, None, admitted.value, admitted.size, admitted.kind)
             if self._workspace.check_values:
                 block.seal = seal_of(codecs.encode(admitted.value, admitted.kind))
             await self._admit(key, lambda: block.size - self._reusable(key), lambda: self._put(key, block, admitted))
