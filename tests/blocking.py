@@ -29,6 +29,7 @@ ALLOWED = {
     "and a time zone that is first named": ("zoneinfo/_common.py", {"load_data"}),
     "or looked for": ("zoneinfo/_tzpath.py", {"find_tzfile"}),
     "where the log goes is the application's choice": ("logging/__init__.py", {"callHandlers"}),
+    "what the kernel tells of this process lies on no disk": ("pipeline/machine.py", {"__call__"}),
     "a thread that has run its last line is joined": ("threading.py", {"join", "start"}),
 }
 """Why, then how a file's name ends and the functions in it below which a call may block."""
