@@ -178,6 +178,8 @@ class RunFolder:
         for folder, names in _walk(self.phase(phase)):
             for name in names:
                 path = folder / name
+                if path.is_symlink() or not path.is_file():
+                    continue
                 num_bytes, digest = digest_published(path)
                 sync_file(path, disk)
                 yield Entry(

@@ -52,7 +52,8 @@ class FolderLock:
                 raise
             owner = read_owner(self.path)
             raise StorageFailed(
-                f"{self.path.parent} is in use by process {owner or 'unknown'}; wait for it, or choose another --output"
+                f"{self.path.parent} is in use by process {owner or 'unknown'}{_whereabouts(owner)}; "
+                "wait for it, or choose another --output"
             ) from None
         self._fd, self._pid = fd, os.getpid()
         self.sign(0)  # recovery may take a while, and who comes second is not to be told of a dead process
@@ -93,6 +94,21 @@ def read_owner(path: Path) -> Owner | None:
     except msgspec.DecodeError:
         text = raw.decode(errors="replace").strip()
         return Owner(pid=int(text)) if text.isdigit() else None
+
+
+def _whereabouts(owner: Owner | None) -> str:
+    """What a reader who looks for that process has to know."""
+    if owner is None:
+        return ""
+    if owner.boot_id and owner.boot_id != _boot_id():
+        return " (on another machine)"
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return " (which has ended; one that it forked, or one in another container, has the folder)"
+    except OSError:
+        pass
+    return ""
 
 
 def _boot_id() -> str:

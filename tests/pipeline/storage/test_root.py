@@ -55,6 +55,23 @@ def test_e21_a_second_process_is_refused_with_the_owners_pid_and_since_when(tmp_
     StorageRoot.open(tmp_path).close()
 
 
+def test_e21_who_holds_a_folder_without_being_there_is_told_so(tmp_path: Path) -> None:
+    """E21: the lock is the kernel's, whatever stands in the file."""
+    gone = os.fork()
+    if not gone:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    with StorageRoot.open(tmp_path):
+        for owner, told in (
+            (f'{{"pid": {gone}}}', rf"by process {gone} \(which has ended; one that it forked"),
+            ('{"pid": 1, "since_ns": 1, "boot_id": "x"}', r"by process 1, since 1970-.* UTC \(on another machine\)"),
+            ("", "by process unknown; wait"),
+        ):
+            (tmp_path / "LOCK").write_text(owner)
+            with pytest.raises(StorageFailed, match=told):
+                StorageRoot.open(tmp_path)
+
+
 def test_e22_a_forked_child_writes_nothing(tmp_path: Path) -> None:
     """E22."""
     with StorageRoot.open(tmp_path) as root:
