@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import click
 import msgspec
 
+from pipeline.machine import default_pool
 from pipeline.planning import Plan, plan_of
 
 from .figures import bytes_said, rows_said
@@ -118,7 +119,11 @@ def _memory(made: Plan) -> str:
         rows.append((container.name, bytes_said(container.ceiling_bytes) + each, state))
     rows.append(("edges", bytes_said(made.edges_bytes), ABSENT))
     rows.append(("all together", bytes_said(made.ceiling_bytes), f"~{bytes_said(made.state_bytes)}"))
-    pool = "none declared" if made.pool_bytes is None else bytes_said(made.pool_bytes)
+    if made.pool_bytes is None:
+        default = default_pool(owns_process=True)
+        pool = f"none declared; `penstock run` here takes {bytes_said(default.bytes)}, {default.said}"
+    else:
+        pool = bytes_said(made.pool_bytes)
     return text_table(["memory", "ceiling", "working state"], rows) + f"\npool (process_memory_mb): {pool}"
 
 

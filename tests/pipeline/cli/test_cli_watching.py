@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from io import StringIO
 
+import msgspec
 from rich.console import Console
 from rich.spinner import Spinner
 
@@ -9,7 +10,7 @@ from pipeline.cli.live import drawn
 from pipeline.cli.watching import Gauge, moment
 from pipeline.container import ContainerStats
 from pipeline.data import DataStats
-from pipeline.status import RunStatus
+from pipeline.status import PoolStatus, RunStatus
 
 SECOND = 1_000_000_000
 
@@ -73,3 +74,13 @@ def test_of_several_phases_it_is_said_which_of_how_many_runs() -> None:
         console.print(drawn(figures, Spinner("dots")))
     assert "test_001 (4 of 9) running" in captured.get()
     assert Gauge().read(status()).said().startswith("run running, ")
+
+
+def test_a5_memory_is_shown_against_the_pool_where_that_is_less_and_the_state_tells_when_it_is_short() -> None:
+    short = PoolStatus(limit_bytes=3 << 20, charged_bytes=3 << 20, pressure="throttled")
+    figures = Gauge().read(msgspec.structs.replace(status(feed("a", 0, None)), pool=short))
+    assert figures.budget_bytes == 3 << 20
+    assert figures.said().startswith("run running, throttled, ")
+    calm = PoolStatus(limit_bytes=1 << 40, charged_bytes=0, pressure="")
+    figures = Gauge().read(msgspec.structs.replace(status(feed("a", 0, None)), pool=calm))
+    assert (figures.budget_bytes, figures.state) == (4 << 20, "running")
