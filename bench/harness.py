@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import statistics
 import sys
 import tempfile
@@ -90,19 +91,21 @@ class Lag:
         return float(np.percentile(self.late_ms, percent)) if self.late_ms else 0.0
 
 
-def run_topology(topology: Any, lag: Lag | None = None) -> Any:
-    """Run a topology once in a temporary folder and return the run (with its summary)."""
+def run_topology(topology: Any, lag: Lag | None = None, **settings: Any) -> Any:
+    """Run a topology once in a temporary folder and return the run, with its summary, and `run.json` as `told`."""
     from pipeline import Pipeline
 
     async def main() -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            pipeline = Pipeline.from_topology(topology, output=Path(folder))
+            pipeline = Pipeline.from_topology(topology, output=Path(folder), **settings)
             async with pipeline.start() as run:
                 if lag is None:
                     await run.finished()
                 else:
                     async with lag:
                         await run.finished()
+                record = run.folder / "run" / "run.json"
+                run.told = json.loads(await asyncio.to_thread(record.read_bytes))  # type: ignore[attr-defined]
                 return run
 
     return asyncio.run(main())

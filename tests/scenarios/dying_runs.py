@@ -20,6 +20,7 @@ from typing import Any
 import pandas
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from whole_runs import SMALL, changed
 
 from pipeline import Batch, Context, DataFlow, Feed, MemberRows, Pipeline, Result, Stage, TopologyBuilder, Transform
 from stages import ParquetSink
@@ -128,14 +129,26 @@ def diamond() -> TopologyBuilder:
     return builder.add("save", ParquetSink(path="saved", row_group_rows=300), ["meet"])
 
 
-GRAPHS: dict[str, Callable[[], TopologyBuilder]] = {"diamond": diamond}
+SWEEP = {
+    **changed(SMALL, data__rows=9000, data__batch_rows=100),
+    "name": "run",
+    "phases": [
+        {"name": "train", "window": {"until": "2020-01-01T10:00:00Z"}},
+        {"name": "validate", "window": {"from": "2020-01-01T10:00:00Z"}, "select": {"from": "train", "top": 3}},
+    ],
+}
+"""Two phases of a sweep, the second of whom the first ranked best."""
 SETTINGS = json.loads(sys.argv[1])
 
 
 def run(where: str, period: float | None, resume: bool) -> None:
-    pipeline = Pipeline.from_topology(
-        GRAPHS[SETTINGS["graph"]]().build(), output=where, checkpoint_seconds=period, seed=SETTINGS["seed"]
-    )
+    if SETTINGS["graph"] == "sweep":
+        every = [] if period is None else [f"checkpoint.every_seconds={period}"]
+        pipeline = Pipeline.from_yaml(SWEEP, output=where, overrides=every)
+    else:
+        pipeline = Pipeline.from_topology(
+            diamond().build(), output=where, checkpoint_seconds=period, seed=SETTINGS["seed"]
+        )
 
     async def finish() -> None:
         async with pipeline.start(resume=resume, force=not resume) as running:
@@ -218,8 +231,9 @@ def main() -> None:
 def look(told: dict[str, Any], killed: int) -> None:
     """At a run that has ended; the next one begins in a folder of its own."""
     told["different"] += different()
-    record = next(path for path in Path("disturbed").rglob("run.json") if "latest" not in path.parts)
-    told["went_on"] += json.loads(record.read_text())["checkpoints"]["resumed_from_rows"] is not None
+    for path in Path("disturbed").rglob("run.json"):
+        if "latest" not in path.parts:
+            told["went_on"] += json.loads(path.read_text())["checkpoints"]["resumed_from_rows"] is not None
     Path("disturbed").rename(f"complete-{killed}")
 
 

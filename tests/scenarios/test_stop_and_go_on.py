@@ -41,3 +41,13 @@ def test_killed_anywhere_again_and_again_it_goes_on_and_ends_as_if_it_had_not_be
     assert set(codes) == {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == KILLS, told["said"]
     assert told["different"] == []
     assert told["went_on"], "at least one that ended had gone on from a checkpoint"
+
+
+def test_a_sweep_of_two_phases_goes_on_in_the_one_that_was_killed(tmp_path: Path) -> None:
+    """R-6, T2: a selection between the phases, states of features, portfolios and the ranking."""
+    kills = 100 if SOAK else 6
+    told = died(tmp_path, seed=3, kills=kills, graph="sweep", period=0.05)
+    codes = [code for _, _, code in told["ends"]]
+    assert told["whole"] == 0 and codes[-1] == 0, told["said"]
+    assert set(codes) <= {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == kills, told["said"]
+    assert told["different"] == []
