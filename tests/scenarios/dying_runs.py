@@ -133,8 +133,8 @@ SWEEP = {
     **changed(SMALL, data__rows=9000, data__batch_rows=100),
     "name": "run",
     "phases": [
-        {"name": "train", "window": {"until": "2020-01-01T10:00:00Z"}},
-        {"name": "validate", "window": {"from": "2020-01-01T10:00:00Z"}, "select": {"from": "train", "top": 3}},
+        {"name": "train", "window": {"until": "2024-01-01T09:00:00Z"}},
+        {"name": "validate", "window": {"from": "2024-01-01T09:00:00Z"}, "select": {"from": "train", "top": 3}},
     ],
 }
 """Two phases of a sweep, the second of whom the first ranked best."""

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_runs import environment
+from whole_runs import SMALL, await_program, changed, environment, finish, left_in, start_program
 
 SOAK = bool(os.environ.get("PENSTOCK_SOAK"))
-KILLS = 400 if SOAK else 20
+KILLS = 400 if SOAK else 18
 
 
 def died(folder: Path, **settings: Any) -> dict[str, Any]:
@@ -45,9 +45,35 @@ def test_killed_anywhere_again_and_again_it_goes_on_and_ends_as_if_it_had_not_be
 
 def test_a_sweep_of_two_phases_goes_on_in_the_one_that_was_killed(tmp_path: Path) -> None:
     """R-6, T2: a selection between the phases, states of features, portfolios and the ranking."""
-    kills = 100 if SOAK else 6
+    kills = 100 if SOAK else 3
     told = died(tmp_path, seed=3, kills=kills, graph="sweep", period=0.05)
     codes = [code for _, _, code in told["ends"]]
     assert told["whole"] == 0 and codes[-1] == 0, told["said"]
     assert set(codes) <= {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == kills, told["said"]
     assert told["different"] == []
+
+
+def test_penstock_run_that_was_killed_goes_on_with_resume(tmp_path: Path) -> None:
+    """R-6, T2: a process of its own, killed once a checkpoint is there; `--resume` says from where it goes on."""
+    config = tmp_path / "sweep.yaml"
+    config.write_text(json.dumps(changed(SMALL, data__rows=30_000, data__batch_rows=200)))
+    process = start_program(tmp_path, "run", config, "--output", "results", "--checkpoint", "10ms", "--quiet")
+    try:
+        seen: set[Path] = set()
+        while process.poll() is None and len(seen) < 2:  # where there is a second one, the first was committed
+            seen.update(tmp_path.glob("results/*/*/checkpoints/*.seg"))
+            os.sched_yield()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        code, _, err = await_program(process)
+    assert code == -signal.SIGKILL, err
+    code, _, err = await_program(start_program(tmp_path, "run", config, "--output", "results", "--resume"))
+    assert code == 0, err
+    assert "goes on from its checkpoint: " in err
+    resumed, whole = left_in(tmp_path / "results"), finish(config, tmp_path / "whole")
+    assert resumed.record["checkpoints"]["resumed_from_rows"] > 0
+    assert resumed.summary_bytes == whole.summary_bytes
+    for name in whole.files:
+        assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    code, _, err = await_program(start_program(tmp_path, "run", config, "--resume", "--force"))
+    assert code == 2 and "give one of them" in err
