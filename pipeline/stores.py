@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from .clock import Clock, SystemClock
 from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replayed, build_manager, restore_journal
 from .errors import ManagerClosed, StorageFailed
 from .pool import Pool
+from .storage.entries import Entry
 from .storage.executor import IoExecutor
 from .storage.journal import read_journal
 from .storage.manifest import WAL
@@ -95,12 +95,13 @@ class Stores:
         try:
             workspace = self._workspace
             assert workspace is not None
-            left = self.folder / "store" / file_part(name)
-            await asyncio.shield(workspace.io.submit(self, partial(shutil.rmtree, left, ignore_errors=True)))
+            left = await asyncio.shield(workspace.io.submit(self, _files_in, self.folder / "store" / file_part(name)))
             store = build_manager(name, data_flow, workspace, flush=flush, clock=self._clock)
             try:
                 if isinstance(store, JournaledManager) and name in self._kept():
                     await self._restore(root, workspace, store)
+                used = store.used_files() if isinstance(store, JournaledManager) else set()
+                await self._sweep(root, workspace, left - used)
             except BaseException:
                 await store.close()
                 raise
@@ -114,6 +115,14 @@ class Stores:
         mark = await workspace.journal.mark()
         read = partial(read_journal, self.folder / WAL, root.disk, mark)
         return await restore_journal(read, {store.container: store}, workspace.io)
+
+    async def _sweep(self, root: StorageRoot, workspace: Workspace, left: set[Path]) -> None:
+        """Remove files of dead processes that nothing tells of any more."""
+        assert workspace.commits is not None
+        names = {path.relative_to(self.folder).as_posix() for path in left} & root.manifest.files.keys()
+        if names:
+            await workspace.commits.commit([Entry(kind="remove", file=name) for name in sorted(names)])
+        await asyncio.shield(workspace.io.submit(self, _unlink_all, left))
 
     async def close_store(self, name: str) -> None:
         """Close one store; `open` gives it back."""
@@ -163,3 +172,12 @@ class Stores:
         root = self._open_root()
         assert self._workspace is not None and self._workspace.journal is not None
         return self._workspace.journal.containers() if root is not None else set()
+
+
+def _files_in(folder: Path) -> set[Path]:
+    return set(folder.iterdir()) if folder.is_dir() else set()
+
+
+def _unlink_all(paths: set[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

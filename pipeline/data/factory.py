@@ -42,7 +42,8 @@ def build_manager(
         policy = msgspec.structs.replace(policy, memory_limit_mb=(policy.memory_limit_bytes - share) / MB)
     passing = policy.mode == "streaming" and flush is not None
     recording = recording_of(name, policy, workspace, account=account, passing=passing)
-    return JournaledManager(plain_manager(name, policy, workspace, flush=flush, clock=clock), recording)
+    inner = plain_manager(name, policy, workspace, flush=flush, clock=clock)
+    return JournaledManager(inner, recording, workspace)
 
 
 def recording_of(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ..clock import Clock, SystemClock
 from ..errors import BackpressureTimeout, DataError, ManagerClosed, NotResident, SchemaMismatch
-from ..storage import codecs
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from . import files
@@ -22,10 +23,15 @@ from .account import Account
 from .alarm import Alarm
 from .base import DataManager, DataStats, Key
 from .evolution import fitted, lost_by_parquet, widened
+from .files import StoredFile
 from .part_files import Part, PartSeries, stream_parts
 from .policy import MB, DataFlow
+from .publishing import Publishing
 from .series import Piece
 from .values import Admitted, admit, as_copied_batches, batches_size, not_a_series, series_table
+
+if TYPE_CHECKING:
+    from .kept_files import KeptFiles
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ def _nothing() -> None:
     """Nobody wants to know."""
 
 
-class FileManager(DataManager):
+class FileManager(Publishing, DataManager):
     """Keeps values on disk in `file_settings.format`; memory holds only rows of series not yet worth a file.
 
     Files appear whole or not at all, are never overwritten, and live in `store/<container>` below the workspace's
@@ -48,9 +54,11 @@ class FileManager(DataManager):
 
     def __init__(self, name: str, policy: DataFlow, workspace: Workspace, *, clock: Clock | None = None) -> None:
         super().__init__(name)
+        self.kept: KeptFiles | None = None
+        """Who sees to it that files outlive the process; None: they do not."""
         self._policy = policy
         self._io = workspace.io
-        self._folder = workspace.folder / "store" / file_part(name)
+        self.folder = workspace.folder / "store" / file_part(name)
         self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, workspace.pool)
         settings = policy.file_settings
         self._part_bytes = max(1, min(int(settings.roll_mb * MB), self._account.ceiling // 4))
@@ -129,8 +137,7 @@ class FileManager(DataManager):
         if series is None:
             series = self._entries[key] = PartSeries()
         assert isinstance(series, PartSeries)
-        if self.recorder is not None:
-            self.recorder.extended(key, batches)
+        gen = self.recorder.extended(key, batches) if self.recorder is not None else 0
         if not batches:
             return
         if series.schema is None and self._policy.file_settings.format == "parquet":
@@ -147,6 +154,7 @@ class FileManager(DataManager):
             freed = tail.piece.add(batches, charge)
             if freed:
                 self._account.give(freed)
+        tail.first_gen, tail.last_gen = tail.first_gen or gen, gen
         tail.rows += sum(batch.num_rows for batch in batches)
         self._rolling = self._rolling or tail.rows >= self._part_rows
         self._alarm.set()
@@ -229,6 +237,32 @@ class FileManager(DataManager):
             waits=account.waits,
         )
 
+    def entry(self, key: Key) -> Part | PartSeries | None:
+        """Where the key is."""
+        return self._entries.get(key)
+
+    def used(self) -> set[Path]:
+        """Files that hold something."""
+        entries = self._entries.values()
+        parts = [part for entry in entries for part in ([entry] if isinstance(entry, Part) else entry.parts)]
+        return {part.stored.file.path for part in parts if part.stored is not None}
+
+    async def attach(self, key: Key, stored: Sequence[StoredFile], up_to: int, *, series: bool, whole: bool) -> None:
+        """Take back files of an earlier process: a value, or parts of a series behind those it has, or all of them."""
+        if not series:
+            self._entries[key] = Part(None, stored[0])
+        else:
+            entry = self._entries.get(key)
+            if whole or not isinstance(entry, PartSeries):
+                entry = self._entries[key] = PartSeries()
+            place = bisect_right(entry.parts, up_to, key=lambda part: part.last_gen)  # rows behind may be back already
+            entry.parts[place:place] = [Part(None, file) for file in stored]
+            for part in entry.parts[place : place + len(stored)]:
+                part.last_gen = up_to
+            if stored and place + len(stored) == len(entry.parts):
+                entry.schema = await self._io.submit(self, files.series_schema, stored[-1], key)
+        self._disk_bytes += sum(file.file.num_bytes for file in stored)
+
     def holds(self, key: Key) -> bool:
         return key in self._entries
 
@@ -290,7 +324,7 @@ class FileManager(DataManager):
         """Write, then take effect in one step; a caller who was cancelled by then has stored nothing."""
         write = partial(
             files.write_file,
-            self._folder,
+            self.folder,
             self._numbers,
             key,
             admitted.kind,
@@ -299,6 +333,7 @@ class FileManager(DataManager):
         )
         try:
             stored = await self._io.submit(self, write)
+            await self._list(stored)
         finally:
             self._account.give(charge)
         part = Part(None, stored)
@@ -307,12 +342,24 @@ class FileManager(DataManager):
             self._forget(part)
             return
         if self.recorder is not None:
-            self.recorder.stored(key, admitted)
+            self.recorder.stored(key, admitted) if self.kept is None else self.kept.holds_value(
+                key, stored, admitted.size
+            )
         old = self._entries.get(key)
         self._entries[key] = part
         if old is not None:
             self._forget(old)
         then()
+
+    async def _list(self, stored: StoredFile) -> None:
+        """See to it that the file outlives the process, where that is wanted; it is gone again where that fails."""
+        if self.kept is None:
+            return
+        try:
+            await self.kept.list_file(stored)
+        except DataError:
+            await self._io.submit(self, stored.file.path.unlink, True)
+            raise
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -321,93 +368,6 @@ class FileManager(DataManager):
         task.add_done_callback(self._abandoned.discard)
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return task
-
-    # Publishing parts of series.
-
-    def _due(self) -> tuple[Key, Part] | None:
-        """The part to publish next: one that is full, or the largest when memory is short or all is to go."""
-        open_parts = [(key, part) for part, key in self._open.items() if not part.leaving]
-        if not open_parts:
-            return None
-        largest = max(open_parts, key=lambda found: found[1].bytes_held)
-        if self._flushing:
-            return open_parts[0]
-        if self._rolling:
-            full = [found for found in open_parts if found[1].rows >= self._part_rows]
-            if full:
-                return full[0]
-            self._rolling = False
-        short = self._account.waiting or 2 * self._account.charged > self._account.ceiling
-        return largest if short or largest[1].bytes_held >= self._part_bytes else None
-
-    def _publish_due(self) -> None:
-        due = self._account.waiting or self._rolling or self._account.charged >= self._part_bytes
-        if due and not self._is_publishing() and self._failure is None and self._closing is None:
-            self._publishing = self._spawn(self._publish())
-
-    def _is_publishing(self) -> bool:
-        """A task that was cancelled before its first step has not said that it ended."""
-        return self._publishing is not None and not self._publishing.done()
-
-    async def _publish(self) -> None:
-        """Publish what is due, one part at a time; the rows stay readable until their file is there."""
-        try:
-            while (found := self._due()) is not None:
-                key, part = found
-                piece = part.piece
-                assert piece is not None
-                part.leaving = True
-                batches = list(piece.batches)
-                try:
-                    stored = await self._io.submit(
-                        self,
-                        files.write_file,
-                        self._folder,
-                        self._numbers,
-                        key,
-                        codecs.BATCHES,
-                        batches,
-                        self._policy.file_settings,
-                    )
-                except Exception as error:
-                    log.error("%s: %s; the rows of %r stay in memory", self.name, error, key)
-                    self._failure = error
-                    return
-                finally:
-                    part.leaving = False
-                part.piece, part.stored = None, stored
-                self._open.pop(part, None)
-                self._disk_bytes += stored.file.num_bytes
-                self._flushes += 1
-                self._flushed_rows += stored.rows
-                if part.forgotten:
-                    self._remove(part)
-                self._account.give(piece.size)
-        finally:
-            self._publishing = None
-
-    async def _too_old(self) -> None:
-        try:
-            await self._flush()
-        except DataError as error:
-            self._failure = error  # the next call raises it
-        if self._open and self._closing is None:
-            self._alarm.set()
-
-    async def _flush(self) -> None:
-        if self._publishing is not None:
-            await asyncio.wait((self._publishing,))
-        self._failure = None
-        self._flushing = True
-        try:
-            while self._failure is None and self._due() is not None:
-                if not self._is_publishing():
-                    self._publishing = self._spawn(self._publish())
-                assert self._publishing is not None
-                await asyncio.wait((self._publishing,))
-        finally:
-            self._flushing = False
-        self._raise_failure()
 
     def _forget(self, entry: Part | PartSeries) -> None:
         for part in [entry] if isinstance(entry, Part) else entry.parts:
@@ -423,7 +383,10 @@ class FileManager(DataManager):
         if part.forgotten and part.pins == 0 and part.stored is not None:
             stored, part.stored = part.stored, None
             self._disk_bytes -= stored.file.num_bytes
-            self._io.submit(self, stored.file.path.unlink, True)
+            if self.kept is not None:
+                self.kept.remove(stored)
+            else:
+                self._io.submit(self, stored.file.path.unlink, True)
 
     def _unpin(self, parts: Sequence[tuple[Part, Any]]) -> None:
         for part, _ in parts:

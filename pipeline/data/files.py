@@ -83,6 +83,21 @@ def iter_file(stored: StoredFile) -> Iterator[pa.RecordBatch]:
                 yield _without_key(reader.get_batch(index))
 
 
+def series_schema(stored: StoredFile, key: Key) -> pa.Schema:
+    """Columns of a part of a series; raises `CorruptEntry`."""
+    path = stored.file.path
+    try:
+        if stored.format == "parquet":
+            schema = pq.read_schema(path)
+        else:
+            with pa.OSFile(str(path), "rb") as source:
+                schema = pa.ipc.open_file(source).schema
+    except (*_UNREADABLE, OSError) as error:
+        raise CorruptEntry(key, str(path), f"the file cannot be read: {error}") from error
+    metadata = {name: text for name, text in (schema.metadata or {}).items() if name != KEY}
+    return schema.with_metadata(metadata or None)
+
+
 def verify(stored: StoredFile, key: Key) -> None:
     """Raises `CorruptEntry` unless the file has the very bytes that were published."""
     path = stored.file.path

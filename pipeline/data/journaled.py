@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from ..storage.workspace import Workspace
+from . import files
 from .base import DataManager, DataStats, Key
 from .buffer import Item
+from .file import FileManager
+from .kept_files import KeptFiles, stored_file
 from .recording import Recording
+from .records import FILED
 from .replay import Change, Index
 from .rewriting import Piece, Rewriter
 from .streaming import StreamingManager
@@ -30,14 +36,17 @@ class JournaledManager(DataManager):
     journal's `mark()`; when it is committed, `committed(cut)`.
     """
 
-    def __init__(self, inner: DataManager, recording: Recording) -> None:
+    def __init__(self, inner: DataManager, recording: Recording, workspace: Workspace) -> None:
         super().__init__(inner.name)
-        self.inner, self.recording = inner, recording
+        self.inner, self.recording, self._workspace = inner, recording, workspace
+        self._kept: KeptFiles | None = None
         self.mode = inner.mode
         inner.recorder = recording
         if not recording.passing:
             recording.rewriter = Rewriter(recording, self._pieces)
+            self._keep_files(recording.rewriter)
         self._adopted: list[Change] = []
+        self._from_files: list[Key] = []
         self._reordered = False
         self._closed = False
         # Reading has nothing to do with the journal: no call in between.
@@ -46,6 +55,31 @@ class JournaledManager(DataManager):
         self.iter_batches = inner.iter_batches  # type: ignore[method-assign]
         self.peek = inner.peek  # type: ignore[method-assign]
         self.schema_nowait = inner.schema_nowait  # type: ignore[method-assign]
+
+    def _keep_files(self, rewriter: Rewriter) -> None:
+        """Files of a `file` manager are themselves what lasts, unless a checkpoint may need what was before them."""
+        workspace = self._workspace
+        root, commits = workspace.root, workspace.commits
+        if not isinstance(self.inner, FileManager) or workspace.scope or workspace.checkpointed:
+            return
+        if root is not None and commits is not None:
+            self._kept = self.inner.kept = KeptFiles(self.recording, commits, root.path, workspace.io)
+            rewriter.tell_again = self._tell_again
+
+    async def _tell_again(self, key: Key) -> None:
+        assert isinstance(self.inner, FileManager) and self._kept is not None
+        await self.inner.flush()
+        try:
+            self._kept.tell_again(key, self.inner.entry(key))
+        except KeyError:
+            self.recording.live.forgotten((None, key), self.recording.gen)
+        await self.recording.settle()
+
+    def used_files(self) -> set[Path]:
+        """Files that hold something."""
+        if isinstance(self.inner, FileManager | StreamingManager):
+            return self.inner.used()
+        return set()
 
     @property
     def container(self) -> str:
@@ -119,6 +153,8 @@ class JournaledManager(DataManager):
         finally:
             if not self._closed:
                 self._closed = True
+                if self._kept is not None:
+                    await self._kept.close()
                 await self.recording.close()
 
     def stats(self) -> DataStats:
@@ -127,11 +163,15 @@ class JournaledManager(DataManager):
     # Coming back.
 
     def index(self) -> Index:
+        self.recording.restoring = True
         return Index(passing=self.recording.passing)
 
     async def restore_change(self, change: Change) -> None:
         if self.recording.passing:
             self._adopted.append(change)
+            return
+        if change.kind == FILED:
+            await self._restore_files(change)
             return
         self.recording.replaying = change.gen
         try:
@@ -144,9 +184,31 @@ class JournaledManager(DataManager):
         finally:
             self.recording.replaying = None
 
+    async def _restore_files(self, change: Change) -> None:
+        assert self._workspace.root is not None
+        stored = [stored_file(self._workspace.root.path, change.key, plain) for plain in change.value["files"]]
+        _, up_to, whole, _ = change.head.numbers
+        if self._kept is not None:
+            assert isinstance(self.inner, FileManager)
+            await self.inner.attach(change.key, stored, up_to, series=change.series, whole=bool(whole))
+            return
+        self._from_files.append(change.key)
+        values = [await self._workspace.io.submit(self, files.read_file, file, change.key) for file in stored]
+        self.recording.replaying = change.gen
+        try:
+            if not change.series:
+                await self.inner.store(change.key, values[0], size=change.head.size or None)
+            for batches in values if change.series else ():
+                await self.inner.append(change.key, pa.Table.from_batches(batches))
+        finally:
+            self.recording.replaying = None
+
     async def restored(self, index: Index) -> None:
         self.recording.resume(index.last_gen, index.live, index.births, index.series)
         self._reordered = True
+        while self._from_files:  # this mode keeps no files: from now on the journal holds what was in them
+            assert self.recording.rewriter is not None
+            await self.recording.rewriter.rewrite(None, self._from_files.pop())
         if isinstance(self.inner, StreamingManager) and self.recording.passing:
             flushed, flushing = index.flushed, index.flushing
             if flushing is not None and flushed is not None and flushing[2] <= flushed[2]:

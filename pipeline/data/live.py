@@ -5,21 +5,32 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, NamedTuple
 
-from .records import APPEND, DELETE, FLUSHED, ROWS, STORE
+from .records import APPEND, DELETE, FILED, FLUSHED, ROWS, STORE
 
 STEP_BYTES: Final = 256 << 10
 """Places in the log are remembered this far apart."""
 
 
+class Filed(NamedTuple):
+    """What a record of files says: of which key, whether they are all of it, and what is behind them."""
+
+    name: Hashable
+    whole: bool
+    tail: int
+    dead_bytes: int
+
+
 class Held:
     """What the records of one key take, and where the first that counts is."""
 
-    __slots__ = ("first_gen", "num_bytes")
+    __slots__ = ("files_gen", "first_gen", "num_bytes")
 
     def __init__(self, first_gen: int, num_bytes: int) -> None:
         self.first_gen, self.num_bytes = first_gen, num_bytes
+        self.files_gen: int | None = None
+        """The first record that tells of files."""
 
 
 class LiveRecords:
@@ -81,6 +92,29 @@ class LiveRecords:
             self.forgotten(key, gen)
         elif kind in (APPEND, ROWS):
             self.extended(key, gen, num_bytes)
+        elif kind == FILED:
+            assert isinstance(key, Filed)
+            self.shrunk(key.name, key.dead_bytes)
+            self.filed(key.name, gen, num_bytes, whole=key.whole, tail=key.tail)
+
+    def filed(self, key: Hashable, gen: int, num_bytes: int, *, whole: bool, tail: int) -> None:
+        """Files hold what was recorded of the key before `tail` (0: all of it); `whole`: and they are all of them."""
+        held = self.keys.get(key)
+        if held is None or whole:
+            self.replaced(key, gen, num_bytes)
+            held = self.keys[key]
+            if held.first_gen != gen:
+                return  # it means something else by now
+            held.files_gen = gen
+        else:
+            held.files_gen = held.files_gen or gen
+            held.num_bytes += num_bytes
+            self.live_bytes += num_bytes
+        first = min(held.files_gen, tail or gen)
+        if first != held.first_gen:
+            del self._owners[held.first_gen]
+            held.first_gen = first
+            self._own(first, key)
 
     def replaced(self, key: Hashable, gen: int, num_bytes: int) -> None:
         """From this record on nothing before it counts for the key."""

@@ -20,12 +20,14 @@ from .tables import as_table
 class Part:
     """A value, or some rows of a series: in memory, or in a file, or in memory while the file is written."""
 
-    __slots__ = ("forgotten", "leaving", "piece", "pins", "rows", "stored")
+    __slots__ = ("first_gen", "forgotten", "last_gen", "leaving", "piece", "pins", "rows", "stored")
 
     def __init__(self, piece: Piece | None, stored: StoredFile | None = None) -> None:
         self.piece, self.stored = piece, stored
         self.leaving = self.forgotten = False
         self.pins = self.rows = 0
+        self.first_gen = self.last_gen = 0
+        """Numbers of the changes that brought its rows, where they are recorded."""
 
     def takes_more(self, part_bytes: int, part_rows: int) -> bool:
         """Whether rows may still be added before it becomes a file."""

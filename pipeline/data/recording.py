@@ -12,14 +12,15 @@ import msgspec
 import pyarrow as pa
 
 from ..errors import DiskFull, StorageFailed
+from ..storage import codecs
 from ..storage.codecs import Buffer
 from . import records
 from .account import Account
 from .base import DataStats, Key
 from .buffer import BatchId
-from .live import LiveRecords
+from .live import Filed, LiveRecords
 from .policy import Durability
-from .records import APPEND, DELETE, FLUSHED, FLUSHING, ROWS, STORE, Head
+from .records import APPEND, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE, Head
 from .rewriting import Rewriter
 from .values import Admitted, batches_size
 
@@ -96,6 +97,9 @@ class Recording:
         """While the journal is read back: the number of the record that is applied, which is not recorded again."""
         self.births: dict[Hashable, int] = {}
         """By member and key: the number of the change that made the key."""
+        self.restoring = False
+        """Whether the journal is being read: what it holds is not known yet."""
+        self._meanwhile: list[tuple[int, Hashable, int, int]] = []
         self.live = LiveRecords()
         self.series: set[Hashable] = set()
         """Keys that hold series."""
@@ -143,6 +147,34 @@ class Recording:
             encode = partial(records.of_rows, key, [columns], names=names, numbers=offsets)
             raw = records.raw_key(key)
             self.send(ROWS, raw, raw, encode, batches_size([columns]))
+
+    def filed(
+        self,
+        key: Key,
+        files: Sequence[dict[str, Any]],
+        *,
+        size: int = 0,
+        up_to: int = 0,
+        tail: int = 0,
+        dead_bytes: int = 0,
+        series: bool = False,
+        whole: bool = False,
+        again: bool = False,
+    ) -> int:
+        """Files hold a value or, of a series, all changes `up_to` one; `tail` is the first behind them.
+
+        `whole`: these are all files of the series, not some more. `again`: nothing has changed, it is only told anew.
+        """
+        name: Hashable = (None, key)
+        numbers = (int(series), up_to, int(whole), tail)
+        fields = {"size": size, "birth": self._born(None, key), "numbers": numbers}
+        encode = partial(records.of_value, key, {"files": files}, codecs.PLAIN, **fields)
+        if not series and not again:
+            self.series.discard(name)
+            if self.rewriter is not None:
+                self.rewriter.changed(name, None)
+        told = Filed(name, whole or not series, tail, dead_bytes)
+        return self.send(FILED, records.raw_key(key), told, encode, 0)
 
     async def flushing(self, batch_id: BatchId, last_gen: int) -> None:
         head = Head(numbers=(batch_id.first_seq, batch_id.last_seq, last_gen))
@@ -283,12 +315,20 @@ class Recording:
                 log.error("%s: the journal has failed: %s", self.container, error)
             self._broken = error
             return
-        self.live.count(waiting.kind, waiting.live_key, waiting.gen, waiting.num_bytes, passing=self.passing)
+        counted = (waiting.kind, waiting.live_key, waiting.gen, waiting.num_bytes)
+        if self.restoring:
+            self._meanwhile.append(counted)
+            return
+        self.live.count(*counted, passing=self.passing)
         self._tidy()
 
     def resume(self, gen: int, live: LiveRecords, births: dict[Hashable, int], series: set[Hashable]) -> None:
         """Go on behind what the journal holds already."""
         self.gen, self.live, self.births, self.series = max(self.gen, gen), live, births, series
+        self.restoring = False
+        for counted in self._meanwhile:
+            self.live.count(*counted, passing=self.passing)
+        self._meanwhile.clear()
 
     def on_top(self, stats: DataStats) -> DataStats:
         """What a manager says of itself, with what waits to be written."""

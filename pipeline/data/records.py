@@ -34,6 +34,9 @@ FLUSHING: Final = 7
 BASE: Final = 8
 """A piece of what a key held when the log was rewritten; the last piece puts it in place of all before it."""
 
+FILED: Final = 9
+"""Files that hold a value, or rows of a series up to a change: what was recorded of these before is not needed."""
+
 RECORD_BYTES: Final = 64
 """About what a record takes beside its payload."""
 _LENGTH: Final = struct.Struct("<I")
@@ -54,7 +57,8 @@ class Head(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Structs in the value, `module:name`."""
     member: str | None = None
     numbers: Sequence[int] = ()
-    """Row numbers of a flush and its last generation; where members' rows begin; a piece's run, is last, is series."""
+    """Row numbers of a flush and its last generation; where members' rows begin; a piece's run, is last, is series;
+    of files: are a series, hold changes up to, are all of the key, first change behind them (0: none)."""
     birth: int = 0
     """Number of the change that made the key: keys come back in the order in which they were first stored."""
     names: Sequence[str] = ()
@@ -76,9 +80,18 @@ def of_value(key: Key, value: Any, kind: int, **fields: Any) -> Sequence[Buffer]
     if kind == codecs.BATCH:
         schema = encoded.context[0].serialize().to_pybytes()
     else:
-        classes = tuple(f"{found.__module__}:{found.__qualname__}" for found in encoded.context)
+        classes = class_names(encoded.context)
     head = Head(codec=kind, text=isinstance(key, str), schema=schema, classes=classes, **fields)
     return packed(head, encoded.pieces)
+
+
+def class_names(context: Sequence[Any]) -> tuple[str, ...]:
+    """How another process finds the structs of a value."""
+    return tuple(f"{found.__module__}:{found.__qualname__}" for found in context)
+
+
+def classes_of(names: Sequence[str]) -> tuple[Callable[..., Any], ...]:
+    return tuple(_struct(name) for name in names)
 
 
 def of_rows(key: Key, batches: Sequence[pa.RecordBatch], **fields: Any) -> Sequence[Buffer]:
@@ -108,7 +121,7 @@ def value_of(head: Head, rest: memoryview) -> Any:
         return []
     own = pa.allocate_buffer(len(rest))
     memoryview(own).cast("B")[:] = rest
-    context: tuple[Any, ...] = tuple(_struct(name) for name in head.classes)
+    context: tuple[Any, ...] = classes_of(head.classes)
     if head.codec == codecs.BATCH:
         context = (pa.ipc.read_schema(pa.py_buffer(head.schema)),)
     return codecs.decode(head.codec, own, context)

@@ -12,8 +12,8 @@ from ..storage.executor import IoExecutor
 from ..storage.journal_records import Gap, JournalRecord
 from . import records
 from .base import Key
-from .live import LiveRecords
-from .records import APPEND, BASE, CLEAR, DELETE, FLUSHED, FLUSHING, ROWS, STORE
+from .live import Filed, LiveRecords
+from .records import APPEND, BASE, CLEAR, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,9 @@ class Change(NamedTuple):
 
     @property
     def series(self) -> bool:
-        return self.kind == APPEND or (self.kind == BASE and bool(self.head.numbers[2]))
+        return self.kind == APPEND or (
+            self.kind in (BASE, FILED) and bool(self.head.numbers[2 if self.kind == BASE else 0])
+        )
 
 
 class Restorable(Protocol):
@@ -87,6 +89,8 @@ class Index:
         self.flushing: tuple[int, int, int] | None = None
         self._since: dict[Hashable, int] = {}
         self._cleared = 0
+        self._filed: dict[Hashable, tuple[int, int]] = {}
+        """By name the record of files from which on they count, and the change up to which files hold the series."""
         self._bases: dict[Hashable, tuple[int, int]] = {}
         """By name the run of pieces in force, and the generation of its last."""
 
@@ -115,12 +119,25 @@ class Index:
             self.series.add(name)
         if kind == BASE:
             self._note_piece(name, head, gen, num_bytes)
+        elif kind == FILED:
+            self._note_files(name, head, gen, num_bytes)
         else:
             self.live.count(kind, record.key if kind == ROWS else name, gen, num_bytes, passing=self.passing)
         if kind == DELETE:
             self.births.pop(name, None)
-        elif kind in (STORE, APPEND) or (kind == BASE and head.numbers[1]):
+        elif kind in (STORE, APPEND, FILED) or (kind == BASE and head.numbers[1]):
             self.births[name] = head.birth
+
+    def _note_files(self, name: Hashable, head: records.Head, gen: int, num_bytes: int) -> None:
+        series, up_to, whole, tail = head.numbers
+        if series:
+            since, held = self._filed.get(name, (0, 0))
+            self._filed[name] = (max(since, gen) if whole else since, max(held, up_to))
+            self.series.add(name)
+        else:
+            self._since[name] = max(self._since.get(name, 0), gen)
+            self.series.discard(name)
+        self.live.count(FILED, Filed(name, bool(whole) or not series, tail, 0), gen, num_bytes)
 
     def _note_piece(self, name: Hashable, head: records.Head, gen: int, num_bytes: int) -> None:
         run, ends, series = head.numbers
@@ -153,9 +170,14 @@ class Index:
         if kind == ROWS:
             return True
         run, last = self._bases.get(name, (0, 0))
+        files_since, filed_up_to = self._filed.get(name, (0, 0))
         if kind == BASE:
-            return head.numbers[0] == run and last > since
-        return gen >= since and not (gen <= last and last > since)
+            return head.numbers[0] == run and last > since and (not head.numbers[2] or gen > filed_up_to)
+        if gen < since or (gen <= last and last > since):
+            return False
+        if kind == FILED:
+            return gen >= files_since
+        return kind != APPEND or gen > filed_up_to
 
     def counts_of(self, member: str, key: Key, gen: int) -> bool:
         """Whether a member's share of rows of many is to be applied."""
@@ -224,7 +246,7 @@ def _changes(read: Read, indexes: Mapping[str, Index]) -> Iterator[tuple[Change,
             value = records.value_of(head, rest)
             key = records.key_of(record.key, head)
             change = Change(record.container, record.kind, key, record.gen, head, value)
-            if (change.series or record.kind == ROWS) and not isinstance(value, list):
+            if (change.series or record.kind == ROWS) and record.kind != FILED and not isinstance(value, list):
                 change = change._replace(value=[value])
             yield change, len(record.payload)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -39,6 +39,8 @@ class Rewriter:
 
     def __init__(self, recording: Recording, read: Read, slack_bytes: int = SLACK_BYTES) -> None:
         self._recording, self._read, self._slack = recording, read, slack_bytes
+        self.tell_again: Callable[[Key], Awaitable[None]] | None = None
+        """How a key is told of anew whose files are kept; None: what it holds is written anew."""
         self.rewrites = 0
         """Keys rewritten."""
         self.rests = False
@@ -76,11 +78,15 @@ class Rewriter:
             if not isinstance(name, tuple):
                 self.rests = True  # rows of members that lie together are never replaced, and stay where they are
                 return
-            await self._rewrite(*name)
+            if self.tell_again is None:
+                await self.rewrite(*name)
+            else:
+                await self.tell_again(name[1])
+                self.rewrites += 1
             recording.trim()
         self.rests = recording.checkpointed and self._due()
 
-    async def _rewrite(self, member: str | None, key: Key) -> None:
+    async def rewrite(self, member: str | None, key: Key) -> None:
         recording = self._recording
         live, name = recording.live, (member, key)
         run = recording.next_gen()

@@ -7,6 +7,7 @@ import contextvars
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -189,6 +190,10 @@ class StreamingManager(DataManager):
             timeouts=self._flights.attempts.timeouts,
             dead_letters=self._flights.letters.rows,
         )
+
+    def used(self) -> set[Path]:
+        """Files that hold something."""
+        return self._files.used() if self._files is not None else set()
 
     def adopt(self, items: Sequence[Item], next_row: int, announced: tuple[int, int, int] | None) -> None:
         """Take back what was buffered when a process died; a batch that had been tried is tried again as it was.

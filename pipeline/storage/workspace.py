@@ -50,6 +50,7 @@ class Workspace:
         self.loaned_bytes = 0
         self.loaned_peak_bytes = 0
         self.reserve = Reserve()
+        self.root = root
         self.disk: Disk = DISK if root is None else root.disk
         self.journal: Journal | None = None if root is None else Journal(root, self.io)
         """Where changes are written before they are acknowledged; None: nothing here outlives the process."""

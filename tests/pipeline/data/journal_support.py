@@ -61,7 +61,7 @@ async def opened(
     workers = Workers(1)
     root = await workers.run(partial(StorageRoot.open, folder, disk=disk))
     await workers.close()
-    workspace = Workspace(folder / "work", root=root)
+    workspace = Workspace(folder, root=root)
     journal = Journal(root, workspace.io, segment_bytes=segment_bytes)
     workspace.journal = journal
     try:

@@ -146,12 +146,21 @@ async def _call(manager: JournaledManager, number: int, kind: str) -> None:
 
 
 class FullDisk(RealDisk):
-    """Has no room for the journal while it is told so."""
+    """Has no room for the journal, or for what `only` says, while it is told so."""
 
     full = False
+    only = "wal"
+
+    def __init__(self) -> None:
+        self._refused: dict[int, bool] = {}
+
+    def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
+        fd = super().open(path, write=write, create=create)
+        self._refused[fd] = self.only in str(path)
+        return fd
 
     def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
-        if self.full:
+        if self.full and self._refused.get(fd):
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(fd, pieces, offset)
 
@@ -280,7 +289,7 @@ async def test_a_key_that_changes_while_it_is_rewritten_comes_back_as_it_was_las
         for key in ("appended", "replaced", "deleted"):
             for start in range(0, 30, 10):
                 await manager.append(key, rows(start, 10))
-            task = asyncio.create_task(rewriter._rewrite(None, key))
+            task = asyncio.create_task(rewriter.rewrite(None, key))
             await settle(1)
             if key == "appended":
                 await manager.append(key, rows(30, 5))
@@ -318,7 +327,7 @@ async def test_a_process_that_dies_while_it_rewrites_loses_nothing(tmp_path: Pat
                     await asyncio.get_running_loop().create_future()
 
         rewriter._read = stops
-        task = asyncio.create_task(rewriter._rewrite(None, "s"))
+        task = asyncio.create_task(rewriter.rewrite(None, "s"))
         await until(lambda: root.journal.held_bytes == 0 and manager.recording._inflight == {})
         await manager.append("s", rows(100, 10))
         task.cancel()
