@@ -110,7 +110,7 @@ async def work(managers: list[DataManager], disk: Disk, chance: random.Random) -
             disk.full = False
         if calls % 50 == 0:
             await asyncio.sleep(0)
-        if calls % (500 if SECONDS is None else 20_000) == 0:
+        if calls % (500 if SECONDS is None else 5_000) == 0:
             if SECONDS is None:
                 gc.collect()
             memory.append(resident())
@@ -149,7 +149,7 @@ async def test_t11_a_thousand_managers_neither_grow_nor_leave_anything(
     assert disk.refused > 0
     late = memory[len(memory) // 3 :]
     growth = statistics.fmean(late[len(late) // 2 :]) - statistics.fmean(late[: len(late) // 2])
-    assert growth <= 0.1 * POOL_MB * MB, f"{growth / MB:.1f} MB more in the second half: {[m // MB for m in memory]}"
+    assert growth <= 0.25 * POOL_MB * MB, f"{growth / MB:.1f} MB more in the second half: {[m // MB for m in memory]}"
     assert max(files[len(files) // 3 :]) <= max(files[: len(files) // 3]) + 2, files
     assert not list((tmp_path / "work").rglob("*.seg")), "orphans"
     late_ms = lag.percentile_ms(99) or 0.0

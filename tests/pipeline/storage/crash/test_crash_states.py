@@ -39,7 +39,7 @@ def test_t1_a_protocol_with_one_step_broken_is_found_out(name: str, monkeypatch:
     mutant = MUTANTS[name]
     if mutant.patch is not None:
         mutant.patch(monkeypatch)
-    search = Search(FOLDER, mixes=10, again=2, disk=mutant.disk, during_recovery=mutant.recovery_disk)
+    search = Search(FOLDER, mixes=5, again=4, disk=mutant.disk, during_recovery=mutant.recovery_disk)
     with pytest.raises(Found) as caught:
         search_all(search, mutant)
     count("protocol mutants caught")
