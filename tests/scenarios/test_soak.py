@@ -108,8 +108,7 @@ async def work(managers: list[DataManager], disk: Disk, chance: random.Random) -
             disk.full = False
         if disk.full and disk.refused > 3 * faults:
             disk.full = False
-        if calls % 50 == 0:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         if calls % (500 if SECONDS is None else 5_000) == 0:
             if SECONDS is None:
                 gc.collect()
