@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.harness import arguments, race, ratio, row, show
+from bench.harness import arguments, on_disk, race, ratio, row, show
 from pipeline.storage.disk import RealDisk
 from pipeline.storage.entries import Entry
 from pipeline.storage.publish import TableFile
@@ -96,8 +95,7 @@ def main() -> dict[str, Any]:
     rounds = options.rounds or (5 if options.quick else 40)
     commits = 1000 if options.quick else 10_000
     table = trades()
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        folder = Path(name)
+    with on_disk() as folder:
         ours = Committed(folder / "ours", table, RealDisk())
         times = race(
             {

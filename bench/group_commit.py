@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.harness import arguments, race, ratio, row, show
+from bench.harness import arguments, on_disk, race, ratio, row, show
 from pipeline.storage.disk import DISK
 from pipeline.storage.entries import Entry
 from pipeline.storage.executor import IoExecutor
@@ -84,8 +83,7 @@ class Grouped:
 def main() -> dict[str, Any]:
     options = arguments(__doc__ or "")
     rounds = options.rounds or (3 if options.quick else 20)
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        folder = Path(name)
+    with on_disk() as folder:
         one, grouped = OneByOne(folder / "one"), Grouped(folder / "grouped")
         times = race(
             {

@@ -10,7 +10,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=None)
     parsed, _ = parser.parse_known_args()
     return parsed
+
+
+@contextmanager
+def on_disk() -> Iterator[Path]:
+    """A folder for a while beside this file: where the system's own for temporary files is memory, syncs are free."""
+    with tempfile.TemporaryDirectory(prefix=".on-disk-", dir=Path(__file__).parent) as name:
+        yield Path(name)
 
 
 def race(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from bench.durable_commit import trades
-from bench.harness import arguments, race, row, show
+from bench.harness import arguments, on_disk, race, row, show
 from pipeline.storage.publish import TableFile
 from pipeline.storage.segments import Record, write_all, write_records
 
@@ -24,8 +23,7 @@ def main() -> dict[str, Any]:
     rounds = options.rounds or (5 if options.quick else 40)
     value = os.urandom(VALUE_BYTES)
     records = [Record(1, 0, b"key", number, [value]) for number in range(VALUES)]
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        folder = Path(name)
+    with on_disk() as folder:
         fd = os.open(folder / "segment", os.O_RDWR | os.O_CREAT)
         table = trades()
         with TableFile(folder, table.schema) as file:
@@ -33,14 +31,19 @@ def main() -> dict[str, Any]:
                 file.write(table)  # type: ignore[attr-defined]
             path = file.publish("rows.parquet").path
 
+        def spill(write: Callable[[], object]) -> None:
+            """Into pages that are new, as a log grows."""
+            os.ftruncate(fd, 0)
+            write()
+
         def read(verified: bool) -> None:
             with pq.ParquetFile(path, page_checksum_verification=verified) as source:
                 source.read(use_threads=False)
 
         times = race(
             {
-                "bare": lambda: write_all(fd, 0, [memoryview(value)] * VALUES),
-                "checked": lambda: write_records(fd, 0, records),
+                "bare": lambda: spill(lambda: write_all(fd, 0, [memoryview(value)] * VALUES)),
+                "checked": lambda: spill(lambda: write_records(fd, 0, records)),
                 "read": lambda: read(False),
                 "verified": lambda: read(True),
             },

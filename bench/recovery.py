@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from bench.harness import arguments, row, show
+from bench.harness import arguments, on_disk, row, show
 from pipeline.storage.disk import DISK
 from pipeline.storage.entries import Entry, encode_line
 from pipeline.storage.executor import IoExecutor
@@ -90,8 +89,7 @@ def main() -> dict[str, Any]:
     scale = 10 if options.quick else 1
     rounds = options.rounds or (2 if options.quick else 5)
     files, lines, entries = 1_000_000 // scale, 9_999, 100_000 // scale
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        folder = Path(name)
+    with on_disk() as folder:
         manifest(folder / "snap", files, 0)
         manifest(folder / "lines", 0, lines)
         asyncio.run(journal(folder / "journal", entries))
