@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import Clock
-from ..errors import DataError
+from ..errors import DataError, DiskFull, StorageFailed
 from ..storage.workspace import Workspace
 from .account import reached
 from .attempts import Attempts
@@ -80,6 +80,18 @@ class Flights:
                 state.flushed, state.letter = True, where
         if recorder is not None:
             recorder.flushed(batch_id, buffer.last_gen)
+
+    def failed(self, buffer: Buffer, error: BaseException, rows_behind: int) -> DataError:
+        """What to tell of a flush that was given up."""
+        first, last = buffer.batch_id(self._name)[1:]
+        kind = DiskFull if isinstance(error, DiskFull) else StorageFailed
+        failure = kind(
+            f"{self._name}: flushing rows {first} to {last} failed: {type(error).__name__}: {error}; "
+            f"they and {rows_behind} rows behind them are still in memory and readable"
+        )
+        failure.__cause__ = error
+        log.error("%s", failure)
+        return failure
 
     async def _to_callback(self, buffer: Buffer, recorder: FlushRecorder | None) -> None:
         assert self._callback is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -17,12 +16,10 @@ from ..clock import Clock, SystemClock
 from ..errors import (
     BackpressureTimeout,
     DataError,
-    DiskFull,
     FlushedAway,
     ManagerClosed,
     NotResident,
     ReentrantDeadlock,
-    StorageFailed,
 )
 from ..storage.workspace import Workspace
 from .account import Account, reached
@@ -34,8 +31,6 @@ from .flights import Flights, Late, ended
 from .policy import MB, DataFlow
 from .tables import as_table
 from .values import Admitted, admit, as_copied_batches, batches_size, check_series, not_a_series, series_table
-
-log = logging.getLogger(__name__)
 
 __all__ = ["BatchId", "FlushCallback", "StreamItem", "StreamingManager"]
 
@@ -342,14 +337,7 @@ class StreamingManager(DataManager):
         self._start_flush_if_due()
 
     def _fail(self, buffer: Buffer, error: BaseException) -> None:
-        first, last = buffer.batch_id(self.name)[1:]
-        kind = DiskFull if isinstance(error, DiskFull) else StorageFailed
-        self._failure = kind(
-            f"{self.name}: flushing rows {first} to {last} failed: {type(error).__name__}: {error}; "
-            f"they and {self._active.rows} rows behind them are still in memory and readable"
-        )
-        self._failure.__cause__ = error
-        log.error("%s", self._failure)
+        self._failure = self._flights.failed(buffer, error, self._active.rows)
         for place in self._line:
             place.call()
 
