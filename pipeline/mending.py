@@ -19,15 +19,18 @@ from .frames import Batch
 from .in_flight import EdgesAccount
 from .overdue import Left, call_within
 from .stage import Feed, Output, Transform
+from .storage.sizing import compact
 from .tolerance import ErrorPolicy
 
 Rebuild: TypeAlias = Callable[[], Awaitable[Feed | Transform]]
 """Builds and warms another logic of the same recipe."""
 
-HELD_CALLS: Final = 64
+HELD_CALLS: Final = 256
 """Calls that may be repeated to come to the state before a failure, before the state is taken anew."""
 HELD_BYTES: Final = 1 << 20
 """... and bytes of their batches, which stay charged as what is under way."""
+COPIED_BYTES: Final = 1 << 16
+"""A batch up to this large is copied out of something larger that it is a slice of."""
 POOL_PARTS: Final = 256
 """Nor more than one of so many parts of the process's pool."""
 
@@ -289,6 +292,7 @@ class _Past:
         if not holds:
             self.is_long = True
             return
+        args = tuple(_apart(arg) if isinstance(arg, Batch) else arg for arg in args)
         self.calls.append((name, args))
         for arg in args:
             if isinstance(arg, Batch):
@@ -303,6 +307,14 @@ class _Past:
                 if isinstance(arg, Batch):
                     self._account.release(arg)
         self.calls, self._bytes = [], 0
+
+
+def _apart(batch: Batch) -> Batch:
+    """A batch that keeps no more alive than its rows: a small slice is copied out of what it is a part of."""
+    if batch.is_rows or batch.columns.nbytes > COPIED_BYTES:
+        return batch
+    copied = compact(batch.columns)
+    return batch if copied is batch.columns else Batch(copied, source=batch.source, first_seq=batch.first_seq)
 
 
 def backoff_ns(policy: ErrorPolicy, failures: int, generator: np.random.Generator) -> int:
