@@ -412,6 +412,26 @@ async def test_with_a_checkpoint_it_goes_on_from_there_and_dead_letters_are_cut_
     assert len((await asyncio.to_thread(read_record, phase))["restarts"]) == 1
 
 
+async def test_once_a_failure_is_recorded_no_checkpoint_is_taken_any_more(tmp_path: Path) -> None:
+    """What a failed container holds is nothing to go on from; the checkpoint before it is, and comes to the same."""
+    first, second = numbered(5, 5)
+    pause, clock = Pause(), VirtualClock()
+    builder = TopologyBuilder().add("data", ListFeed(items=[first, Mark.PAUSE, second], pause=pause))
+    builder.add("work", Faulty(diary=Diary(), poison=frozenset({3}), kind="counting"), ["data"], errors=RECORD)
+    made = Pipeline.from_topology(builder.build(), output=tmp_path, clock=clock, checkpoint_seconds=1)
+    async with made.start() as started:
+        started.begin()
+        await pause.reached.wait()
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(5):
+            await clock.advance(1)
+        pause.resume()
+        summary = await started.finished()
+        assert started.folder is not None
+        record = await asyncio.to_thread(read_record, started.folder / "run")
+    assert summary.status == "partial" and record["checkpoints"]["taken"] == 0
+
+
 async def test_the_wait_before_a_restart_is_on_the_clock_of_the_run_and_can_be_aborted(tmp_path: Path) -> None:
     clock, diary = VirtualClock(), Diary()
     policy = ErrorPolicy(restarts=3, backoff_seconds=8)
