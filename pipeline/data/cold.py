@@ -21,7 +21,7 @@ from .series import Piece
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES: Final = 256 << 10
+INLINE_BYTES: Final = (1 << 20) + (64 << 10)
 """Payloads up to this size are read on the loop if the page cache has them: a hop would take several times as long."""
 _QUICK: Final = frozenset({codecs.RAW, codecs.BATCH, codecs.ARRAY, codecs.BATCHES})
 """Kinds decoded in microseconds, whatever their size."""
