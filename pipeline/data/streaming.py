@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -317,17 +318,16 @@ class StreamingManager(DataManager):
         self._active = Buffer(self._flying.last_seq + 1)
         context = contextvars.copy_context()
         context.run(_flushing.set, self._flying)
-        self._flight = asyncio.get_running_loop().create_task(self._fly(self._flying), context=context)
+        landing = self._flights.land(self._flying, self._keys, self.recorder)
+        self._flight = asyncio.get_running_loop().create_task(landing, context=context)
+        self._flight.add_done_callback(partial(self._landed, self._flying))
 
-    async def _fly(self, buffer: Buffer) -> None:
-        try:
-            await self._flights.land(buffer, self._keys, self.recorder)
-        except Exception as error:
+    def _landed(self, buffer: Buffer, flight: asyncio.Task[None]) -> None:
+        """However a flight has ended, cancelled before its first step too."""
+        error = asyncio.CancelledError() if flight.cancelled() else flight.exception()
+        if error is not None:
             self._fail(buffer, error)
             return
-        except BaseException as error:
-            self._fail(buffer, error)
-            raise
         self._flushes += 1
         self._flushed_rows += buffer.rows
         self._flying = self._flight = None

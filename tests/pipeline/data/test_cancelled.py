@@ -225,7 +225,7 @@ def test_t8_cancelled_at_any_await_nothing_is_lost_and_nothing_leaks(mode: str, 
     assert told["cancelled"] > 0 or mode == "memory", told
 
 
-@pytest.mark.parametrize("mode", ["memory", "file", "hybrid"])
+@pytest.mark.parametrize("mode", MODES)
 def test_e10_where_every_task_is_cancelled_at_once_the_rest_still_ends(mode: str) -> None:
     """As the end of `asyncio.run` does it, the manager's own tasks included: nobody hangs, no thread is left (E11)."""
     for call, at in itertools.product(CALLS, range(0, 24, 2)):
