@@ -12,12 +12,14 @@ from .check import check
 from .dead_letters import dead_letters
 from .demo import demo
 from .explain import explain
+from .inspect import inspect
 from .new import new
 from .plan import plan
 from .report import report
 from .run import run
 from .schema import schema
 from .trouble import told
+from .verify import verify
 
 
 class Program(click.Group):
@@ -37,5 +39,5 @@ def penstock() -> None:
     """
 
 
-for command in (run, check, explain, plan, schema, report, dead_letters, demo, new):
+for command in (run, check, explain, plan, schema, report, inspect, verify, dead_letters, demo, new):
     penstock.add_command(command)

@@ -61,7 +61,7 @@ class FolderLock:
     def sign(self, epoch: int) -> None:
         """Say in the file who holds it, and as which epoch."""
         assert self._fd is not None
-        owner = Owner(pid=self._pid, since_ns=SystemClock().now_ns(), boot_id=_boot_id(), epoch=epoch)
+        owner = Owner(pid=self._pid, since_ns=SystemClock().now_ns(), boot_id=boot_id(), epoch=epoch)
         raw = msgspec.json.encode(owner) + b"\n"
         os.pwrite(self._fd, raw, 0)
         os.ftruncate(self._fd, len(raw))
@@ -100,7 +100,7 @@ def _whereabouts(owner: Owner | None) -> str:
     """What a reader who looks for that process has to know."""
     if owner is None:
         return ""
-    if owner.boot_id and owner.boot_id != _boot_id():
+    if owner.boot_id and owner.boot_id != boot_id():
         return " (on another machine)"
     try:
         os.kill(owner.pid, 0)
@@ -111,7 +111,7 @@ def _whereabouts(owner: Owner | None) -> str:
     return ""
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
     try:
         return _BOOT.read_text().strip()
     except OSError:

@@ -1,0 +1,32 @@
+"""What commands share that look at a folder: which one is meant, and what is said where it cannot be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipeline.errors import InputError, StorageFailed
+from pipeline.places import Place, locate
+from pipeline.storage.manifest import read_manifest
+
+from .figures import LINES, printable
+from .trouble import BAD_CONFIGURATION
+
+
+def place_of(folder: Path) -> Place:
+    """Ends the program with exit code 2 where there is no such folder, or where it is of a newer format."""
+    try:
+        place = locate(folder)
+        read_manifest(place.root)
+    except (InputError, StorageFailed) as error:
+        click.echo(printable(f"error: {error}", LINES), err=True)
+        click.get_current_context().exit(BAD_CONFIGURATION)
+    return place
+
+
+def labelled(lines: Sequence[tuple[str, str]]) -> str:
+    """Labels, and what is to be said of each."""
+    width = max(len(label) for label, _ in lines)
+    return "\n".join(f"{label:<{width}}  {printable(words)}" for label, words in lines)
