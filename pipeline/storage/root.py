@@ -46,7 +46,7 @@ class StorageRoot:
         folder = Path(folder)
         lock = FolderLock(folder)
         try:
-            disk.make_folder(folder)
+            _make_folder(folder, disk)
             lock.take()
             view, recovered = recover(folder, disk, repair=repair, settle=settle)
             view.committed.epoch += 1
@@ -113,6 +113,18 @@ class StorageRoot:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+def _make_folder(folder: Path, disk: Disk) -> None:
+    """With its parents, each of them on disk: what lies in a folder lasts no longer than the folder's own name."""
+    made = []
+    for path in (folder, *folder.parents):
+        if path == path.parent or path.name in disk.names(path.parent):
+            break
+        made.append(path)
+    disk.make_folder(folder)
+    for path in reversed(made):
+        disk.sync_folder(path.parent)
 
 
 def _set_spill_aside(folder: Path, disk: Disk) -> None:

@@ -314,8 +314,11 @@ class MemoryDisk:
         self.state.folder(path)
 
     def names(self, path: Path) -> list[str]:
-        self._ask("names", Path(path))
-        node = self.state.find(Path(path))
+        path = Path(path)
+        self._ask("names", path)
+        if not path.is_relative_to(self.state.root):
+            return [self.state.root.relative_to(path).parts[0]]  # where the disk itself hangs, on another
+        node = self.state.find(path)
         return sorted(node.now) if isinstance(node, Folder) else []
 
     def file_bytes(self, path: Path) -> int | None:

@@ -37,7 +37,7 @@ class Search:
         self._seen: set[int] = set()
 
     def run(self, name: str, program: Program, fault: Fault | None = None) -> None:
-        begin = State(self.folder)
+        begin = State(self.folder.parent)  # the folder itself is yet to be made, and to last
         disk = self.disk(begin.copy())
         disk.fault = fault
         office = perform(program, self.folder, disk)

@@ -16,7 +16,7 @@ from crash_search import Found, Search
 from tests.counted import count
 
 SOAK = "PENSTOCK_SOAK" in os.environ
-FOLDER = Path("/root-of-a-disk-in-memory")
+FOLDER = Path("/root-of-a-disk-in-memory/run")
 
 
 @pytest.mark.parametrize("lines", [3, 10_000], ids=["short manifests", "one manifest"])
