@@ -282,6 +282,8 @@ class SegmentLog:
             segment.uncommitted -= len(extents)
         segment.live.update(extents)
         segment.live_bytes += sum(extent.num_bytes for extent in extents)
+        if not segment.live:  # all of them died on the way
+            self._look_after(segment)
 
     def _unpin(self, segment: Segment) -> None:
         segment.pins -= 1
@@ -298,7 +300,7 @@ class SegmentLog:
                 self._io.submit(self, _unlink, segment)
             return
         wanted = _is_sparse(segment)
-        if self._unlooked > HOP_BYTES:  # adding up all segments is not for every record
+        if self._unlooked > min(HOP_BYTES, self.segment_bytes // 4):  # adding up all segments is not for every record
             self._unlooked = 0
             wanted = wanted or self._sparsest() is not None
         if wanted and (self._rewrite is None or self._rewrite.done()):
