@@ -423,8 +423,10 @@ async def test_once_a_failure_is_recorded_no_checkpoint_is_taken_any_more(tmp_pa
         started.begin()
         await pause.reached.wait()
         await anyio.wait_all_tasks_blocked()
-        for _ in range(5):
+        for _ in range(3):
             await clock.advance(1)
+            for _ in range(30):
+                await asyncio.to_thread(int)  # others have their turn, as one that writes a checkpoint would
         pause.resume()
         summary = await started.finished()
         assert started.folder is not None
