@@ -37,7 +37,7 @@ def small(tmp_path: Path) -> Path:
 def test_help_names_every_command(penstock: Penstock) -> None:
     told = penstock("--help")
     assert told.exit_code == 0
-    names = ("run", "check", "explain", "schema", "report", "demo", "new")
+    names = ("run", "check", "explain", "schema", "report", "inspect", "verify", "demo", "new")
     assert all(name in told.stdout for name in names)
     for name in names:
         assert penstock(name, "--help").exit_code == 0
