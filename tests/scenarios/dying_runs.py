@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from whole_runs import SMALL, changed
 
 from pipeline import Batch, Context, DataFlow, Feed, MemberRows, Pipeline, Result, Stage, TopologyBuilder, Transform
+from pipeline.storage.manifest import read_manifest
 from stages import ParquetSink
 
 STEPS = ("replace", "rename", "link", "symlink", "fsync", "fdatasync", "unlink", "pwritev", "mkdir", "ftruncate")
@@ -208,32 +209,44 @@ def main() -> None:
     warm()
     dice = random.Random(SETTINGS["seed"])
     period = SETTINGS["period"]
+    told: dict[str, Any] = {"whole": in_child("whole", None, False), "ends": [], "different": [], "went_on": []}
     began = time.monotonic()
-    told: dict[str, Any] = {"whole": in_child("whole", None, False), "ends": [], "different": [], "went_on": 0}
+    told["once_more"] = in_child("once_more", period, False)
     took = time.monotonic() - began
     killed = 0
     while killed < SETTINGS["kills"]:
         by_step = dice.random() < 0.7
-        step = dice.randrange(1, 250) if by_step else None
+        step = dice.choice([dice.randrange(1, 60), dice.randrange(60, 600)]) if by_step else None
         after = None if by_step else dice.random() * took
+        can_go_on = checkpoints()
         code = in_child("disturbed", period, True, step, after)
         told["ends"].append([step, after, code])
         killed += code == -signal.SIGKILL
         if code == 0:
-            look(told, killed)
+            look(told, killed, can_go_on)
         elif code != -signal.SIGKILL:
             break
+    can_go_on = checkpoints()
     told["ends"].append([None, None, in_child("disturbed", period, True)])
-    look(told, killed)
+    look(told, killed, can_go_on)
     print(json.dumps(told))
 
 
-def look(told: dict[str, Any], killed: int) -> None:
+def checkpoints() -> dict[str, int]:
+    """Phase -> rows of its checkpoint, of the run under way."""
+    for folder in Path("disturbed/run").glob("*") if Path("disturbed/run").is_dir() else ():
+        if folder.name != "latest":
+            return {phase: entry.rows or 0 for phase, entry in read_manifest(folder).committed.checkpoints.items()}
+    return {}
+
+
+def look(told: dict[str, Any], killed: int, can_go_on: dict[str, int]) -> None:
     """At a run that has ended; the next one begins in a folder of its own."""
     told["different"] += different()
     for path in Path("disturbed").rglob("run.json"):
-        if "latest" not in path.parts:
-            told["went_on"] += json.loads(path.read_text())["checkpoints"]["resumed_from_rows"] is not None
+        if "latest" not in path.parts and path.parent.name in can_go_on:
+            rows = json.loads(path.read_text())["checkpoints"]["resumed_from_rows"]
+            told["went_on"].append([can_go_on[path.parent.name], rows])
     Path("disturbed").rename(f"complete-{killed}")
 
 
