@@ -223,12 +223,12 @@ def main() -> None:
         told["ends"].append([step, after, code])
         killed += code == -signal.SIGKILL
         if code == 0:
-            look(told, killed, can_go_on)
+            look(told, can_go_on)
         elif code != -signal.SIGKILL:
             break
     can_go_on = checkpoints()
     told["ends"].append([None, None, in_child("disturbed", period, True)])
-    look(told, killed, can_go_on)
+    look(told, can_go_on)
     print(json.dumps(told))
 
 
@@ -240,14 +240,14 @@ def checkpoints() -> dict[str, int]:
     return {}
 
 
-def look(told: dict[str, Any], killed: int, can_go_on: dict[str, int]) -> None:
+def look(told: dict[str, Any], can_go_on: dict[str, int]) -> None:
     """At a run that has ended; the next one begins in a folder of its own."""
     told["different"] += different()
     for path in Path("disturbed").rglob("run.json"):
         if "latest" not in path.parts and path.parent.name in can_go_on:
             rows = json.loads(path.read_text())["checkpoints"]["resumed_from_rows"]
             told["went_on"].append([can_go_on[path.parent.name], rows])
-    Path("disturbed").rename(f"complete-{killed}")
+    Path("disturbed").rename(f"complete-{len(told['ends'])}")
 
 
 def different() -> list[str]:
