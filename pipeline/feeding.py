@@ -196,9 +196,13 @@ class FeedContainer(BaseContainer):
         return batch is not None and await self._take(batch)
 
     async def _take(self, item: Batch | Watermark) -> bool:
-        """Send what of a batch is wanted, and the watermark after it; True when a declared limit has been reached."""
+        """What has been pulled goes on; True when a declared limit has been reached."""
         if self.cutter is not None and self.cutter.notes:
             await self.cutter.note(item)
+        return await self._pass_on(item)
+
+    async def _pass_on(self, item: Batch | Watermark) -> bool:
+        """Send what of a batch is wanted, and the watermark after it."""
         if isinstance(item, Watermark):
             if (item.ts is None or not self.cut.holds) and not self.goes_over_again:
                 await self.outlet.send_watermark(item)
@@ -254,9 +258,9 @@ class FeedContainer(BaseContainer):
         self._sent_before = cut.sent_rows
 
     async def replay(self, frame: Batch | Watermark | End) -> None:
-        """Take once more what it had been given before the cut."""
+        """Pass on once more what it had been given before the cut, and what is noted already."""
         if not isinstance(frame, End):
-            await self._take(frame)
+            await self._pass_on(frame)
 
     @property
     def goes_over_again(self) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,34 @@ async def test_who_pushes_rows_is_told_how_many_are_in(tmp_path: Path) -> None:
             await run.push("ticks", item)
         run.push_end("ticks")
         await run.finished()
+    assert summary_in(tmp_path / "stopped") == summary_in(tmp_path / "whole")
+
+
+async def test_who_pushes_rows_goes_on_as_often_as_the_run_dies(tmp_path: Path) -> None:
+    """R-6: what is given from the journal is not written to it once more."""
+
+    def pipeline(output: Path) -> Pipeline:
+        builder = TopologyBuilder().add("ticks", Push()).add("sums", Sums(), ["ticks"])
+        return Pipeline.from_topology(builder.build(), output=output, checkpoint_seconds=0.005)
+
+    async with pipeline(tmp_path / "whole").start() as run:
+        for item in ITEMS:
+            await run.push("ticks", item)
+        run.push_end("ticks")
+        await run.finished()
+    done = 0
+    for stop in (10, 20, 30, len(ITEMS)):
+        async with pipeline(tmp_path / "stopped").start(resume=done > 0) as run:
+            rows = run.resumed_rows("ticks") if done else 0
+            assert rows in (done, done + 1)
+            for item in ITEMS[rows:stop]:
+                await run.push("ticks", item)
+            if stop == len(ITEMS):
+                run.push_end("ticks")
+                await run.finished()
+            else:
+                await until(partial(lambda run, stop: rows_in(run) == stop, run, stop))
+        done = stop
     assert summary_in(tmp_path / "stopped") == summary_in(tmp_path / "whole")
 
 
