@@ -70,8 +70,7 @@ class _Open:
 
     @property
     def failure(self) -> str:
-        failures = (cut.recording.failure for cut in self.cuts.values() if cut.recording is not None)
-        return next((failure for failure in failures if failure), "")
+        return next((cut.failure for cut in self.cuts.values() if cut.failure), "")
 
 
 class Checkpointer:
@@ -92,6 +91,7 @@ class Checkpointer:
         """The one that was committed last."""
         self._open: _Open | None = None
         self._stopped = False
+        self._told_reasons: set[str] = set()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -135,8 +135,17 @@ class Checkpointer:
                 cut.close(why or "it was stopped")
         if not self._stopped:
             self.figures.abandoned += 1
-            log.warning("checkpoint %d of phase '%s' was given up: %s", number, self.phase, why)
+            self._tell(why)
         return None
+
+    def _tell(self, why: str) -> None:
+        """Say why one was given up, once for each reason; run.json counts them all."""
+        if why not in self._told_reasons:
+            self._told_reasons.add(why)
+            log.warning(
+                "a checkpoint of phase '%s' was given up, the next is tried in %g s: %s",
+                self.phase, self.settings.every_seconds, why,
+            )  # fmt: skip
 
     # -- what containers tell ----------------------------------------------------------------------------------
 

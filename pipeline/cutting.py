@@ -126,12 +126,15 @@ class Cutter:
     async def _take(self, number: int, recording: Recording | None, counts: Counts, inbox: InboxCut | None) -> None:
         began = perf_counter_ns()
         kept, last = self.kept.cut(), next(self._journal.generations)
-        state = None
+        state, failure = None, ""
         if self.kind == "state":
-            if self.logic.runs_in == "loop":
-                state = self.logic.snapshot()
-            else:
-                state = await self.workers.run(self.logic.snapshot)
+            try:
+                if self.logic.runs_in == "loop":
+                    state = self.logic.snapshot()
+                else:
+                    state = await self.workers.run(self.logic.snapshot)
+            except Exception as error:  # what fails with it is the checkpoint, not the work
+                failure = f"snapshot() of '{self.name}' raised {type(error).__name__}: {error}"
         taken = ContainerCut(
             kind=self.kind,
             ended=counts.ended,
@@ -147,7 +150,7 @@ class Cutter:
             gens=(*self._gens, (self._begun, last)),
             extra={"kept": self.kept.state(), **{name: extra() for name, extra in self.extras.items()}},
         )
-        self._told(Cut(self.name, number, taken, recording, kept, perf_counter_ns() - began))
+        self._told(Cut(self.name, number, taken, recording, kept, perf_counter_ns() - began, failure))
 
 
 class Cut:
@@ -161,11 +164,18 @@ class Cut:
         recording: Recording | None,
         kept: int | None,
         pause_ns: int,
+        lacks: str = "",
     ) -> None:
         self.name, self.number, self.taken, self.recording = name, number, taken, recording
+        self._lacks = lacks
         self.kept = kept
         """Of the results: the number of the last change."""
         self.pause_ns = pause_ns
+
+    @property
+    def failure(self) -> str:
+        """Why no checkpoint can be made of it, or nothing."""
+        return self._lacks or ("" if self.recording is None else self.recording.failure)
 
     @property
     def is_complete(self) -> bool:

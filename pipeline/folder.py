@@ -109,6 +109,11 @@ class RunFolder:
         summary = read_summary(self.phase(name))
         return summary if summary is not None and summary.status == "complete" else None
 
+    @property
+    def has_completed(self) -> bool:
+        """Whether any phase has."""
+        return bool(self._open.manifest.phases)
+
     def damage(self, name: str) -> str:
         """What of the files that a complete phase published is no longer as it was; empty where all is.
 

@@ -84,7 +84,7 @@ class Mender:
         self._random = np.random.default_rng([seed, *caller.name.encode()])
         self._told = 0
         if not self._mends and (policy.dead_letters or policy.retries):
-            log.info(
+            log.warning(
                 "container '%s' has no retries and no dead letters: its logic is not stateless and cannot give its "
                 "state, so nobody knows what a failed call leaves in it", caller.name,
             )  # fmt: skip

@@ -59,6 +59,11 @@ class PhaseCheckpoints:
             log.info("phase '%s' goes on from its checkpoint: %s rows are in", self.phase, f"{found.rows:,}")
             return Begun(await self._blocking.run(self._folder.go_on_phase, self.phase), found)
         entry = self._files.entry
+        if entry is None and resume and not self._folder.has_completed:
+            log.warning(
+                "phase '%s' begins anew: %s holds no checkpoint of it. A run is found again under the same options, "
+                "data and code only; was it given others?", self.phase, self._folder.path,
+            )  # fmt: skip
         if entry is not None and not resume:
             log.warning(
                 "phase '%s' begins anew, though it had come to %s rows; `--resume` (resume=True) would have gone on "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -115,7 +117,7 @@ def _alone(topology: Topology, node: Node, letters: Sequence[DeadLetter]) -> Top
     sources = {entry.source for other in topology.nodes if other.name in kept for entry in other.inputs} - kept
     return Topology(
         tuple(
-            other if other.name in kept else _silent(other, letters if _feeds(node, other) else ())
+            _patient(other) if other.name in kept else _silent(other, letters if _feeds(node, other) else ())
             for other in topology.nodes
             if other.name in kept or other.name in sources
         )
@@ -124,6 +126,11 @@ def _alone(topology: Topology, node: Node, letters: Sequence[DeadLetter]) -> Top
 
 def _feeds(node: Node, other: Node) -> bool:
     return any(entry.source == other.name for entry in node.inputs)
+
+
+def _patient(node: Node) -> Node:
+    """That all its rows may die again is no surprise here: among them are none but those that died."""
+    return replace(node, errors=msgspec.structs.replace(node.errors, max_dead_share=1.0))
 
 
 def _silent(node: Node, letters: Sequence[DeadLetter]) -> Node:

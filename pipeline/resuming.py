@@ -13,6 +13,7 @@ from .data.replay import restore_journal
 from .errors import StateMismatch
 from .feeding import Container
 from .frames import Batch, End
+from .stage import Logic
 from .storage.executor import IoExecutor
 from .threads import Workers
 
@@ -54,10 +55,7 @@ async def go_on(
     for name, container in containers.items():
         container.outlet.mute(True)
         if cuts[name].kind == "state":
-            if container.logic.runs_in == "loop":
-                container.logic.restore(cuts[name].state)
-            else:
-                await workers.run(container.logic.restore, cuts[name].state)
+            await _restore(name, container.logic, cuts[name].state, workers)
         container.go_on(cuts[name])
         assert container.cutter is not None, "a container that goes on takes part in checkpoints"
         container.cutter.begin(cuts[name].gens)
@@ -76,6 +74,18 @@ async def go_on(
         if cut.kind != "feed":
             _compare(name, container, cut.received_rows, cut.sent_rows)
         container.outlet.mute(False)
+
+
+async def _restore(name: str, logic: Logic, state: Any, workers: Workers) -> None:
+    try:
+        if logic.runs_in == "loop":
+            logic.restore(state)
+        else:
+            await workers.run(logic.restore, state)
+    except Exception as error:
+        raise StateMismatch(
+            f"restore() of '{name}' did not take what its snapshot() gave: {type(error).__name__}: {error}"
+        ) from error
 
 
 class Counting:

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from resumed_runs import Sums
 
-from pipeline import Pipeline, Run, TopologyBuilder, sequencer
+from pipeline import Context, Pipeline, Run, Stage, TopologyBuilder, Transform, sequencer
 from pipeline.pushing import Push
 from pipeline.testing import ListFeed, Mark, Pause
 
@@ -25,11 +25,11 @@ PAUSE = Pause()
 """One for all, since a recipe's fields count in the hash of its configuration."""
 
 
-def paused(output: Path) -> tuple[Pipeline, Pause]:
+def paused(output: Path, stage: Stage | None = None) -> tuple[Pipeline, Pause]:
     """A run that stands still after 25 of 40 rows."""
     pause = PAUSE
     feed = ListFeed(items=[*ITEMS[:25], Mark.PAUSE, *ITEMS[25:]], pause=pause)
-    builder = TopologyBuilder().add("data", feed).add("sums", Sums(), ["data"])
+    builder = TopologyBuilder().add("data", feed).add("sums", stage or Sums(), ["data"])
     return Pipeline.from_topology(builder.build(), output=output, checkpoint_seconds=0.005), pause
 
 
@@ -86,6 +86,67 @@ async def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_says_so(
     async with pipeline.start(resume=True) as run:
         await run.finished()
         assert run.skipped == ("run",)
+
+
+async def test_resume_that_finds_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """R-6: other options lead to another folder, and a whole run begins anew."""
+    pipeline, pause = paused(tmp_path)
+    pause.resume()
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+    assert re.search(r"phase 'run' begins anew: .* holds no checkpoint of it", caplog.text)
+
+
+class Forgetful(Sums, frozen=True):
+    def build(self, context: Context) -> Transform:
+        logic = super().build(context)
+
+        def refuse(state: Any) -> None:
+            raise KeyError("nope")
+
+        logic.restore = refuse  # type: ignore[method-assign]
+        return logic
+
+
+class Shy(Sums, frozen=True):
+    def build(self, context: Context) -> Transform:
+        logic = super().build(context)
+
+        def refuse() -> Any:
+            raise RuntimeError("not now")
+
+        logic.snapshot = refuse  # type: ignore[method-assign]
+        return logic
+
+
+async def test_a_state_that_is_not_taken_back_is_named_and_the_phase_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6."""
+    pipeline, pause = paused(tmp_path, Forgetful())
+    pause.reached, pause._go = anyio.Event(), anyio.Event()
+    async with pipeline.start() as run:
+        run.begin()
+        await until(lambda: rows_in(run) == 25)
+    pause.resume()
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+    assert "restore() of 'sums' did not take what its snapshot() gave: KeyError: 'nope'" in caplog.text
+
+
+async def test_a_snapshot_that_raises_costs_a_checkpoint_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6: said once, however often it is tried."""
+    pipeline, pause = paused(tmp_path, Shy())
+    pause.reached, pause._go = anyio.Event(), anyio.Event()
+    async with pipeline.start() as run:
+        run.begin()
+        await until(lambda: run._engine is not None and run._engine.checkpointer is not None
+                    and run._engine.checkpointer.figures.abandoned > 3)  # fmt: skip
+        pause.resume()
+        await run.finished()
+    assert caplog.text.count("snapshot() of 'sums' raised RuntimeError: not now") == 1
 
 
 async def test_without_resume_it_begins_anew_and_says_what_would_have_been(
