@@ -10,7 +10,7 @@ from .errors import InputError
 from .folder import RUN, SUMMARY, read_record
 from .storage.entries import Entry
 from .storage.lock import LOCK
-from .storage.manifest import CHECKPOINTS, QUARANTINE, SPILL, WAL, Committed, manifest_numbers
+from .storage.manifest import CHECKPOINTS, QUARANTINE, SPILL, WAL, Committed, manifest_numbers, read_manifest
 
 STORE: Final = "store"
 OWN: Final = (WAL, CHECKPOINTS, SPILL, QUARANTINE, STORE)
@@ -29,7 +29,7 @@ class Place(NamedTuple):
 def locate(folder: Path) -> Place:
     """A run's folder, `<output>/<name>` (its latest run), a phase's folder, or one of `open_stores`.
 
-    Raises `InputError` for anything else.
+    Raises `InputError` for anything else, `StorageFailed` for a newer format.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; expected a run's folder such as results/<name>/latest")
@@ -37,7 +37,7 @@ def locate(folder: Path) -> Place:
         return Place(folder)
     absolute = folder.absolute()
     if _is_root(absolute.parent):
-        return Place(absolute.parent, None if absolute.name in OWN else absolute.name)
+        return _within(absolute.parent, absolute.name)
     if _is_root(folder / "latest"):
         return Place(folder / "latest")
     runs = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and _is_root(path)]
@@ -59,6 +59,18 @@ def _is_root(folder: Path) -> bool:
         return False
     names = {path.name for path in folder.iterdir()}
     return LOCK in names or bool(manifest_numbers(names)) or (WAL in names and CHECKPOINTS in names)
+
+
+def _within(root: Path, name: str) -> Place:
+    """The phase of this name; the program's own folders stand for all of the root."""
+    if name in OWN:
+        return Place(root)
+    committed = read_manifest(root).committed
+    listed = {entry.phase for entry in committed.files.values() if entry.phase is not None}
+    known = {*committed.phases, *committed.checkpoints, *listed, *(path.name for path in phase_folders(root))}
+    if name not in known:
+        raise InputError(f"{root / name} holds nothing of a phase; {root} has {', '.join(sorted(known)) or 'none'}")
+    return Place(root, name)
 
 
 def phase_folders(root: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import xxhash
 
 from .dead_letters import FOLDER as LETTERS
 from .dead_letters import SUFFIX
-from .folder import read_summary
+from .folder import SUMMARY, read_record, read_summary
 from .places import Place, lies_in, phase_folders, recorded_sizes
 from .storage.disk import DISK
 from .storage.entries import Entry
@@ -34,6 +34,7 @@ from .storage.segments import HEAD_BYTES, HEADER, MAGIC, record_bytes, scan
 
 _CHUNK: Final = 1 << 20
 _TRIES: Final = 100
+_BATCH_ROWS: Final = 16_384
 _MAGIC: Final = MAGIC.to_bytes(4, "little")
 Progress = Callable[[int], None]
 """Is called with the bytes that have been read since the last call."""
@@ -89,14 +90,15 @@ def verify(place: Place, progress: Progress = lambda num_bytes: None) -> Verifie
     done = Verified(folder=str(place.root), phase=place.phase, held_by=holder_of(place.root))
     view = _manifest(place.root, done)
     _manifests_before(place.root, view, done)
+    listing = _Listing(place.root, view)
     for entry in _wanted(view.committed, place.phase):
-        _settle(place.root, entry, view, done, progress)
+        _settle(listing, entry, done, progress)
     for phase in phase_folders(place.root):
         if place.phase not in (None, phase.name):
             continue
         if not view.number:
             _from_before(place.root, phase, done, progress)
-        elif f"{phase.name}/summary.json" not in view.committed.files:
+        elif f"{phase.name}/{SUMMARY}" not in view.committed.files:
             _letters(place.root, phase, done)
             _note_unlisted(phase, done)
     return done
@@ -192,17 +194,36 @@ def _manifests_before(root: Path, view: ManifestView, done: Verified) -> None:
 # -- listed files --------------------------------------------------------------------------------------------------
 
 
-def _settle(root: Path, entry: Entry, view: ManifestView, done: Verified, progress: Progress) -> None:
+class _Listing:
+    """What a manifest lists now; read again only where its file is another, or longer."""
+
+    def __init__(self, root: Path, view: ManifestView) -> None:
+        self.root, self.committed = root, view.committed
+        self.damaged = bool(view.damage)
+        self._of: tuple[int, int | None] | None = None
+        self._files: dict[str | None, Entry] = {}
+
+    def now(self, file: str | None) -> Entry | None:
+        """The entry of a file, None where it is not listed any more."""
+        number = max(manifest_numbers(DISK.names(self.root)), default=0)
+        of = number, DISK.file_bytes(self.root / manifest_name(number))
+        if of != self._of:
+            self.committed = read_manifest(self.root).committed
+            self._files = {entry.file: entry for entry in self.committed.listed()}
+            self._of = of  # as it was before it was read: what came meanwhile is read again
+        return self._files.get(file)
+
+
+def _settle(listing: _Listing, entry: Entry, done: Verified, progress: Progress) -> None:
     """Examine what an entry lists until it is whole, is bad twice in a row, or is not listed any more: R-5."""
-    committed, before = view.committed, None
+    before: Bad | None = None
     for _ in range(_TRIES):
         seen = Verified(folder="", phase=None, held_by=None)
-        bad = _examine(root, entry, committed, seen, progress)
+        bad = _examine(listing.root, entry, listing.committed, seen, progress)
         if bad is None or bad == before:
             break
-        committed = read_manifest(root).committed
-        now = next((listed for listed in committed.listed() if listed.file == entry.file), None)
-        if now is None and not view.damage:
+        now = listing.now(entry.file)
+        if now is None and not listing.damaged:
             return
         before = bad if now in (None, entry) else None
         entry = now or entry
@@ -255,13 +276,14 @@ def _file(path: Path, entry: Entry, seen: Verified, progress: Progress) -> Bad |
 
 
 def _fault_of_pages(path: Path) -> str:
-    """What is wrong with a parquet file's pages, read a row group at a time; empty where nothing is."""
+    """What is wrong with a parquet file's pages, of which a few are held at a time; empty where nothing is."""
     where = "its footer"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_CHUNK) as file:
             for group in range(file.num_row_groups):
                 where = f"row group {group}"
-                file.read_row_group(group, use_threads=False)
+                for _ in file.iter_batches(_BATCH_ROWS, [group], use_threads=False):
+                    pass
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -396,10 +418,13 @@ def _note_unlisted(phase: Path, done: Verified) -> None:
 
 def _from_before(root: Path, phase: Path, done: Verified, progress: Progress) -> None:
     """A phase from before there was a manifest: lengths that it recorded, and what its files say of themselves."""
+    if not (phase / SUMMARY).exists() and read_record(phase).get("status") != "complete":
+        done.notes.append(f"{phase.name} has not come to its end, and nothing says what was to be in it")
+        return
     if read_summary(phase) is None:
         done.bad.append(
             Bad(
-                file=f"{phase.name}/summary.json", expected="a phase's summary", found="none that can be read",
+                file=f"{phase.name}/{SUMMARY}", expected="a phase's summary", found="none that can be read",
                 try_="run its configuration again with --force",
             )
         )  # fmt: skip

@@ -221,6 +221,25 @@ async def test_dead_letters_of_a_phase_under_way_are_read(tmp_path: Path) -> Non
     assert named(await asyncio.to_thread(look)) == ["run/dead_letters/sums.seg"]
 
 
+def test_progress_comes_to_all_that_is_to_be_read(kept: dict[str, Path]) -> None:
+    for folder in kept.values():
+        told: list[int] = []
+        verify(Place(folder), told.append)
+        assert sum(told) == bytes_to_verify(Place(folder)) > 0
+
+
+def test_many_missing_files_are_told_with_few_looks_at_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What costs a look for each of them takes minutes where a folder with thousands of files has gone."""
+    with StorageRoot.open(tmp_path) as root:
+        root.commit([Entry(kind="add", phase="run", file=f"run/{n}.bin", bytes=9, xxh3="0" * 16) for n in range(200)])
+    looks: list[Path] = []
+    read = pipeline.verification.read_manifest
+    monkeypatch.setattr(pipeline.verification, "read_manifest", lambda root: (looks.append(root), read(root))[1])
+    assert len(verify(Place(tmp_path)).bad) == 200 and len(looks) < 5
+
+
 def test_one_phase_is_read_alone(ran: Path) -> None:
     shutil.copytree(ran / "run", ran / "other")
     with StorageRoot.open(ran) as root:
@@ -247,6 +266,8 @@ def test_a_folder_from_before_the_manifest_is_compared_by_length_and_says_what_i
     path.write_bytes(raw[:-1])
     (bad,) = verify(locate(ran)).bad
     assert bad.expected == f"{len(raw):,} bytes"
+    (ran / "failed").mkdir()
+    (ran / "failed" / "run.json").write_text('{"status": "failed"}')
     (ran / "run" / "summary.json").write_text("{")
     path.write_bytes(raw)
     assert named(verify(Place(ran))) == ["run/summary.json"]
@@ -263,6 +284,9 @@ def test_which_folder_is_meant(kept: dict[str, Path], tmp_path: Path) -> None:
     assert locate(moved) == Place(moved / "abc"), "a run that has not come to its first phase's end"
     with pytest.raises(InputError, match="no folder of Penstock"):
         locate(tmp_path)
+    (moved / "abc" / "photos").mkdir()
+    with pytest.raises(InputError, match="photos holds nothing of a phase; .* has run"):
+        locate(moved / "abc" / "photos")
     with pytest.raises(InputError, match="there is no folder"):
         locate(tmp_path / "nowhere")
     with pytest.raises(StorageFailed, match="is of format 2, and this version of Penstock reads formats up to 1"):

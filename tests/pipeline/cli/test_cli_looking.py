@@ -100,3 +100,11 @@ def test_what_cannot_be_looked_at_ends_with_2(command: str, penstock: Penstock, 
     ):
         told = penstock(command, folder)
         assert told.exit_code == 2 and told.stdout == "" and says in told.stderr
+
+
+def test_verify_shows_how_far_it_is_to_who_watches(
+    looked: Path, penstock: Penstock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.cli.verify.is_terminal", lambda stream: True)
+    told = penstock("verify", looked)
+    assert told.exit_code == 0 and "verifying" in told.stderr and told.stdout.startswith("ok: ")
