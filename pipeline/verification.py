@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
-
 from .dead_letters import FOLDER as LETTERS
 from .dead_letters import SUFFIX
+from .examining import examine, scan_letters
 from .folder import SUMMARY, read_record, read_summary
-from .places import Place, lies_in, phase_folders, recorded_sizes
+from .places import Place, phase_folders, recorded_sizes
 from .storage.disk import DISK
 from .storage.entries import Entry
-from .storage.holder import Holder, holder_of, is_held
-from .storage.journal_records import GROUP, Gap, survey, walk
+from .storage.holder import holder_of, is_held
 from .storage.manifest import (
-    CHECKPOINTS,
     QUARANTINE,
     Committed,
     ManifestView,
@@ -30,46 +23,9 @@ from .storage.manifest import (
     read_manifest,
     segment_number,
 )
-from .storage.segments import HEAD_BYTES, HEADER, MAGIC, record_bytes, scan
+from .verified import Bad, Progress, Verified
 
-_CHUNK: Final = 1 << 20
 _TRIES: Final = 100
-_BATCH_ROWS: Final = 16_384
-_MAGIC: Final = MAGIC.to_bytes(4, "little")
-Progress = Callable[[int], None]
-"""Is called with the bytes that have been read since the last call."""
-
-
-class Bad(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not as it was written."""
-
-    file: str
-    expected: str
-    found: str
-    try_: str = msgspec.field(name="try")
-
-
-class Verified(msgspec.Struct, kw_only=True):
-    """What was looked at, and what of it is bad."""
-
-    folder: str
-    phase: str | None
-    held_by: Holder | None
-    manifest: int = 0
-    lines: int = 0
-    files: int = 0
-    num_bytes: int = msgspec.field(name="bytes", default=0)
-    without_checksum: int = 0
-    """Files of which only the length could be compared."""
-    parquet_files: int = 0
-    checkpoints: int = 0
-    segments: int = 0
-    records: int = 0
-    """Of the journal, those that are dead included."""
-    letters: int = 0
-    """Records in dead letter files that no manifest lists yet."""
-    notes: list[str] = msgspec.field(default_factory=list)
-    bad: list[Bad] = msgspec.field(default_factory=list)
 
 
 def bytes_to_verify(place: Place) -> int:
@@ -219,7 +175,7 @@ def _settle(listing: _Listing, entry: Entry, done: Verified, progress: Progress)
     before: Bad | None = None
     for _ in range(_TRIES):
         seen = Verified(folder="", phase=None, held_by=None)
-        bad = _examine(listing.root, entry, listing.committed, seen, progress)
+        bad = examine(listing.root, entry, listing.committed, seen, progress)
         if bad is None or bad == before:
             break
         now = listing.now(entry.file)
@@ -237,127 +193,6 @@ def _settle(listing: _Listing, entry: Entry, done: Verified, progress: Progress)
         setattr(done, name, getattr(done, name) + getattr(seen, name))
 
 
-def _examine(root: Path, entry: Entry, committed: Committed, seen: Verified, progress: Progress) -> Bad | None:
-    assert entry.file is not None
-    number = segment_number(entry.file)
-    try:
-        if number is not None:
-            return _segment(root, entry, number, seen, progress)
-        return _file(lies_in(root, entry, committed), entry, seen, progress)
-    except FileNotFoundError:
-        return _bad(entry, "the file, " + _bytes(entry.bytes), "no such file")
-    except OSError as error:
-        return _bad(entry, "a file that can be read", f"the system cannot read it: {error.strerror or error}")
-
-
-def _file(path: Path, entry: Entry, seen: Verified, progress: Progress) -> Bad | None:
-    seen.files += 1
-    digest = xxhash.xxh3_64()
-    num_bytes = 0
-    with open(path, "rb", buffering=0) as source:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-            num_bytes += len(chunk)
-            progress(len(chunk))
-    seen.num_bytes += num_bytes
-    if num_bytes != entry.bytes:
-        return _bad(entry, _bytes(entry.bytes), _bytes(num_bytes))
-    if entry.xxh3 is None:
-        seen.without_checksum += 1
-    elif digest.hexdigest() != entry.xxh3:
-        return _bad(entry, f"xxh3 {entry.xxh3}", f"xxh3 {digest.hexdigest()} in as many bytes")
-    if entry.kind == "checkpoint":
-        seen.checkpoints += 1
-    if path.suffix == ".parquet":
-        seen.parquet_files += 1
-        fault = _fault_of_pages(path)
-        return _bad(entry, "parquet whose pages have their checksums", fault) if fault else None
-    return None
-
-
-def _fault_of_pages(path: Path) -> str:
-    """What is wrong with a parquet file's pages, of which a few are held at a time; empty where nothing is."""
-    where = "its footer"
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=_CHUNK) as file:
-            for group in range(file.num_row_groups):
-                where = f"row group {group}"
-                for _ in file.iter_batches(_BATCH_ROWS, [group], use_threads=False):
-                    pass
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, ValueError) as error:
-        return f"{where} cannot be read: {' '.join(str(error).split())}"
-    return ""
-
-
-def _segment(root: Path, entry: Entry, number: int, seen: Verified, progress: Progress) -> Bad | None:
-    """A journal segment from its first record to its end, which is listed once nothing is written to it any more."""
-    assert entry.file is not None
-    held = is_held(root)
-    try:
-        fd = DISK.open(root / entry.file)
-    except FileNotFoundError:
-        if entry.bytes == 0:
-            return None
-        raise
-    try:
-        size = DISK.size(fd)
-        seen.segments += 1
-        seen.num_bytes += min(size, size if entry.bytes is None else entry.bytes)
-        if entry.bytes is None:
-            found = survey(DISK, fd, number, entry.gen or 0, size)
-            progress(size)
-            seen.records += found.records
-            if found.gaps:
-                return _gaps(entry, found.gaps)
-            if found.cut_bytes and not (held or is_held(root)):
-                return _bad(
-                    entry, "whole records to its end",
-                    f"{found.cut_bytes:,} bytes behind byte {found.end:,} that are not ({found.cut_records:,} whole "
-                    "records among them): left by a crash, or the last ones damaged",
-                )  # fmt: skip
-            return None
-        if size < entry.bytes:
-            return _bad(entry, _bytes(entry.bytes), _bytes(size))
-        gaps = []
-        reached = 0
-        for item in walk(DISK, fd, number, entry.gen or 0, entry.bytes):
-            end = item.offset + item.num_bytes if isinstance(item, Gap) else item.end
-            progress(end - reached)
-            reached = end
-            if isinstance(item, Gap):
-                gaps.append(item)
-            elif item.record.kind != GROUP:
-                seen.records += 1
-        if reached < entry.bytes:
-            gaps.append(Gap(number, reached, entry.bytes - reached))
-        return _gaps(entry, gaps) if gaps else None
-    finally:
-        DISK.close(fd)
-
-
-def _gaps(entry: Entry, gaps: list[Gap]) -> Bad:
-    lost = sum(gap.num_bytes for gap in gaps)
-    places = ", ".join(f"{gap.offset:,}" for gap in gaps[:5]) + (", ..." if len(gaps) > 5 else "")
-    return _bad(entry, "whole records, one behind the other", f"{lost:,} bytes that are none, at byte {places}")
-
-
-def _bad(entry: Entry, expected: str, found: str) -> Bad:
-    assert entry.file is not None
-    if segment_number(entry.file) is not None:
-        hint = "open it again (--resume, open_stores): records that are whole come back, and what is lost is told"
-    elif entry.file.startswith(f"{CHECKPOINTS}/"):
-        hint = "run again: what was to go on from it begins anew"
-    else:
-        hint = "run its configuration again with --force, or get the file from a copy"
-    return Bad(file=entry.file, expected=expected, found=found, try_=hint)
-
-
-def _bytes(num_bytes: int | None) -> str:
-    return f"{num_bytes or 0:,} bytes"
-
-
 # -- what no manifest lists ----------------------------------------------------------------------------------------
 
 
@@ -368,7 +203,7 @@ def _letters(root: Path, phase: Path, done: Verified) -> None:
         for _ in range(_TRIES):
             held = is_held(root)
             try:
-                count, num_bytes, fault = _scanned(path)
+                count, num_bytes, fault = scan_letters(path)
             except FileNotFoundError:
                 break
             if fault is None or (not fault[1] and (held or is_held(root))):
@@ -385,27 +220,6 @@ def _letters(root: Path, phase: Path, done: Verified) -> None:
                     done.bad.append(bad)
                 break
             before = bad
-
-
-def _scanned(path: Path) -> tuple[int, int, tuple[str, bool] | None]:
-    """Whole records from the start, bytes, and what is behind them: told, and whether whole records follow it."""
-    with open(path, "rb", buffering=0) as source:
-        fd = source.fileno()
-        count = end = 0
-        for found in scan(fd):
-            count += 1
-            end = found.offset + record_bytes(len(found.key), found.length)
-        size = DISK.size(fd)
-        if end >= size:
-            return count, size, None
-        rest = DISK.read(fd, size - end, end)
-        at = rest.find(_MAGIC, 1)
-        while 0 <= at <= len(rest) - HEAD_BYTES:
-            _, _, _, key_len, length, _ = HEADER.unpack_from(rest, at)
-            if at + record_bytes(key_len, length) <= len(rest) and any(scan(fd, end + at)):
-                return count, size, (f"{at:,} bytes that are none at byte {end:,}", True)
-            at = rest.find(_MAGIC, at + 1)
-        return count, size, (f"{size - end:,} bytes behind byte {end:,} that are none", False)
 
 
 def _note_unlisted(phase: Path, done: Verified) -> None:
@@ -434,7 +248,7 @@ def _from_before(root: Path, phase: Path, done: Verified, progress: Progress) ->
     committed = Committed()
     for file, num_bytes in recorded_sizes(phase):
         entry = Entry(kind="add", phase=phase.name, file=f"{phase.name}/{file}", bytes=num_bytes)
-        bad = _examine(root, entry, committed, done, progress)
+        bad = examine(root, entry, committed, done, progress)
         if bad is not None:
             done.bad.append(bad)
     done.notes.append(

@@ -9,8 +9,9 @@ import click
 import msgspec
 
 from pipeline.places import Place
-from pipeline.verification import Verified, bytes_to_verify
+from pipeline.verification import bytes_to_verify
 from pipeline.verification import verify as read_all
+from pipeline.verified import Verified
 
 from .figures import bytes_said, printable
 from .looking import place_of

@@ -24,7 +24,8 @@ from pipeline.storage.executor import IoExecutor
 from pipeline.storage.lock import LOCK
 from pipeline.storage.manifest import manifest_numbers, read_manifest
 from pipeline.storage.root import StorageRoot
-from pipeline.verification import Verified, bytes_to_verify, verify
+from pipeline.verification import bytes_to_verify, verify
+from pipeline.verified import Verified
 from tests.conftest import ROOT
 from tests.counted import count
 from tests.pipeline.looked_at import run, store
@@ -168,7 +169,7 @@ def test_r5_a_file_that_goes_because_it_is_not_listed_any_more_is_not_missed(
     ran: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-5: between the manifest's reading and the file's, a phase is removed, as --force of another run does."""
-    examine = pipeline.verification._examine
+    examine = pipeline.verification.examine
     seen = []
 
     def slowly(root: Path, entry: Entry, *rest: object) -> object:
@@ -179,7 +180,7 @@ def test_r5_a_file_that_goes_because_it_is_not_listed_any_more_is_not_missed(
                 shutil.rmtree(ran / "run")
         return examine(root, entry, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline.verification, "_examine", slowly)
+    monkeypatch.setattr(pipeline.verification, "examine", slowly)
     done = verify(Place(ran))
     assert not done.bad and done.files == 1 and len(seen) > 3
 
@@ -285,7 +286,7 @@ def test_which_folder_is_meant(kept: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of Penstock"):
         locate(tmp_path)
     (moved / "abc" / "photos").mkdir()
-    with pytest.raises(InputError, match="photos holds nothing of a phase; .* has run"):
+    with pytest.raises(InputError, match=r"photos holds nothing of a phase; .* has run"):
         locate(moved / "abc" / "photos")
     with pytest.raises(InputError, match="there is no folder"):
         locate(tmp_path / "nowhere")
