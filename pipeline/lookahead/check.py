@@ -50,20 +50,22 @@ async def check_lookahead(
     Raises `ConfigError` where the configuration cannot be checked (a feed without data, a live feed), `InputError`
     where there is too little data or it carries no time, `ContainerFailed` where the graph fails on the data as it is.
     """
-    topology, run_seed = _topology(what, data, registry)
-    for node in topology.feeds:
-        if node.stage.live:
-            raise _problem(
-                node, "expected a recording: a live feed has no future yet", "give it one with `--data PATH`"
-            )
     workers = Workers(1)
-    folder = await workers.run(lambda: Path(tempfile.mkdtemp(prefix="penstock-lookahead-")))
     try:
-        sinks = await workers.run(_sinks, topology, folder, run_seed)
-        search = _Search(without_sinks(topology, lambda node: node.name in sinks), folder, workers, run_seed, seed)
-        return await search.run(rows, cuts)
+        topology, run_seed = await workers.run(_topology, what, data, registry)
+        for node in topology.feeds:
+            if node.stage.live:
+                raise _problem(
+                    node, "expected a recording: a live feed has no future yet", "give it one with `--data PATH`"
+                )
+        folder = await workers.run(lambda: Path(tempfile.mkdtemp(prefix="penstock-lookahead-")))
+        try:
+            sinks = await workers.run(_sinks, topology, folder, run_seed)
+            search = _Search(without_sinks(topology, lambda node: node.name in sinks), folder, workers, run_seed, seed)
+            return await search.run(rows, cuts)
+        finally:
+            await workers.run(lambda: shutil.rmtree(folder, ignore_errors=True))
     finally:
-        await workers.run(lambda: shutil.rmtree(folder, ignore_errors=True))
         await workers.close()
 
 

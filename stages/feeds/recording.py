@@ -156,9 +156,9 @@ def cut(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch
     A small piece of a big batch is copied, so that whoever keeps it does not keep the big one alive.
     """
     held: list[pa.RecordBatch] = []
-    have = 0
+    have = last_rows = 0
     for batch in batches:
-        taken = 0
+        taken, last_rows = 0, batch.num_rows
         while batch.num_rows - taken >= rows - have:
             piece = batch.slice(taken, rows - have)
             taken += piece.num_rows
@@ -168,7 +168,7 @@ def cut(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch
             held.append(batch.slice(taken))
             have += batch.num_rows - taken
     if held:
-        yield _joined(held, 0)
+        yield _joined(held, last_rows)
 
 
 def span_of(batches: Iterator[pa.RecordBatch], rows: int | None = None) -> tuple[int, int] | None:
