@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 from bench.harness import arguments, row, show
 from pipeline import Pipeline
+from pipeline.containers.pushing import Push
 from pipeline.data import DataFlow, build_manager
 from pipeline.frames import Batch
-from pipeline.pushing import Push
 from pipeline.stage import Context, Stage, Transform
 from pipeline.storage.workspace import Workspace
 from pipeline.topology import TopologyBuilder

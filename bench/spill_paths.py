@@ -23,9 +23,9 @@ import xxhash
 
 from bench.harness import Lag, arguments, ratio, row, show
 from pipeline.data import DataFlow, build_manager
-from pipeline.edge import EdgePolicy
+from pipeline.edges.edge import EdgePolicy
+from pipeline.edges.spilling import SpillingEdge
 from pipeline.frames import Batch
-from pipeline.spilling import SpillingEdge
 from pipeline.storage import segments
 from pipeline.storage.workspace import Workspace
 

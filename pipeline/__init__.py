@@ -1,13 +1,14 @@
 """Penstock: an asyncio streaming pipeline service for market data. These are its public names."""
 
+from .checkpoints.states import StateOf, fitting, packed, unpacked
 from .cli.figures import bytes_said, column_said, rows_said, seconds_said
 from .clock import Clock, SystemClock
 from .compose import compose
 from .config import Config, load_config
+from .containers.pushing import Push
 from .data import DataFlow, DataManager, build_manager
-from .dead_letters import DeadLetter, DeadLetters
 from .durations import Duration, parse_duration, said_duration
-from .edge import Edge, EdgePolicy
+from .edges.edge import Edge, EdgePolicy
 from .errors import (
     BackpressureTimeout,
     BudgetExceeded,
@@ -39,17 +40,16 @@ from .errors import (
 from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
 from .handed import HandedTable
 from .lookahead import LookaheadReport, check_lookahead
-from .pushing import Push
+from .mending.dead_letters import DeadLetter, DeadLetters
+from .mending.tolerance import ErrorPolicy
 from .registry import Registry
 from .report import Report
 from .results import PhaseResults, load_summary, open_results
 from .runs import open_run
 from .service import Pipeline, Run
 from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
-from .states import StateOf, fitting, packed, unpacked
 from .stores import Stores, open_stores
 from .summary import PhaseSummary
-from .tolerance import ErrorPolicy
 from .topology import Input, Topology, TopologyBuilder
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from .config import Config, InputConfig, recipe_name
-from .edge import LIVE, LOSSLESS, MIB, REPLAY, EdgePolicy
+from .edges.edge import LIVE, LOSSLESS, MIB, REPLAY, EdgePolicy
 from .errors import ConfigError, Problem
 from .stage import Recipe, Stage
 from .topology import Input, Topology, TopologyBuilder, keeping_of

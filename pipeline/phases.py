@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from .container import ContainerStats
+from .containers.container import ContainerStats
+from .containers.keeping import KeptKey
 from .data import DataStats
-from .edge import EdgeStats
+from .edges.edge import EdgeStats
 from .errors import InputError, PhaseFailed
-from .keeping import KeptKey
 from .topology import Node, Topology
 
 

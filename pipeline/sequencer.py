@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from .budgets import Memory
+from .checkpoints.phase import Begun, PhaseCheckpoints
 from .clock import Clock
 from .config import CheckpointConfig, SelectConfig
 from .data import FlushCallback
@@ -25,9 +26,8 @@ from .errors import CannotResume, ContainerFailed, DataError, PenstockError, Pha
 from .folder import RunFolder
 from .hashing import hash_plain
 from .identity import code_version, fingerprint, result_identity
-from .phase_checkpoints import Begun, PhaseCheckpoints
+from .mending.restarting import Restarts
 from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
-from .restarting import Restarts
 from .summary import PhaseSummary, containers_table, run_record, summarise
 from .threads import Workers
 from .topology import Topology

@@ -13,15 +13,15 @@ import msgspec
 
 from .clock import Clock, SystemClock
 from .config import CheckpointConfig, Config, load_config
+from .containers.pushing import PushFeed
 from .data import FlushCallback
 from .data.base import Key
 from .data.policy import MB
-from .edge import Edge, EdgePolicy
+from .edges.edge import Edge, EdgePolicy
 from .engines.local import LocalEngine
 from .errors import EdgeClosed, Interrupted, PenstockError
 from .handed import HandedTable
 from .phasing import plan_phases
-from .pushing import PushFeed
 from .registry import Registry
 from .retrieval import retrieve
 from .sequencer import PhasePlan, RunPlan, Sequencer

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .container import ContainerStats
+from .containers.container import ContainerStats
 from .data import DataStats
-from .edge import EdgeStats
+from .edges.edge import EdgeStats
 from .pool import Pool
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from .edge import Edge, EdgePolicy
+from .edges.edge import Edge, EdgePolicy
 from .engines.local import LocalEngine
 from .errors import EdgeClosed
 from .frames import Batch, End

@@ -11,10 +11,10 @@ from typing import Literal
 import pyarrow as pa
 
 from .data.policy import DataFlow
-from .edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
+from .edges.edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
 from .errors import ConfigError, InputError, Problem, SchemaMismatch
+from .mending.tolerance import ErrorPolicy
 from .stage import Stage
-from .tolerance import ErrorPolicy
 
 Locate = Callable[[str], tuple[str, int | None]]
 """Where a dotted setting was written: file and line."""

@@ -11,9 +11,9 @@ import click
 import msgspec
 import pyarrow as pa
 
-from pipeline.dead_letters import DeadLetter, DeadLetters, phases_with_letters
 from pipeline.errors import InputError
-from pipeline.replaying import replay
+from pipeline.mending.dead_letters import DeadLetter, DeadLetters, phases_with_letters
+from pipeline.mending.replaying import replay
 from pipeline.service import Pipeline
 
 from .figures import printable, rows_said

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import msgspec
 
-from pipeline.inspection import Inspection
-from pipeline.inspection import inspect as look
+from pipeline.examination.inspection import Inspection
+from pipeline.examination.inspection import inspect as look
 
 from .figures import bytes_said, printable
 from .looking import labelled, place_of

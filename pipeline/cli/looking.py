@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.errors import InputError, StorageFailed
-from pipeline.places import Place, locate
+from pipeline.examination.places import Place, locate
 from pipeline.storage.manifest import read_manifest
 
 from .figures import LINES, printable

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from pipeline.places import Place
-from pipeline.verification import bytes_to_verify
-from pipeline.verification import verify as read_all
-from pipeline.verified import Verified
+from pipeline.examination.places import Place
+from pipeline.examination.verification import bytes_to_verify
+from pipeline.examination.verification import verify as read_all
+from pipeline.examination.verified import Verified
 
 from .figures import bytes_said, printable
 from .looking import place_of

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from pipeline.container import ContainerStats
+from pipeline.containers.container import ContainerStats
 from pipeline.service import Run
 from pipeline.status import RunStatus
 

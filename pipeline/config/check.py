@@ -10,8 +10,8 @@ from msgspec import inspect as types
 
 from pipeline.data.policy import DataFlow
 from pipeline.errors import Problem
+from pipeline.mending.tolerance import ErrorPolicy
 from pipeline.stage import Stage
-from pipeline.tolerance import ErrorPolicy
 
 from .canonical import canonical
 from .convert import Converter, fields_of

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 from pipeline.data.policy import DataFlow
 from pipeline.errors import ConfigError, Problem
+from pipeline.mending.tolerance import ErrorPolicy
 from pipeline.registry import Registry
 from pipeline.stage import Stage
-from pipeline.tolerance import ErrorPolicy
 
 from .canonical import Setting, canonical, recipe_name, settings_in
 from .choices import with_choices

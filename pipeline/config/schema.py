@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.data.policy import DataFlow, Mode, Positive, Settings
-from pipeline.tolerance import ErrorPolicy
+from pipeline.mending.tolerance import ErrorPolicy
 
 from .phase import IsoTime, Name, PhaseConfig, WalkForward
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..clock import Clock
-from ..dead_letters import DeadLetter, DeadLetterFile, DeadLetters, path_of, said
+from ..mending.dead_letters import DeadLetter, DeadLetterFile, DeadLetters, path_of, said
 from ..storage.workspace import Workspace
 from .buffer import BatchId, Item
 from .files import key_text

@@ -14,28 +14,28 @@ import anyio
 import msgspec
 import numpy as np
 
-from ..calling import Caller
-from ..checkpointing import Checkpointer, Checkpoints
+from ..checkpoints.cuts import Checkpoint
+from ..checkpoints.taking import Checkpointer, Checkpoints
 from ..clock import Clock, SystemClock
-from ..container import TransformContainer
-from ..cuts import Checkpoint
+from ..containers.calling import Caller
+from ..containers.container import TransformContainer
+from ..containers.feeding import Container, FeedContainer, Gate
+from ..containers.keeping import Keeper
 from ..data import DataManager, FlushCallback, MemberStores, build_manager, build_members
-from ..dead_letters import DeadLetterFile
-from ..edge import Edge, EdgePolicy
+from ..edges.edge import Edge, EdgePolicy
+from ..edges.in_flight import EdgesAccount
+from ..edges.inbox import Inbox
+from ..edges.joint import Joint
+from ..edges.outlet import Outlet
+from ..edges.spilling import SpillingEdge, open_edge
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
-from ..feeding import Container, FeedContainer, Gate
 from ..hashing import hash_plain
-from ..in_flight import EdgesAccount
-from ..inbox import Inbox
-from ..joint import Joint
-from ..keeping import Keeper
 from ..lag import LagProbe
 from ..machine import Resident
-from ..mending import Mender
-from ..outlet import Outlet
+from ..mending.dead_letters import DeadLetterFile
+from ..mending.mender import Mender
 from ..phases import ContainerOutcome, PhaseOutcome
 from ..pool import Pool
-from ..spilling import SpillingEdge, open_edge
 from ..stage import Context, Feed, Logic, Sink, Transform
 from ..storage.names import file_part
 from ..storage.root import StorageRoot

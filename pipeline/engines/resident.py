@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..clock import Clock
+from ..containers.feeding import Gate
 from ..errors import BudgetExceeded, ContainerFailed
-from ..feeding import Gate
 from ..pool import HYSTERESIS, Pool
 from ..storage.workspace import Workspace
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ..checkpointing import Checkpointer, Checkpoints
+from ..checkpoints.cuts import Checkpoint
+from ..checkpoints.cutting import Cutter
+from ..checkpoints.resuming import go_on
+from ..checkpoints.taking import Checkpointer, Checkpoints
 from ..clock import Clock
-from ..cuts import Checkpoint
-from ..cutting import Cutter
-from ..edge import Edge
+from ..containers.feeding import Container
+from ..edges.edge import Edge
 from ..errors import CannotResume, CorruptEntry, PenstockError, StateMismatch
-from ..feeding import Container
-from ..mending import Mender
-from ..resuming import go_on
+from ..mending.mender import Mender
 from ..storage.workspace import Workspace
 from ..threads import Workers
 from ..topology import Topology

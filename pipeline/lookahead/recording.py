@@ -9,12 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..container import TransformContainer
+from ..containers.container import TransformContainer
+from ..containers.keeping import Keeper
 from ..data.policy import DataFlow, Persistence
-from ..edge import REPLAY, Edge
+from ..edges.edge import REPLAY, Edge
 from ..engines.local import LocalEngine
 from ..frames import Batch, Frame, MemberRows, Result, Watermark
-from ..keeping import Keeper
 from ..stage import Context, Feed, Outputs, Stage, Transform
 from ..topology import Node, Topology
 from ..windows import Limits

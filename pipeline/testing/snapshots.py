@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from ..checkpoints.states import packed, unpacked
 from ..frames import Batch, Watermark
 from ..hashing import hash_value
 from ..stage import Context, Stage, Transform
-from ..states import packed, unpacked
 from .stages import Driven, Given, given_of, shape_of, with_watermarks
 
 COUNTED = ("late_rows", "committed_rows", "rejected_rows", "duplicate_rows")

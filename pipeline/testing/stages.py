@@ -9,7 +9,7 @@ from typing import Any, Self
 import msgspec
 import pyarrow as pa
 
-from ..calling import Caller
+from ..containers.calling import Caller
 from ..frames import Batch, MemberRows, Result, Watermark
 from ..hashing import hash_value
 from ..stage import Context, Stage, Transform

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pipeline.container import ContainerStats
+from pipeline.containers.container import ContainerStats
 from pipeline.data import DataStats
-from pipeline.edge import EdgeStats
+from pipeline.edges.edge import EdgeStats
 from pipeline.errors import PhaseFailed
 from pipeline.phases import ContainerOutcome, PhaseOutcome, check_ledger, check_needs
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.containers.feeding import Gate
 from pipeline.engines.resident import ResidentWatch
 from pipeline.errors import ContainerFailed
-from pipeline.feeding import Gate
 from pipeline.pool import Pool
 from pipeline.testing import VirtualClock
 

@@ -29,7 +29,7 @@ from pipeline import (
     compose,
     load_config,
 )
-from pipeline.edge import LIVE, REPLAY
+from pipeline.edges.edge import LIVE, REPLAY
 from pipeline.testing import ListFeed, ListSink
 from pipeline.topology import keeping_of
 

@@ -321,7 +321,7 @@ async def test_who_holds_the_loop_is_named_once(
 ) -> None:
     """Time as the callers see it leaps, as if each of their calls took a quarter of a second."""
     leaps = count(step=250_000_000)
-    monkeypatch.setattr("pipeline.calling.perf_counter_ns", lambda: next(leaps))
+    monkeypatch.setattr("pipeline.containers.calling.perf_counter_ns", lambda: next(leaps))
     caplog.set_level(logging.WARNING, "penstock")
     builder = TopologyBuilder().add("data", ListFeed(items=[ticks(n) for n in range(5)]))
     builder.add("quick", Bad(kind="thread"), ["data"]).add("stuck", Bad(kind=kind), ["quick"])

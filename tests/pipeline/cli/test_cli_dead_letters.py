@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
-from pipeline.dead_letters import DeadLetter, DeadLetterFile
+from pipeline.mending.dead_letters import DeadLetter, DeadLetterFile
 from pipeline.storage.executor import IoExecutor
 
 Penstock = Callable[..., Result]

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from pipeline.dead_letters import FOLDER
+from pipeline.mending.dead_letters import FOLDER
 from pipeline.storage.root import StorageRoot
 from tests.conftest import ROOT
-from tests.pipeline.looked_at import run
+from tests.pipeline.examination.looked_at import run
 
 Penstock = Callable[..., Result]
 GOLDEN = ROOT / "tests" / "golden"

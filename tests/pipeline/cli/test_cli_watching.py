@@ -8,7 +8,7 @@ from rich.spinner import Spinner
 
 from pipeline.cli.live import drawn
 from pipeline.cli.watching import Gauge, moment
-from pipeline.container import ContainerStats
+from pipeline.containers.container import ContainerStats
 from pipeline.data import DataStats
 from pipeline.status import PoolStatus, RunStatus
 

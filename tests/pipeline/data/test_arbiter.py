@@ -17,10 +17,10 @@ from data_support import Disk, HandClock, batch, rows, settle, until
 
 from pipeline.data import DataFlow, DataManager, build_manager
 from pipeline.data.eviction import Eviction
-from pipeline.edge import Edge, EdgePolicy
+from pipeline.edges.edge import Edge, EdgePolicy
+from pipeline.edges.in_flight import EdgesAccount
 from pipeline.errors import BackpressureTimeout, BudgetExceeded
 from pipeline.frames import Batch
-from pipeline.in_flight import EdgesAccount
 from pipeline.pool import Pool
 from pipeline.storage.workspace import Workspace
 

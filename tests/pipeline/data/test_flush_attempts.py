@@ -14,8 +14,8 @@ from pipeline.data import DataFlow
 from pipeline.data.attempts import Attempts
 from pipeline.data.policy import StreamingSettings
 from pipeline.data.streaming import BatchId, StreamingManager, StreamItem
-from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import DiskFull, FlushedAway, ReentrantDeadlock, StorageFailed
+from pipeline.mending.dead_letters import DeadLetter, DeadLetters
 from pipeline.storage.workspace import Workspace
 
 
@@ -134,7 +134,7 @@ async def test_where_dead_letters_cannot_be_written_the_container_fails_and_keep
     def refuse(*_: object) -> None:
         raise DiskFull("no room for dead letters")
 
-    monkeypatch.setattr("pipeline.dead_letters.DeadLetterFile.add_blocking", refuse)
+    monkeypatch.setattr("pipeline.mending.dead_letters.DeadLetterFile.add_blocking", refuse)
     manager = make(workspace, Flaky(1), buffer_size=10, on_failure="dead_letter")
     await manager.append("s", rows(0, 10))
     with pytest.raises(DiskFull, match="still in memory and readable"):

@@ -1,0 +1,1 @@
+"""Consistent cuts through a running graph, and going on from them."""

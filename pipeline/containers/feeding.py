@@ -1,0 +1,312 @@
+"""A feed at work: one task that pulls batches, cuts them to what is wanted, and sends them with their watermarks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Iterator
+from typing import Any, TypeAlias
+
+import anyio
+import msgspec
+
+from ..checkpoints.cuts import ContainerCut
+from ..checkpoints.cutting import Counts
+from ..clock import Clock
+from ..edges.in_flight import EdgesAccount
+from ..edges.outlet import LINGER_SECONDS, Gatherer, Outlet, row_limit
+from ..errors import InputError
+from ..frames import Barrier, Batch, End, Row, Watermark, as_item
+from ..mending.mender import Mender
+from ..stage import Feed
+from ..threads import Workers
+from ..windows import UNLIMITED, Limits, RowsHash, WindowCut
+from .ahead import ReadAhead
+from .calling import Caller
+from .container import BaseContainer, TransformContainer
+from .keeping import Keeper
+
+Item: TypeAlias = Batch | Row | Watermark
+_ENDED: Any = object()
+
+
+class Gate:
+    """Where feeds wait: until the run begins, while it is paused, and while memory is too short for more."""
+
+    def __init__(self) -> None:
+        self._open = anyio.Event()
+        self._free: anyio.Event | None = None
+
+    def open(self) -> None:
+        self._open.set()
+
+    def shut(self) -> None:
+        if self._open.is_set():
+            self._open = anyio.Event()
+
+    def hold(self) -> None:
+        """Keep feeds waiting although the gate is open."""
+        if self._free is None:
+            self._free = anyio.Event()
+
+    def release(self) -> None:
+        """Nothing but the gate holds them any more."""
+        if self._free is not None:
+            self._free.set()
+            self._free = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._open.is_set() and self._free is None
+
+    async def wait(self) -> None:
+        while not self.is_open:
+            await (self._free or self._open).wait()
+
+
+class FeedContainer(BaseContainer):
+    """Runs a feed: pulls its batches (a plain generator in a thread, one ahead), cuts them and sends watermarks."""
+
+    kind = "feed"
+
+    def __init__(
+        self,
+        name: str,
+        logic: Feed,
+        caller: Caller | Mender,
+        outlet: Outlet,
+        keeper: Keeper,
+        *,
+        gate: Gate,
+        workers: Workers,
+        clock: Clock,
+        limits: Limits = UNLIMITED,
+        account: EdgesAccount | None = None,
+    ) -> None:
+        super().__init__(name, caller, outlet, keeper)
+        self.account = account
+        self.logic, self.gate, self.workers, self.clock = logic, gate, workers, clock
+        self.cut = WindowCut(limits)
+        self.given = RowsHash() if limits.windowed else None
+        self._scope = anyio.CancelScope()
+        self._stopping = self._waiting = False
+        self._newest_ns: int | None = None
+        self._lock = asyncio.Lock()
+        """Held while something is sent: a barrier comes between two batches, also while the source is silent."""
+        self._sent_before = 0
+        """Rows that were sent before the checkpoint it goes on from; they come again, and are not sent again."""
+        self._over = False
+
+    def drain(self) -> None:
+        """Stop pulling: what has been pulled flows on to the end as if the feed had ended here."""
+        self.gate.open()
+        if self.logic.stop():
+            return
+        self._stopping = True
+        if self._waiting and not self.goes_over_again:
+            self._scope.cancel()
+
+    async def _work(self) -> None:
+        await self.gate.wait()
+        source = self.logic.batches()
+        if isinstance(source, AsyncIterable):
+            await self._pull_and_gather(source)
+        else:
+            await self._pull_in_thread(iter(source))
+        async with self._lock:
+            self._over = True
+        if self.goes_over_again:
+            raise InputError(
+                f"it gave {self.outlet.sent_rows:,} rows where it had given {self._sent_before:,} before the "
+                "checkpoint: its data has changed; run without --resume"
+            )
+
+    async def _pull_and_gather(self, source: AsyncIterable[Item]) -> None:
+        gatherer = Gatherer(self.outlet)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._close_lingering, gatherer)
+                await self._pull_async(source, gatherer)
+                tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from group.exceptions[0].__cause__
+        async with self._lock:
+            await self._send_gathered(gatherer)
+
+    async def _pull_async(self, source: AsyncIterable[Item], gatherer: Gatherer) -> None:
+        lock = self._lock
+        iterator = source.__aiter__()
+        try:
+            with self._scope:
+                while self._pulling:
+                    self._waiting = True
+                    item = await anext(iterator, _ENDED)
+                    self._waiting = False
+                    if item is _ENDED:
+                        return
+                    if not isinstance(item, Row):
+                        item = as_item(item)
+                        async with lock:
+                            done = await self._send_gathered(gatherer) or await self._take(item)
+                    elif gatherer.add(item):
+                        async with lock:
+                            done = await self._send_gathered(gatherer)
+                    else:
+                        continue
+                    if done:
+                        return
+                    if not self.gate.is_open:
+                        await self.gate.wait()
+        finally:
+            if hasattr(iterator, "aclose"):
+                with anyio.CancelScope(shield=True):
+                    await iterator.aclose()
+
+    async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
+        puller = _Puller(iterator)
+        ahead = ReadAhead(self.account, self.workers, puller.pull, _size)
+        try:
+            while self._pulling:
+                item = await ahead.next()
+                if item is None:
+                    return
+                async with self._lock:
+                    if await self._take(item):
+                        return
+                if not self.gate.is_open:
+                    await self.gate.wait()
+        finally:
+            try:
+                await ahead.close()
+            finally:
+                await self.workers.run(puller.close)
+
+    async def _close_lingering(self, gatherer: Gatherer) -> None:
+        """Close a batch of single rows that has waited its five milliseconds."""
+        while True:
+            while not gatherer.is_open:
+                await gatherer.opened.wait()
+            number = gatherer.closed_batches
+            await anyio.sleep(LINGER_SECONDS)
+            if gatherer.closed_batches == number:
+                async with self._lock:
+                    await self._send_gathered(gatherer)
+
+    async def _send_gathered(self, gatherer: Gatherer) -> bool:
+        batch = gatherer.close()
+        return batch is not None and await self._take(batch)
+
+    async def _take(self, item: Batch | Watermark) -> bool:
+        """What has been pulled goes on; True when a declared limit has been reached."""
+        if self.cutter is not None and self.cutter.notes:
+            await self.cutter.note(item)
+        return await self._pass_on(item)
+
+    async def _pass_on(self, item: Batch | Watermark) -> bool:
+        """Send what of a batch is wanted, and the watermark after it."""
+        if isinstance(item, Watermark):
+            if (item.ts is None or not self.cut.holds) and not self.goes_over_again:
+                await self.outlet.send_watermark(item)
+            return False
+        batches, done = self.cut.take(item, self.logic.lateness_ns)
+        for batch in batches:
+            if batch.num_rows:
+                await self._send(batch)
+        return done
+
+    async def _send(self, batch: Batch) -> None:
+        again = self._sent_before - self.outlet.sent_rows
+        if again > 0:
+            self.outlet.mute(True)
+            try:
+                await self._give(batch.slice(0, min(again, batch.num_rows)))
+            finally:
+                self.outlet.mute(False)
+            if again >= batch.num_rows:
+                return
+            batch = batch.slice(again)
+        await self._give(batch)
+
+    async def _give(self, batch: Batch) -> None:
+        self.received_rows += batch.num_rows
+        self.processed_rows += batch.num_rows
+        if self.given is not None:
+            await self.workers.run(self.given.update, batch)
+        await self._emit(batch)
+        newest = batch.max_ts
+        if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
+            self._newest_ns = newest
+            await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+        await self.outlet.give_way()
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    async def take_cut(self, barrier: Barrier) -> None:
+        """Take a cut between two batches and send the barrier; one that has given all will tell of its end."""
+        async with self._lock:
+            if self._over or self.cutter is None:
+                return
+            await self.cutter.cut(barrier, None, self.counts)
+            await self.outlet.send_barrier(barrier)
+
+    def counts(self) -> Counts:
+        """What it sends again counts as sent: nothing comes between."""
+        counts = super().counts()
+        return msgspec.structs.replace(counts, sent_rows=max(counts.sent_rows, self._sent_before))
+
+    def go_on(self, cut: ContainerCut) -> None:
+        """Begin where a checkpoint left an equal feed: its rows are read again, those sent before are only counted."""
+        self._sent_before = cut.sent_rows
+
+    async def replay(self, frame: Batch | Watermark | End) -> None:
+        """Pass on once more what it had been given before the cut, and what is noted already."""
+        if not isinstance(frame, End):
+            await self._pass_on(frame)
+
+    @property
+    def goes_over_again(self) -> bool:
+        """Whether it still reads what it sent before the checkpoint it goes on from."""
+        return self.outlet.sent_rows < self._sent_before
+
+    @property
+    def _pulling(self) -> bool:
+        return not self._stopping or self.goes_over_again
+
+
+def _size(item: Batch | Watermark | None) -> int:
+    return item.num_bytes if isinstance(item, Batch) else 0
+
+
+class _Puller:
+    """Takes batches out of a plain generator, in a thread; single rows are gathered into one batch."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+        self._held: Any = _ENDED
+
+    def pull(self) -> Batch | Watermark | None:
+        """The next batch or watermark, None at the end."""
+        item, self._held = self._held, _ENDED
+        if item is _ENDED:
+            item = next(self._iterator, _ENDED)
+        if item is _ENDED:
+            return None
+        if not isinstance(item, Row):
+            return as_item(item)
+        rows = [item]
+        limit = row_limit(item)
+        while len(rows) < limit:
+            item = next(self._iterator, _ENDED)
+            if item is _ENDED:
+                break
+            if not isinstance(item, Row):
+                self._held = item
+                break
+            rows.append(item)
+        return Batch.from_rows(rows)
+
+    def close(self) -> None:
+        if hasattr(self._iterator, "close"):
+            self._iterator.close()
+
+
+Container: TypeAlias = FeedContainer | TransformContainer

@@ -1,0 +1,1 @@
+"""What joins containers: bounded queues, and how a container reads from several and sends to many."""

@@ -1,0 +1,1 @@
+"""Looking at a folder from outside, and reading it from end to end, without changing anything."""

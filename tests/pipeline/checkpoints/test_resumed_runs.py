@@ -1,0 +1,269 @@
+"""Runs that are stopped and gone on with: what is said of it, who may go on, and where a pusher goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from resumed_runs import Sums
+
+from pipeline import Context, Pipeline, Run, Stage, TopologyBuilder, Transform, sequencer
+from pipeline.containers.pushing import Push
+from pipeline.testing import ListFeed, Mark, Pause
+
+ITEMS = [{"ts_event": [n], "n": [n]} for n in range(40)]
+
+
+PAUSE = Pause()
+"""One for all, since a recipe's fields count in the hash of its configuration."""
+
+
+def paused(output: Path, stage: Stage | None = None) -> tuple[Pipeline, Pause]:
+    """A run that stands still after 25 of 40 rows."""
+    pause = PAUSE
+    feed = ListFeed(items=[*ITEMS[:25], Mark.PAUSE, *ITEMS[25:]], pause=pause)
+    builder = TopologyBuilder().add("data", feed).add("sums", stage or Sums(), ["data"])
+    return Pipeline.from_topology(builder.build(), output=output, checkpoint_seconds=0.005), pause
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def rows_in(run: Run) -> int:
+    """Rows the last checkpoint holds."""
+    checkpointer = None if run._engine is None else run._engine.checkpointer
+    return 0 if checkpointer is None or checkpointer.last is None else checkpointer.last.rows
+
+
+async def stopped(output: Path) -> tuple[Pipeline, Pause]:
+    """The same, left at once when a checkpoint held all 25."""
+    pipeline, pause = paused(output)
+    pause.reached, pause._go = anyio.Event(), anyio.Event()
+    async with pipeline.start() as run:
+        run.begin()
+        await until(lambda: rows_in(run) == 25)
+    return pipeline, pause
+
+
+async def whole(output: Path) -> bytes:
+    pipeline, pause = paused(output)
+    pause.resume()
+    await pipeline.run()
+    return summary_in(output)
+
+
+def summary_in(output: Path) -> bytes:
+    (found,) = [path for path in output.rglob("summary.json") if "latest" not in path.parts]
+    return found.read_bytes()
+
+
+async def test_a_run_that_was_stopped_goes_on_from_its_checkpoint_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6."""
+    wanted = await whole(tmp_path / "whole")
+    pipeline, pause = await stopped(tmp_path / "stopped")
+    pause.resume()
+    with caplog.at_level(logging.INFO, "penstock"):
+        async with pipeline.start(resume=True) as run:
+            assert run.resumed_rows("data") == 25
+            with pytest.raises(KeyError, match="there are data"):
+                run.resumed_rows("sums")
+            await run.finished()
+    assert "phase 'run' goes on from its checkpoint: 25 rows are in" in caplog.text
+    assert summary_in(tmp_path / "stopped") == wanted
+    assert not list((tmp_path / "stopped").rglob("*.seg")), "a complete phase needs no journal and no checkpoint"
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+        assert run.skipped == ("run",)
+
+
+async def test_resume_that_finds_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """R-6: other options lead to another folder, and a whole run begins anew."""
+    pipeline, pause = paused(tmp_path)
+    pause.resume()
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+    assert re.search(r"phase 'run' begins anew: .* holds no checkpoint of it", caplog.text)
+
+
+class Forgetful(Sums, frozen=True):
+    def build(self, context: Context) -> Transform:
+        logic = super().build(context)
+
+        def refuse(state: Any) -> None:
+            raise KeyError("nope")
+
+        logic.restore = refuse  # type: ignore[method-assign]
+        return logic
+
+
+class Shy(Sums, frozen=True):
+    def build(self, context: Context) -> Transform:
+        logic = super().build(context)
+
+        def refuse() -> Any:
+            raise RuntimeError("not now")
+
+        logic.snapshot = refuse  # type: ignore[method-assign]
+        return logic
+
+
+async def test_a_state_that_is_not_taken_back_is_named_and_the_phase_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6."""
+    pipeline, pause = paused(tmp_path, Forgetful())
+    pause.reached, pause._go = anyio.Event(), anyio.Event()
+    async with pipeline.start() as run:
+        run.begin()
+        await until(lambda: rows_in(run) == 25)
+    pause.resume()
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+    assert "restore() of 'sums' did not take what its snapshot() gave: KeyError: 'nope'" in caplog.text
+
+
+async def test_a_snapshot_that_raises_costs_a_checkpoint_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6: said once, however often it is tried."""
+    pipeline, pause = paused(tmp_path, Shy())
+    pause.reached, pause._go = anyio.Event(), anyio.Event()
+    async with pipeline.start() as run:
+        run.begin()
+        await until(lambda: run._engine is not None and run._engine.checkpointer is not None
+                    and run._engine.checkpointer.figures.abandoned > 3)  # fmt: skip
+        pause.resume()
+        await run.finished()
+    assert caplog.text.count("snapshot() of 'sums' raised RuntimeError: not now") == 1
+
+
+async def test_without_resume_it_begins_anew_and_says_what_would_have_been(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-6."""
+    wanted = await whole(tmp_path / "whole")
+    pipeline, pause = await stopped(tmp_path / "stopped")
+    pause.resume()
+    async with pipeline.start(force=False) as run:
+        assert run.resumed_rows("data") == 0
+        await run.finished()
+    assert "phase 'run' begins anew, though it had come to 25 rows; `--resume` (resume=True)" in caplog.text
+    assert summary_in(tmp_path / "stopped") == wanted
+
+
+@pytest.mark.parametrize("how", ["torn", "flipped", "another version", "another journal"])
+async def test_what_cannot_be_gone_on_from_is_told_and_begins_anew(
+    how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-3, R-6: nothing is taken from a checkpoint that is not whole, or is another program's."""
+    wanted = await whole(tmp_path / "whole")
+    pipeline, pause = await stopped(tmp_path / "stopped")
+    pause.resume()
+    (checkpoint,) = [path for path in (tmp_path / "stopped").rglob("checkpoints/*.seg") if "latest" not in path.parts]
+    raw = checkpoint.read_bytes()
+    if how == "torn":
+        checkpoint.write_bytes(raw[:-1])
+    elif how == "flipped":
+        checkpoint.write_bytes(raw[:100] + bytes([raw[100] ^ 1]) + raw[101:])
+    elif how == "another version":
+        monkeypatch.setattr(sequencer, "code_version", lambda: "another")
+    else:
+        segment = min(path for path in (tmp_path / "stopped").rglob("wal/*.seg") if "latest" not in path.parts)
+        journal = segment.read_bytes()
+        segment.write_bytes(journal[:200] + bytes(50) + journal[250:])
+    async with pipeline.start(resume=True) as run:
+        await run.finished()
+    said = {
+        "torn": "is lost: it has",
+        "flipped": "begins anew, since its checkpoint cannot be gone on from: .*not as it was committed",
+        "another version": "begins anew, .*expected a checkpoint with version 'another'",
+        "another journal": "begins anew, .*expected the whole journal, found",
+    }
+    assert any(re.search(said[how], record.getMessage()) for record in caplog.records), caplog.text
+    assert summary_in(tmp_path / "stopped") == wanted
+
+
+async def test_who_pushes_rows_is_told_how_many_are_in(tmp_path: Path) -> None:
+    """R-6: a feed that cannot be read again is given from the journal what it had been given."""
+
+    def pipeline(output: Path) -> Pipeline:
+        builder = TopologyBuilder().add("ticks", Push()).add("sums", Sums(), ["ticks"])
+        return Pipeline.from_topology(builder.build(), output=output, checkpoint_seconds=0.005)
+
+    async with pipeline(tmp_path / "whole").start() as run:
+        for item in ITEMS:
+            await run.push("ticks", item)
+        run.push_end("ticks")
+        await run.finished()
+    async with pipeline(tmp_path / "stopped").start() as run:
+        for item in ITEMS[:25]:
+            await run.push("ticks", item)
+        await until(lambda: rows_in(run) == 25)
+        await run.push("ticks", ITEMS[25])
+    async with pipeline(tmp_path / "stopped").start(resume=True) as run:
+        rows = run.resumed_rows("ticks")
+        assert rows in (25, 26)
+        for item in ITEMS[rows:]:
+            await run.push("ticks", item)
+        run.push_end("ticks")
+        await run.finished()
+    assert summary_in(tmp_path / "stopped") == summary_in(tmp_path / "whole")
+
+
+async def test_who_pushes_rows_goes_on_as_often_as_the_run_dies(tmp_path: Path) -> None:
+    """R-6: what is given from the journal is not written to it once more."""
+
+    def pipeline(output: Path) -> Pipeline:
+        builder = TopologyBuilder().add("ticks", Push()).add("sums", Sums(), ["ticks"])
+        return Pipeline.from_topology(builder.build(), output=output, checkpoint_seconds=0.005)
+
+    async with pipeline(tmp_path / "whole").start() as run:
+        for item in ITEMS:
+            await run.push("ticks", item)
+        run.push_end("ticks")
+        await run.finished()
+    done = 0
+    for stop in (10, 20, 30, len(ITEMS)):
+        async with pipeline(tmp_path / "stopped").start(resume=done > 0) as run:
+            rows = run.resumed_rows("ticks") if done else 0
+            assert rows in (done, done + 1)
+            for item in ITEMS[rows:stop]:
+                await run.push("ticks", item)
+            if stop == len(ITEMS):
+                run.push_end("ticks")
+                await run.finished()
+            else:
+                await until(partial(lambda run, stop: rows_in(run) == stop, run, stop))
+        done = stop
+    assert summary_in(tmp_path / "stopped") == summary_in(tmp_path / "whole")
+
+
+async def test_a_feed_with_less_than_it_gave_before_fails_the_phase(tmp_path: Path) -> None:
+    """R-6: its rows were worked on; a shorter feed is another one."""
+    pipeline, pause = await stopped(tmp_path)
+    recipe = pipeline.topology["data"].stage
+    assert isinstance(recipe, ListFeed)
+    recipe.items[10:] = [Mark.EOF, *recipe.items[10:]]
+    pause.resume()
+    plan = pipeline.plan
+    folder = next(path for path in tmp_path.glob("run/*") if path.name != "latest")
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(sequencer, "_fingerprint", lambda plan: folder.name)
+    try:
+        async with Pipeline(plan).start(resume=True) as run:
+            with pytest.raises(Exception, match=r"gave 10 rows where it had given 25 .*its data has changed"):
+                await run.finished()
+    finally:
+        monkey.undo()
