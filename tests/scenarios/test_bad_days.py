@@ -750,7 +750,7 @@ def run_cancelled(pipeline: Pipeline, *steps: int) -> tuple[str, int]:
         loop.close()
 
 
-CANCELLATIONS = 100
+CANCELLATIONS = 60
 """Runs of one test, each cancelled at another step, spread over all steps of a run."""
 
 

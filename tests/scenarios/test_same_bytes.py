@@ -206,7 +206,7 @@ def test_any_mixture_of_modes_cuts_and_bounds_changes_nothing(
 
 def test_edges_that_spill_change_nothing(reference: Left, tmp_path: Path) -> None:
     """H-3: every edge at the edge of its bound; a slow consumer's backlog goes through the disk."""
-    spill = {"when_full": "spill", "bound": {"mb": 0.016}}
+    spill = {"when_full": "spill", "bound": {"mb": 0.004}}
     words = {
         "features__inputs": [{"from": "data", **spill}],
         "portfolio__inputs": [{"from": "features", **spill}],
@@ -217,5 +217,5 @@ def test_edges_that_spill_change_nothing(reference: Left, tmp_path: Path) -> Non
     assert_same(left, reference)
     edges = {edge["target"]: edge for edge in left.record["edges"]}
     assert edges["features"]["spilled_batches"] > 0
-    assert edges["features"]["peak_bytes"] <= 0.016 * (1 << 20)
+    assert edges["features"]["peak_bytes"] <= 8192, "a batch read back, with its schema, passes where nothing else is"
     assert all(edge["on_disk_rows"] == edge["in_flight_rows"] == 0 for edge in edges.values())

@@ -31,7 +31,7 @@ def died(folder: Path, **settings: Any) -> dict[str, Any]:
     return told
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2] if SOAK else [1])
 def test_killed_anywhere_again_and_again_it_goes_on_and_ends_as_if_it_had_not_been(seed: int, tmp_path: Path) -> None:
     """R-6, T2: before any step that changes the folder, or at any time: summary, results and a sink's files, each byte.
 

@@ -300,7 +300,7 @@ WATCHED = """\
 import os, sys
 from pathlib import Path
 from pipeline.examination.inspection import inspect
-from pipeline.places import locate
+from pipeline.examination.places import locate
 from pipeline.examination.verification import verify
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
