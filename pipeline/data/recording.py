@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..errors import DiskFull, StorageFailed
 from ..storage import codecs
 from ..storage.codecs import Buffer
+from ..storage.journal import Journal
 from . import records
 from .account import Account
 from .base import DataStats, Key
@@ -28,27 +29,6 @@ log = logging.getLogger(__name__)
 
 WAITING_BYTES: Final = 8 << 20
 """Bytes of one container that may wait to be written before its callers wait too."""
-
-
-class Journal(Protocol):
-    """What a recording asks of the journal."""
-
-    @property
-    def generations(self) -> Iterator[int]: ...
-
-    def append(
-        self,
-        container: str,
-        kind: int,
-        key: bytes,
-        gen: int,
-        encode: Callable[[], Sequence[Buffer]],
-        durability: Durability,
-        *,
-        num_bytes: int = 0,
-    ) -> asyncio.Future[Any]: ...
-
-    def trim(self, container: str, gen: int) -> None: ...
 
 
 class Waiting:
