@@ -14,7 +14,7 @@ from .base import DataManager, DataStats, Key
 from .buffer import Item
 from .file import FileManager
 from .kept_files import KeptFiles, stored_file
-from .recording import Recording
+from .recording import Recorded, Recording
 from .records import FILED
 from .replay import Change, Index
 from .rewriting import Piece, Rewriter
@@ -22,7 +22,7 @@ from .streaming import StreamingManager
 from .values import Admitted, admit
 
 
-class JournaledManager(DataManager):
+class JournaledManager(Recorded, DataManager):
     """Any data manager, made durable. Answers as the one inside does; what it costs is the way to the journal.
 
     A change takes effect inside and becomes a record in the same step of the loop; a caller waits for both, and one who
@@ -126,22 +126,6 @@ class JournaledManager(DataManager):
         """As the manager inside does it, and everything is in the journal."""
         await self.inner.flush()
         await self.recording.settle()
-
-    async def recorded(self) -> None:
-        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
-        await self.recording.settle()
-
-    def cut(self) -> int:
-        """The number of the last change: what a checkpoint made now holds."""
-        return self.recording.cut()
-
-    def committed(self, cut: int) -> None:
-        """The checkpoint of a cut is committed: what only earlier ones need may go."""
-        self.recording.committed(cut)
-
-    def forget(self) -> None:
-        """What is held is safe elsewhere: none of its records is needed any more."""
-        self.recording.forget()
 
     async def close(self, deadline_seconds: float | None = None) -> None:
         """Close the manager inside; its records stay, and give everything back."""

@@ -15,7 +15,7 @@ from .base import DataManager, DataStats, Key
 from .factory import is_journaled, recording_of
 from .members import MemberStores
 from .policy import DataFlow
-from .recording import Recording
+from .recording import Recorded, Recording
 from .records import ROWS
 from .replay import Change, Index
 from .rewriting import Piece, Rewriter
@@ -36,7 +36,7 @@ def build_members(
     return JournaledMembers(name, policy_of, workspace, recording_of(name, policy, workspace), clock=clock)
 
 
-class JournaledMembers(MemberStores):
+class JournaledMembers(Recorded, MemberStores):
     """`MemberStores` whose every change is in the journal before it is acknowledged; see `JournaledManager`."""
 
     def __init__(
@@ -108,22 +108,6 @@ class JournaledMembers(MemberStores):
     async def flush(self) -> None:
         await super().flush()
         await self.recording.settle()
-
-    async def recorded(self) -> None:
-        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
-        await self.recording.settle()
-
-    def cut(self) -> int:
-        """The number of the last change: what a checkpoint made now holds."""
-        return self.recording.cut()
-
-    def committed(self, cut: int) -> None:
-        """The checkpoint of a cut is committed: what only earlier ones need may go."""
-        self.recording.committed(cut)
-
-    def forget(self) -> None:
-        """What is held is safe elsewhere: none of its records is needed any more."""
-        self.recording.forget()
 
     async def close(self) -> None:
         try:

@@ -364,3 +364,25 @@ class Recording:
         if self.rewriter is not None:
             await self.rewriter.close()
         await self.settle()
+
+
+class Recorded:
+    """What whoever keeps a recording tells of it to a run that takes checkpoints."""
+
+    recording: Recording
+
+    async def recorded(self) -> None:
+        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
+        await self.recording.settle()
+
+    def cut(self) -> int:
+        """The number of the last change: what a checkpoint made now holds."""
+        return self.recording.cut()
+
+    def committed(self, cut: int) -> None:
+        """The checkpoint of a cut is committed: what only earlier ones need may go."""
+        self.recording.committed(cut)
+
+    def forget(self) -> None:
+        """What is held is safe elsewhere: none of its records is needed any more."""
+        self.recording.forget()
