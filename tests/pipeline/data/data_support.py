@@ -14,6 +14,11 @@ import pytest
 
 from pipeline.storage import segments
 
+VALUE = 8200
+"""Bytes charged for `batch(n)`."""
+TEN = 10 * VALUE / (1 << 20)
+"""A budget, in megabytes, of ten such values: eviction starts with the tenth and leaves seven."""
+
 
 def batch(n: int, rows: int = 1000) -> pa.RecordBatch:
     """8 bytes a row, all `n`."""

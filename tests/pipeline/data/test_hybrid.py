@@ -6,12 +6,11 @@ import asyncio
 import errno
 import shutil
 import threading
-from collections.abc import AsyncIterator
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from data_support import Disk, HandClock, batch, rows, settle, until
+from data_support import TEN, VALUE, Disk, HandClock, batch, rows, settle, until
 
 from pipeline.data import DataFlow
 from pipeline.data.hybrid import HybridManager
@@ -24,35 +23,6 @@ from pipeline.errors import (
     ValueTooLarge,
 )
 from pipeline.storage.workspace import Workspace
-
-VALUE = 8200
-"""Bytes charged for `batch(n)`."""
-TEN = 10 * VALUE / (1 << 20)
-"""A budget, in megabytes, of ten such values: eviction starts with the tenth and leaves seven."""
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-async def manager(workspace: Workspace, clock: HandClock, disk: Disk) -> AsyncIterator[HybridManager]:
-    manager = HybridManager("h", DataFlow(mode="hybrid", memory_limit_mb=TEN), workspace, clock=clock)
-    yield manager
-    disk.go_on()
-    disk.error = None
-    await manager.close()
-    stats = manager.stats()
-    assert stats.charged_bytes == 0
-    assert stats.disk_bytes == 0
-    assert stats.peak_bytes <= stats.limit_bytes
-    assert workspace.spill.live_bytes == 0
 
 
 async def fill(manager: HybridManager, count: int, start: int = 0) -> None:

@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import anyio
 import numpy as np
 import pyarrow as pa
 import pytest
-from data_support import Disk, HandClock, batch, settle, until
+from data_support import TEN, Disk, HandClock, batch, settle, until
 
 from pipeline.data import DataFlow, build_manager
 from pipeline.data.hybrid import HybridManager
@@ -24,30 +23,6 @@ from pipeline.storage import room
 from pipeline.storage.names import parse_uri
 from pipeline.storage.workspace import Workspace
 from pipeline.testing.managers import WEIRD_KEYS, same_value, sample_values
-
-TEN = 10 * 8200 / (1 << 20)
-"""A budget, in megabytes, of ten values of `batch(n)`."""
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-async def manager(workspace: Workspace, clock: HandClock, disk: Disk) -> AsyncIterator[HybridManager]:
-    manager = HybridManager("h", DataFlow(mode="hybrid", memory_limit_mb=TEN), workspace, clock=clock)
-    yield manager
-    disk.go_on()
-    disk.error = None
-    await manager.close()
-    assert manager.stats().charged_bytes == manager.stats().disk_bytes == 0
-    assert workspace.spill.live_bytes == 0
 
 
 async def spilled(manager: HybridManager, count: int = 10) -> None:
