@@ -146,10 +146,9 @@ class Account:
                         self.pool.line_up(self)
                         return
                 del self._queue[0]
-                self.take(need)
+                self.enter(need, request.grant)
                 if need > 0 and self.pool is not None:
                     self.pool.turn_taken(self)
-                request.grant()
             if self.pool is not None:
                 self.pool.leave(self)
         finally:

@@ -179,13 +179,20 @@ class Eviction:
 
         async def probe() -> None:
             await self._clock.sleep_until(self._clock.monotonic_ns() + int(PROBE_SECONDS * 1e9))
-            self._probe, self.resting = None, False
+            self._probe = None
+            self.try_again()
             self.tidy()
-            if self._memory.on_put is not None and self._account.pool is not None:
-                self._memory.on_put()  # the pool's relief has passed us over
+            if self._account.pool is not None:
                 self._account.pool.press()
 
         self._probe = asyncio.get_running_loop().create_task(probe())
+
+    def try_again(self) -> None:
+        """There may be room on the disk now; the pool's relief, which has passed us over, is to know of us first."""
+        if self.resting:
+            self.resting = False
+            if self._memory.on_put is not None:
+                self._memory.on_put()
 
     async def flush(self) -> None:
         """Return when nothing is being written."""

@@ -157,7 +157,7 @@ class HybridManager(DataManager):
         if self.recorder is not None:
             self.recorder.deleted(key)
         freed = self._forget(entry, "deleted")
-        self._eviction.resting = False  # there may be room on the disk now
+        self._eviction.try_again()
         self._account.give(freed)
         self._eviction.tidy()
 

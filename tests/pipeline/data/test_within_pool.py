@@ -13,6 +13,7 @@ import pytest
 from data_support import Disk, HandClock, batch, rows, settle, until
 
 from pipeline.data import DataFlow, DataManager, MemberStores, build_manager, persist_members
+from pipeline.data.account import Account
 from pipeline.errors import BackpressureTimeout, BudgetExceeded, NotResident
 from pipeline.pool import Pool
 from pipeline.storage.workspace import Workspace
@@ -354,3 +355,17 @@ async def test_a_value_larger_than_the_pool_is_refused_or_goes_straight_to_disk(
         await memory.store("t", table)
     await hybrid.close()
     await memory.close()
+
+
+async def test_m4_what_a_waiter_frees_is_given_back_once_its_value_is_there() -> None:
+    """A-6: giving back asks for relief, which would drop, and count again, the very value that is being replaced."""
+    account = Account(100, HandClock())
+    account.take(100)
+    need, seen = [50], list[int]()
+    account.queue(lambda: need[0], lambda: seen.append(account.charged))
+    assert not seen
+    need[0] = -40  # meanwhile another has stored a larger value under the same key
+    account.serve()
+    assert seen == [100]
+    assert account.charged == 60
+    account.give(60)
