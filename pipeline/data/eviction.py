@@ -56,6 +56,11 @@ class Eviction:
         return self._memory.put_tick
 
     @property
+    def dropped(self) -> int:
+        """Values that have left memory so far."""
+        return self._memory.evictions
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is in memory but what is on its way to disk."""
         return self._account.charged <= self._memory.leaving_bytes

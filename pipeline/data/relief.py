@@ -131,12 +131,12 @@ class PoolRelief:
                 self._pass_over(victim)
                 continue
             step = min(wanted, max(STEP_BYTES, victims.ahead()))
-            before = pool.charged
+            dropped = victim.dropped  # of the pool's charge nothing can be told: who waits may have what comes free
             group = victim.shed(step if borrowed <= 0 else min(step, borrowed))
             parts.setdefault(victim, []).extend(group)
             size += sum(block.size for block in group)
             values += len(group)
-            if victim.is_empty or (not group and pool.charged == before):
+            if victim.is_empty or (not group and victim.dropped == dropped):
                 victims.forget(victim)  # or its disk refuses: it is noted when that is tried again
         parts = {victim: group for victim, group in parts.items() if group}
         for victim in parts:
