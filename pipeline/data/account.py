@@ -144,7 +144,9 @@ class Account:
                         return
                     if self.pool is not None and not self.pool.admits(self, need):
                         self.pool.line_up(self)
-                        return
+                        if not self.pool.admits(self, need):
+                            return
+                        continue  # room was made at once, when nobody but we could have taken it
                 del self._queue[0]
                 self.enter(need, request.grant)
                 if need > 0 and self.pool is not None:

@@ -357,6 +357,31 @@ async def test_a_value_larger_than_the_pool_is_refused_or_goes_straight_to_disk(
     await memory.close()
 
 
+async def test_a6_who_lines_up_takes_the_room_that_is_made_in_that_very_step() -> None:
+    """Relief may drop clean values at once: nobody comes by later to say so."""
+    pool = Pool(130, HandClock())
+    account, other = Account(100, HandClock(), "a", pool), Account(100, HandClock(), "b", pool)
+    account.take(80)
+    other.take(50)
+
+    class AtOnce:
+        hopeful, refused = True, None
+
+        def press(self) -> None:
+            if other.charged:
+                other.give(50)
+
+    taken: list[int] = []
+    account.queue(lambda: 30, lambda: taken.append(30))  # its own limit keeps it waiting
+    pool.relief = AtOnce()
+    account.give(10)  # now the pool would
+    assert taken == [30]
+    assert (account.charged, other.charged, pool.charged) == (100, 0, 100)
+    account.give(100)
+    account.close()
+    other.close()
+
+
 async def test_m4_what_a_waiter_frees_is_given_back_once_its_value_is_there() -> None:
     """A-6: giving back asks for relief, which would drop, and count again, the very value that is being replaced."""
     account = Account(100, HandClock())
