@@ -189,7 +189,7 @@ def _listed(parameters: Mapping[str, Any]) -> str:
 def _input(entry: InputConfig) -> Input:
     """An input with the policy its configuration declares; bounds left out are those of the run's clock."""
     if entry.when_full == "block" and entry.bound.rows is None and entry.bound.mb is None:
-        return Input(entry.source)
+        return Input(entry.source, records=entry.kinds)
     base = REPLAY if entry.when_full in LOSSLESS else LIVE
     return Input(
         entry.source,
@@ -199,6 +199,7 @@ def _input(entry: InputConfig) -> Input:
             when_full=entry.when_full,
             key=entry.key,
         ),
+        entry.kinds,
     )
 
 

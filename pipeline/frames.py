@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from types import UnionType
@@ -96,6 +96,16 @@ class Batch:
         return self.columns.schema
 
     @property
+    def record(self) -> str | None:
+        """The kind of record its rows are, as the metadata of their schema says; None where it says nothing."""
+        if self._columns is not None:
+            metadata = self._columns.schema.metadata
+        else:
+            schema = getattr(type(self._rows[0]), "arrow_schema", None) if self._rows else None
+            metadata = None if schema is None else schema.metadata
+        return record_of(metadata)
+
+    @property
     def num_bytes(self) -> int:
         """Bytes this batch keeps alive: exact for columns, estimated from the first row for rows."""
         if self._num_bytes is None:
@@ -182,6 +192,12 @@ class Batch:
             return None
         times = self.times()
         return None if times is None else int(of_array(times))
+
+
+def record_of(metadata: Mapping[bytes, bytes] | None) -> str | None:
+    """What a schema's metadata says of the kind of its rows under `record`."""
+    said = None if metadata is None else metadata.get(b"record")
+    return None if said is None else said.decode()
 
 
 class Watermark(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ def result_identity(
         {
             "name": node.name,
             "stage": describe(node.stage, for_result=True),
-            "inputs": [entry.source for entry in node.inputs],
+            "inputs": [[entry.source, *entry.records] if entry.records else entry.source for entry in node.inputs],
             "members": _described(node, for_result=True),
             **_bearing(node),
         }

@@ -51,6 +51,17 @@ class Stage(Recipe, frozen=True):
         """Make the running thing: a `Feed`, `Transform` or `Sink` that owns the state."""
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
+    def takes_record(self) -> str | None:
+        """The kind of record it takes from an input that sends several, where `records:` does not say; None: all."""
+        return None
+
+    def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
+        """Columns by kind of record, of a stage that sends several kinds; empty (the default): `output_schema` tells.
+
+        Each schema says its kind in its metadata, under `record`. Called as `output_schema` is.
+        """
+        return {}
+
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """Columns of what this stage sends, given those of its inputs by container name; None is unknown.
 
@@ -231,6 +242,8 @@ class Feed(Logic):
 
     lateness_ns: int = 0
     """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
+    paces_itself: bool = False
+    """Whether it sends its own watermarks, and the container none: one after all batches of several kinds of record."""
 
     def stop(self) -> bool:
         """The run is being drained. A feed that will end by itself, after what it still holds, says True.

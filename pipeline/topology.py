@@ -26,6 +26,8 @@ class Input:
 
     source: str
     policy: EdgePolicy | None = None
+    records: tuple[str, ...] = ()
+    """Kinds of record it takes from a source that sends several; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Node:
     """The wildcard that declared this group."""
     schema: pa.Schema | None = None
     """Columns of its output, where they can be known before it runs."""
+    records: Mapping[str, pa.Schema] = field(default_factory=dict)
+    """Columns by kind of record, where it sends several kinds."""
     live: bool = False
     """Whether a live feed is upstream."""
     errors: ErrorPolicy = field(default_factory=ErrorPolicy)
@@ -109,7 +113,8 @@ class Topology:
         for node in self.nodes:
             for entry in node.inputs:
                 policy = self.edge_policy(node, entry).when_full
-                arrow = "-->" if policy == "block" else f"-- {policy} -->"
+                said = ", ".join([*entry.records, *([] if policy == "block" else [policy])])
+                arrow = f"-- {said} -->" if said else "-->"
                 lines.append(f"    {ids[entry.source]} {arrow} {ids[node.name]}")
         return "\n".join(lines)
 
@@ -182,7 +187,7 @@ class TopologyBuilder:
 
     def _resolve(self, node: Node) -> tuple[Input, ...]:
         """Names and patterns of inputs as node names, in the order written, each once."""
-        found: dict[str, Input] = {}
+        found: dict[tuple[str, tuple[str, ...]], Input] = {}
         for entry in self._wanted[node.name]:
             sources = [other.name for other in self._nodes.values() if other.matches(entry.source)]
             sources = [source for source in sources if source != node.name or source == entry.source]
@@ -195,7 +200,7 @@ class TopologyBuilder:
                     f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(self._nodes))}",
                 )
             for source in sources:
-                found.setdefault(source, replace(entry, source=source))
+                found.setdefault((source, entry.records), replace(entry, source=source))
         return tuple(found.values())
 
     def _order(self, nodes: Mapping[str, Node]) -> list[Node]:
@@ -244,14 +249,17 @@ class TopologyBuilder:
         """What columns travel on each edge, and whether a live feed is upstream."""
         done: dict[str, Node] = {}
         for node in ordered:
-            schema = None
+            schema: pa.Schema | None = None
+            records: Mapping[str, pa.Schema] = {}
             self._check_inputs(node)
             sources = {entry.source: done[entry.source] for entry in node.inputs}
-            offered = {name: source.schema for name, source in sources.items()}
+            node = replace(node, inputs=self._choose_records(node, sources))
+            offered = {entry.source: _offered(entry, sources[entry.source]) for entry in node.inputs}
             try:
                 # What cannot tell what it needs was given nothing; that it misses something is no news.
                 for stage in () if node.name in self._silent else node.members.values() or (node.stage,):
-                    schema = stage.output_schema(offered)
+                    records = stage.record_schemas(offered)
+                    schema = None if records else stage.output_schema(offered)
             except (SchemaMismatch, InputError) as error:
                 self._problem(f"containers.{node.pattern or node.name}", str(error))
             except Exception as error:
@@ -259,8 +267,32 @@ class TopologyBuilder:
                 self._problem(f"containers.{node.pattern or node.name}", said)
             self._check_keys(node, sources)
             live = node.stage.live or any(source.live for source in sources.values())
-            done[node.name] = replace(node, schema=schema, live=live)
+            # A recent window is of rows of one kind; of several, all of each are kept or none.
+            keep = "none" if records and node.keep_output == "recent" else node.keep_output
+            done[node.name] = replace(node, schema=schema, records=records, live=live, keep_output=keep)
         return list(done.values())
+
+    def _choose_records(self, node: Node, sources: Mapping[str, Node]) -> tuple[Input, ...]:
+        """Inputs with the kinds of record they take: those declared, else the one its stage takes, else all."""
+        chosen = []
+        for entry in node.inputs:
+            sent = sources[entry.source].records
+            wrong = [record for record in entry.records if record not in sent]
+            if wrong:
+                near = difflib.get_close_matches(wrong[0], sent, n=1)
+                self._problem(
+                    f"containers.{node.pattern or node.name}.inputs",
+                    f"expected `records` to be kinds that '{entry.source}' sends",
+                    f"'{wrong[0]}'",
+                    f"did you mean '{near[0]}'?" if near
+                    else f"it sends {', '.join(sent)}" if sent
+                    else f"'{entry.source}' sends rows of one kind; remove `records`",
+                )  # fmt: skip
+            default = node.stage.takes_record()
+            if not entry.records and default is not None and default in sent:
+                entry = replace(entry, records=(default,))
+            chosen.append(entry)
+        return tuple(chosen)
 
     def _check_inputs(self, node: Node) -> None:
         """A feed has no inputs, anything else has some."""
@@ -273,7 +305,7 @@ class TopologyBuilder:
     def _check_keys(self, node: Node, sources: Mapping[str, Node]) -> None:
         """What `conflate` keeps the latest row of must be a column."""
         for entry in node.inputs:
-            schema = sources[entry.source].schema
+            schema = _offered(entry, sources[entry.source])
             if entry.policy is not None and entry.policy.when_full == "conflate" and schema is not None:
                 key = entry.policy.key or "instrument_id"
                 if key not in schema.names:
@@ -288,6 +320,13 @@ class TopologyBuilder:
     def _problem(self, path: str, expected: str, found: str = "", suggestion: str = "") -> None:
         file, line = self._locate(path)
         self._problems.append(Problem(path, expected, found, suggestion, file, line))
+
+
+def _offered(entry: Input, source: Node) -> pa.Schema | None:
+    """Columns that come by this input; None where several kinds do, or nobody knows."""
+    if not source.records:
+        return source.schema
+    return source.records.get(entry.records[0]) if len(entry.records) == 1 else None
 
 
 def keeping_of(flow: DataFlow) -> Literal["none", "recent", "all"]:

@@ -19,6 +19,8 @@ class LaneCut(msgspec.Struct, frozen=True, kw_only=True):
     """One input of a container at its cut."""
 
     source: str
+    records: Sequence[str] = ()
+    """Kinds of record it carries; empty: whatever its producer sends."""
     finished_rows: int
     """Rows its consumer had done its work on."""
     head: Batch | None = None
@@ -55,6 +57,8 @@ class ContainerCut(msgspec.Struct, frozen=True, kw_only=True):
     processed_rows: int = 0
     sent_rows: int = 0
     sent_batches: int = 0
+    sent_records: Mapping[str, int] = {}
+    """Rows sent by their kind of record, where somebody takes only some kinds."""
     given_rows: int = 0
     """Rows a feed that cannot be read again has been given; where its giver goes on."""
     watermark: int | None = None
@@ -68,6 +72,10 @@ class ContainerCut(msgspec.Struct, frozen=True, kw_only=True):
     """Records of the journal that led here: those above the first number and up to the second, of each attempt."""
     extra: Mapping[str, Any] = {}
     """What belongs to the container and not to its logic, by whom it belongs to."""
+
+    def sent_of(self, records: Sequence[str]) -> int:
+        """Rows sent to who takes these kinds of record; all where it takes whatever is sent."""
+        return sum(self.sent_records.get(record, 0) for record in records) if records else self.sent_rows
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +102,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
             if cut.inbox is None and cut.kind != "feed":
                 wrong.append(f"{name}: nothing is known of its inputs")
             for lane in () if cut.inbox is None else cut.inbox.lanes:
-                sent = self.containers[lane.source].sent_rows if lane.source in self.containers else -1
+                sent = self.containers[lane.source].sent_of(lane.records) if lane.source in self.containers else -1
                 if sent != lane.finished_rows + lane.rows_under_way:
                     wrong.append(
                         f"{lane.source} -> {name}: sent {sent}, but finished {lane.finished_rows} + under way "

@@ -44,6 +44,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     processed_rows: int
     sent_rows: int
     sent_batches: int
+    sent_records: Mapping[str, int]
     watermark: int | None
     ended: bool
     """Whether all its input has come and its logic has been told, though perhaps before it was resumed."""
@@ -142,6 +143,7 @@ class Cutter:
             processed_rows=counts.processed_rows,
             sent_rows=counts.sent_rows,
             sent_batches=counts.sent_batches,
+            sent_records=counts.sent_records,
             given_rows=self.given_rows,
             watermark=counts.watermark,
             counted=counted(self.logic),

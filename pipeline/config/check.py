@@ -21,6 +21,7 @@ from .located import Located, Place, lift
 from .patterns import Group, covers, is_pattern
 from .phase_checks import check_phases
 from .resolve import Config
+from .schema import InputConfig
 from .space import Block, Distribution
 
 MAX_MEMBERS_SEARCHED = 100_000
@@ -145,7 +146,7 @@ def _inputs(config: Config) -> Iterator[Problem]:
     for name in config.declared:
         here = _at(config, f"containers.{name}.inputs")
         others = [declared for declared in config.declared if declared != name]
-        taken: dict[str, str] = {}
+        taken: dict[str, list[InputConfig]] = {}
         # Inputs that do not convert have been reported with their container.
         for wanted in config.convert_inputs(name, Converter(config.registry, config.root)):
             source = wanted.source
@@ -154,16 +155,18 @@ def _inputs(config: Config) -> Iterator[Problem]:
                 yield here.problem("a container cannot be its own input", found=f"'{source}'")
             elif matched := [declared for declared in config.declared if covers(source, declared)]:
                 for declared in matched:
-                    if declared in taken:
+                    twice = [other for other in taken.get(declared, ()) if _share_rows(other, wanted)]
+                    if twice:
                         by = (
                             f"'{declared}' twice"
-                            if taken[declared] == source
-                            else f"'{taken[declared]}' and '{source}'"
+                            if twice[0].source == source
+                            else f"'{twice[0].source}' and '{source}'"
                         )
-                        hint = f"every row of '{declared}' would come twice; remove one of the two"
+                        hint = f"rows of '{declared}' would come twice; remove one of the two"
                         yield here.problem("expected each input once", found=by, suggestion=hint)
                         break
-                taken |= dict.fromkeys(matched, source)
+                for declared in matched:
+                    taken.setdefault(declared, []).append(wanted)
             elif group is not None:
                 yield here.problem(
                     "a group is read as a whole", found=f"'{source}'", suggestion=f"write '{group.pattern}'"
@@ -172,6 +175,11 @@ def _inputs(config: Config) -> Iterator[Problem]:
                 known = f"declared: {', '.join(others)}"
                 hint = _ready_made(config, source) or suggestion(source, others) or known
                 yield here.problem(f"no container matches '{source}'", suggestion=hint)
+
+
+def _share_rows(one: InputConfig, other: InputConfig) -> bool:
+    """Whether two inputs from the same container would bring some rows twice."""
+    return not one.kinds or not other.kinds or not set(one.kinds).isdisjoint(other.kinds)
 
 
 def _parameters(config: Config) -> Iterator[Problem]:

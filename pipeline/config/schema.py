@@ -40,10 +40,18 @@ class InputConfig(Settings, frozen=True, rename={"source": "from"}):
     bound: Bound = Bound()
     key: str | None = None
     """The column whose latest row survives `conflate`."""
+    records: str | tuple[str, ...] = ()
+    """Kinds of record this input takes from a container that sends several: `trade`, or a list of kinds. Left out: the
+    kind its stage is made for, else all."""
 
     def __post_init__(self) -> None:
         if self.key is not None and self.when_full != "conflate":
             raise ValueError("'key' belongs to 'when_full: conflate'")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """`records` as a list, each once."""
+        return tuple(dict.fromkeys((self.records,) if isinstance(self.records, str) else self.records))
 
 
 class ContainerConfig(Settings, frozen=True):

@@ -106,7 +106,8 @@ class BaseContainer(ABC):
         """How far it has come."""
         return Counts(
             received_rows=self.received_rows, processed_rows=self.processed_rows, sent_rows=self.outlet.sent_rows,
-            sent_batches=self.outlet.sent_batches, watermark=self.outlet.watermark,
+            sent_batches=self.outlet.sent_batches, sent_records=dict(self.outlet.sent_records),
+            watermark=self.outlet.watermark,
             ended=self.ended or self._had_ended,
         )  # fmt: skip
 
@@ -149,7 +150,7 @@ class BaseContainer(ABC):
                 batch = outlet.stamp(output)
                 if self._keeps_output:
                     await self.keeper.keep_output(batch)
-                for edge in outlet.edges:
+                for edge in outlet.edges_for(batch):
                     if not edge.send_nowait(batch):
                         await edge.send(batch)
         elif isinstance(output, Result):
@@ -302,6 +303,7 @@ class TransformContainer(BaseContainer):
         if cut.kind != "replayed":
             self.received_rows, self.processed_rows = cut.received_rows, cut.processed_rows
             self.outlet.sent_rows, self.outlet.sent_batches = cut.sent_rows, cut.sent_batches
+            self.outlet.sent_records = dict(cut.sent_records)
             count_on(self.logic, cut.counted)
         self.outlet.watermark = cut.watermark
         self._had_ended = cut.ended

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import anyio
@@ -94,6 +94,7 @@ class FeedContainer(BaseContainer):
         """Held while something is sent: a barrier comes between two batches, also while the source is silent."""
         self._sent_before = 0
         """Rows that were sent before the checkpoint it goes on from; they come again, and are not sent again."""
+        self._records_before: Mapping[str, int] = {}
         self._over = False
 
     def drain(self) -> None:
@@ -206,8 +207,8 @@ class FeedContainer(BaseContainer):
         if isinstance(item, Watermark):
             if (item.ts is None or not self.cut.holds) and not self.goes_over_again:
                 await self.outlet.send_watermark(item)
-            return False
-        batches, done = self.cut.take(item, self.logic.lateness_ns)
+            return self.logic.paces_itself and self.cut.is_passed_by(item)
+        batches, done = self.cut.take(item, None if self.logic.paces_itself else self.logic.lateness_ns)
         for batch in batches:
             if batch.num_rows:
                 await self._send(batch)
@@ -232,7 +233,7 @@ class FeedContainer(BaseContainer):
         if self.given is not None:
             await self.workers.run(self.given.update, batch)
         await self._emit(batch)
-        newest = batch.max_ts
+        newest = None if self.logic.paces_itself else batch.max_ts
         if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
             self._newest_ns = newest
             await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
@@ -251,11 +252,13 @@ class FeedContainer(BaseContainer):
     def counts(self) -> Counts:
         """What it sends again counts as sent: nothing comes between."""
         counts = super().counts()
-        return msgspec.structs.replace(counts, sent_rows=max(counts.sent_rows, self._sent_before))
+        if not self.goes_over_again:
+            return counts
+        return msgspec.structs.replace(counts, sent_rows=self._sent_before, sent_records=self._records_before)
 
     def go_on(self, cut: ContainerCut) -> None:
         """Begin where a checkpoint left an equal feed: its rows are read again, those sent before are only counted."""
-        self._sent_before = cut.sent_rows
+        self._sent_before, self._records_before = cut.sent_rows, cut.sent_records
 
     async def replay(self, frame: Batch | Watermark | End) -> None:
         """Pass on once more what it had been given before the cut, and what is noted already."""

@@ -49,8 +49,11 @@ class Keeper:
         workspace: Workspace,
         folder: Path,
         keep_output: Literal["none", "recent", "all"] = "none",
+        by_record: bool = False,
     ) -> None:
         self.name, self.store, self.policy = name, store, policy
+        self.by_record = by_record
+        """Whether output of several kinds of record is kept, each under the name of its kind."""
         self.workspace, self.folder = workspace, folder
         self.keep_output_mode = keep_output
         self.kept: list[KeptKey] = []
@@ -97,7 +100,8 @@ class Keeper:
                 await self._note(batch)
             await self._window.add(batch)
         elif isinstance(self.store, DataManager):
-            await self.store.append(OUTPUT, batch.columns)
+            key = batch.record if self.by_record else None
+            await self.store.append(key or OUTPUT, batch.columns)
 
     async def complete(self) -> None:
         """Flush, hash what is held, and write it to the phase's folder where the policy says so."""

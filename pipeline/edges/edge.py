@@ -79,7 +79,7 @@ class Edge:
     __slots__ = (
         "_barriers", "_credit", "_dropped_rows", "_finished_rows", "_frames", "_held_bytes",
         "_held_rows", "_peak_bytes", "_peak_rows", "_sent_batches", "_sent_rows", "_waits", "account", "arrived",
-        "detached", "failure", "outside", "policy", "pool_need", "producer_done", "source", "tap", "target",
+        "detached", "failure", "outside", "policy", "pool_need", "producer_done", "records", "source", "tap", "target",
     )  # fmt: skip
     is_joint = False
 
@@ -107,6 +107,8 @@ class Edge:
         self.failure: BaseException | None = None
         self.pool_need = 0
         """Bytes its producer waits for in the line of the pool."""
+        self.records: frozenset[str] = frozenset()
+        """Kinds of record it carries, of a producer that sends several; empty: whatever is sent."""
         self.outside = False
         """Whether it leads to somebody outside of the run, who is no part of a checkpoint."""
         self.tap: Callable[[Frame], None] | None = None

@@ -208,6 +208,7 @@ class _Lane:
         head, order, at = self.head, self._order, self._position
         return LaneCut(
             source=self.edge.source,
+            records=sorted(self.edge.records),
             finished_rows=self.edge.finished_rows + (0 if head is None else at),
             head=None if head is None else head.slice(at) if at else head,
             order=None if head is None or order is None else order[at:],

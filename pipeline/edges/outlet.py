@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import perf_counter_ns
 
 from ..frames import Barrier, Batch, Frame, Row, Watermark, row_bytes
@@ -28,6 +29,9 @@ class Outlet:
         self._muted = False
         self.sent_rows = 0
         self.sent_batches = 0
+        self.sent_records: dict[str, int] = {}
+        """Rows sent by their kind of record, where an edge carries only some kinds."""
+        self._selective = False
         self.watermark: int | None = None
         self.yields = 0
         self._since_ns = perf_counter_ns()
@@ -37,10 +41,21 @@ class Outlet:
         batch = batch.stamped(self.name, self.sent_rows)
         self.sent_rows += batch.num_rows
         self.sent_batches += 1
+        if self._selective:
+            record = batch.record or ""
+            self.sent_records[record] = self.sent_records.get(record, 0) + batch.num_rows
         return batch
+
+    def edges_for(self, batch: Batch) -> Sequence[Edge]:
+        """The edges a batch goes to: all but those that carry only other kinds of record."""
+        if not self._selective:
+            return self.edges
+        record = batch.record
+        return [edge for edge in self.edges if not edge.records or record in edge.records]
 
     def attach(self, edge: Edge) -> None:
         self._attached = (*self._attached, edge)
+        self._selective = self._selective or bool(edge.records)
         self.mute(self._muted)
 
     def detach(self, edge: Edge) -> None:

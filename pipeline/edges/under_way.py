@@ -65,9 +65,9 @@ class Recording:
         assert self.is_complete
         lanes = [
             LaneCut(
-                source=lane.source, finished_rows=lane.finished_rows, head=lane.head, order=lane.order,
-                frames=tuple(frames), watermark=lane.watermark, idle=lane.idle, timeless=lane.timeless,
-                ended=lane.ended,
+                source=lane.source, records=lane.records, finished_rows=lane.finished_rows, head=lane.head,
+                order=lane.order, frames=tuple(frames), watermark=lane.watermark, idle=lane.idle,
+                timeless=lane.timeless, ended=lane.ended,
             )
             for lane, frames in zip(self._lanes, self._frames, strict=True)
         ]  # fmt: skip
@@ -111,4 +111,11 @@ class Recording:
 
 def nothing_under_way(edges: Sequence[Edge]) -> InboxCut:
     """The inputs of a container that has ended."""
-    return InboxCut(lanes=[LaneCut(source=edge.source, finished_rows=edge.finished_rows, ended=True) for edge in edges])
+    return InboxCut(
+        lanes=[
+            LaneCut(
+                source=edge.source, records=sorted(edge.records), finished_rows=edge.finished_rows, ended=True
+            )
+            for edge in edges
+        ]
+    )  # fmt: skip

@@ -204,6 +204,7 @@ class LocalEngine:
                     if joint
                     else open_edge(entry.source, node.name, policy, self.account, self.workspace)
                 )
+                edge.records = frozenset(entry.records)
                 outlets[entry.source].attach(edge)
                 edges.append(edge)
             self.edges.extend(edges)
@@ -266,7 +267,9 @@ class LocalEngine:
             flush = self._flush.get(node.name)
             store = build_manager(node.name, node.data_flow, self.workspace, flush=flush, clock=self.clock)
         folder = self.folder / "containers" / file_part(node.name)
-        return Keeper(node.name, store, node.data_flow, self.workspace, folder, node.keep_output)
+        return Keeper(
+            node.name, store, node.data_flow, self.workspace, folder, node.keep_output, by_record=bool(node.records)
+        )
 
     async def _logic(self, node: Node, keeper: Keeper) -> Feed | Transform:
         """Built and warmed in a thread: importing and compiling kernels takes its time."""

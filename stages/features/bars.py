@@ -40,6 +40,9 @@ class Bars(Stage, frozen=True):
 
         return BarBuilder(parse_duration(self.every), self.price, self.empty)
 
+    def takes_record(self) -> str:
+        return "trade" if self.price in (None, "last") else "quote"
+
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         return parse_duration(self.every)
 

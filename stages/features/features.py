@@ -88,6 +88,11 @@ class Features(Stage, frozen=True):
 
         return FeatureBars(self.features, None if self.bars is None else parse_duration(self.bars), self.price)
 
+    def takes_record(self) -> str:
+        if self.bars is None:
+            return "bar"
+        return "trade" if self.price in (None, "last") else "quote"
+
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         return super().cadence_ns(inputs) if self.bars is None else parse_duration(self.bars)
 

@@ -166,6 +166,30 @@ class AsyncNumbers(ThreadNumbers):
             yield batch
 
 
+class Kinds(Stage, frozen=True):
+    """Two kinds of record in turns, and event time after both."""
+
+    def build(self, context: Context) -> Feed:
+        return KindsFeed(Numbers())
+
+    def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
+        fields = [("ts_event", pa.int64()), ("n", pa.int64())]
+        return {kind: pa.schema(fields, metadata={"record": kind}) for kind in ("odd", "even")}
+
+
+class KindsFeed(ThreadNumbers):
+    paces_itself = True
+
+    def batches(self) -> Iterator[Batch | Watermark]:  # type: ignore[override]
+        schemas = Kinds().record_schemas({})
+        newest = 0
+        for i, batch in enumerate(super().batches()):
+            kind = ("odd", "even")[i % 2]
+            yield Batch(batch.columns.replace_schema_metadata(schemas[kind].metadata))
+            newest = max(newest, batch.max_ts or 0)
+            yield Watermark(newest - self.lateness_ns)
+
+
 class RowNumbers(Feed):
     lateness_ns = 6
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resumed_runs import Host, Numbers, Party, Sums, steps
+from resumed_runs import Host, Kinds, Numbers, Party, Sums, steps
 
-from pipeline import DataFlow, Topology, TopologyBuilder
+from pipeline import DataFlow, Input, Topology, TopologyBuilder
 from pipeline.containers import keeping
 from pipeline.data.policy import StreamingSettings
 from pipeline.engines.local import LocalEngine
@@ -56,6 +56,16 @@ def group(mode: str, **policy: Any) -> Topology:
     return builder.add("party", Party(), ["data"], members=members, data_flow=flow).build()
 
 
+def kinds() -> Topology:
+    """A feed that sends two kinds of record; who takes one, the other, both, and both apart."""
+    builder = TopologyBuilder().add("data", Kinds(), data_flow=DataFlow(mode="file"))
+    builder.add("odd", Sums(kind="state"), [Input("data", records=("odd",))])
+    builder.add("even", Sums(kind="replayed"), [Input("data", records=("even",))])
+    builder.add("both", Sums(kind="state", keeps=False), ["data"])
+    apart = [Input("data", records=("even",)), Input("data", records=("odd",))]
+    return builder.add("apart", Sums(kind="replayed"), [*apart, Input("both")]).build()
+
+
 GRAPHS: dict[str, Callable[[], Topology]] = {
     "replayed": lambda: chain("thread", "replayed", "replayed"),
     "async feed": lambda: chain("async", "replayed"),
@@ -70,6 +80,7 @@ GRAPHS: dict[str, Callable[[], Topology]] = {
     "hybrid, all": lambda: keeps("hybrid", "all", memory_limit_mb=0.02),
     "a group in memory": lambda: group("memory"),
     "a group of hybrids": lambda: group("hybrid", memory_limit_mb=0.02),
+    "kinds of record": kinds,
     "diamond": lambda: diamond("thread", "state", "stateless"),
     "diamond of an async feed": lambda: diamond("async", "replayed"),
     "diamond of rows": lambda: diamond("rows", "state"),
