@@ -253,9 +253,14 @@ class MemberRows(msgspec.Struct, frozen=True):
 _FRAMES = (Batch, Watermark)
 
 
-def as_item(rows: Any) -> Batch | Watermark:
-    """Rows in any form a person has them in: Batch, RecordBatch, Table, dict of columns, `Row`s, or a watermark."""
+def as_item(rows: Any) -> Batch | tuple[Batch, ...] | Watermark:
+    """Rows in any form a person has them in: Batch, RecordBatch, Table, dict of columns, `Row`s, or a watermark.
+
+    A tuple of batches holds several kinds of record of the same time, and stays one.
+    """
     if isinstance(rows, _FRAMES):
+        return rows
+    if isinstance(rows, tuple) and rows and all(isinstance(batch, Batch) for batch in rows):
         return rows
     if isinstance(rows, pa.RecordBatch):
         return Batch(rows)

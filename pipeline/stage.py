@@ -25,6 +25,10 @@ Outputs: TypeAlias = (
 """What a logic's call may give back: nothing, one output, several, lazily or asynchronously."""
 
 
+Given: TypeAlias = Batch | tuple[Batch, ...] | Row | Watermark
+"""What a feed may give."""
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Anything YAML can name by `type:`: frozen, comparable and dull. Field defaults live here and nowhere else."""
 
@@ -242,8 +246,6 @@ class Feed(Logic):
 
     lateness_ns: int = 0
     """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
-    paces_itself: bool = False
-    """Whether it sends its own watermarks, and the container none: one after all batches of several kinds of record."""
 
     def stop(self) -> bool:
         """The run is being drained. A feed that will end by itself, after what it still holds, says True.
@@ -253,11 +255,12 @@ class Feed(Logic):
         return False
 
     @abstractmethod
-    def batches(self) -> Iterable[Batch | Row | Watermark] | AsyncIterable[Batch | Row | Watermark]:
+    def batches(self) -> Iterable[Given] | AsyncIterable[Given]:
         """Batches until the feed ends, or single `Row`s, which the container gathers into batches.
 
-        A batch should hold at most 65,536 rows. A feed may send its own `Watermark`s (such as `idle`); the
-        container sends one after each batch.
+        A batch should hold at most 65,536 rows. Batches of several kinds of record that cover the same time are given
+        as one tuple. A feed may send its own `Watermark`s (such as `idle`); the container sends one after each batch,
+        or after all batches of a tuple.
         """
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .durations import said_duration
 from .errors import InputError
-from .frames import Batch, Watermark
+from .frames import Batch
 from .hashing import TableHash, hash_plain
 
 MAX_HELD_BYTES = 256 << 20
@@ -97,16 +97,15 @@ class WindowCut:
         """Whether rows are held back, so that event time must not be told to have passed them."""
         return self._counting
 
-    def is_passed_by(self, watermark: Watermark) -> bool:
-        """Whether no row of the window follows."""
-        until = self.limits.until_ns
-        return until is not None and watermark.ts is not None and watermark.ts >= until
+    @property
+    def is_full(self) -> bool:
+        """Whether all rows have come that the feed is read for."""
+        return self.limits.rows is not None and self.read_rows >= self.limits.rows
 
-    def take(self, batch: Batch, lateness_ns: int | None = 0) -> tuple[Sequence[Batch], bool]:
+    def take(self, batch: Batch, lateness_ns: int = 0) -> tuple[Sequence[Batch], bool]:
         """What of the feed's next batch is to be sent now, and whether the feed need not be asked for more.
 
-        `lateness_ns` is how far its event time may step back: as much as that may still follow the end. None: its
-        watermarks tell, see `is_passed_by`.
+        `lateness_ns` is how far its event time may step back: as much as that may still follow the end.
         """
         done = False
         rows = self.limits.rows
@@ -117,13 +116,13 @@ class WindowCut:
         batch, over = self._before_the_end(batch, lateness_ns)
         return self._after_the_beginning(batch), done or over
 
-    def _before_the_end(self, batch: Batch, lateness_ns: int | None) -> tuple[Batch, bool]:
+    def _before_the_end(self, batch: Batch, lateness_ns: int) -> tuple[Batch, bool]:
         until = self.limits.until_ns
         if until is None or batch.max_ts is None or batch.max_ts < until:
             return batch, False
         self.shortened = True
         assert batch.min_ts is not None
-        over = lateness_ns is not None and (batch.min_ts - lateness_ns >= until or lateness_ns == 0)
+        over = batch.min_ts - lateness_ns >= until or lateness_ns == 0
         return _where(batch, _times(batch) < until), over
 
     def _after_the_beginning(self, batch: Batch) -> list[Batch]:

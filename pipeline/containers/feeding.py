@@ -25,7 +25,8 @@ from .calling import Caller
 from .container import BaseContainer, TransformContainer
 from .keeping import Keeper
 
-Item: TypeAlias = Batch | Row | Watermark
+Taken: TypeAlias = Batch | tuple[Batch, ...] | Watermark
+Item: TypeAlias = Taken | Row
 _ENDED: Any = object()
 
 
@@ -196,23 +197,34 @@ class FeedContainer(BaseContainer):
         batch = gatherer.close()
         return batch is not None and await self._take(batch)
 
-    async def _take(self, item: Batch | Watermark) -> bool:
+    async def _take(self, item: Taken) -> bool:
         """What has been pulled goes on; True when a declared limit has been reached."""
         if self.cutter is not None and self.cutter.notes:
-            await self.cutter.note(item)
+            for frame in item if isinstance(item, tuple) else (item,):
+                await self.cutter.note(frame)
         return await self._pass_on(item)
 
-    async def _pass_on(self, item: Batch | Watermark) -> bool:
-        """Send what of a batch is wanted, and the watermark after it."""
+    async def _pass_on(self, item: Taken) -> bool:
+        """Send what of a batch, or of several, is wanted, and a watermark after all of it."""
         if isinstance(item, Watermark):
             if (item.ts is None or not self.cut.holds) and not self.goes_over_again:
                 await self.outlet.send_watermark(item)
-            return self.logic.paces_itself and self.cut.is_passed_by(item)
-        batches, done = self.cut.take(item, None if self.logic.paces_itself else self.logic.lateness_ns)
-        for batch in batches:
-            if batch.num_rows:
-                await self._send(batch)
-        return done
+            return False
+        newest, over = self._newest_ns, []
+        for whole in item if isinstance(item, tuple) else (item,):
+            batches, done = self.cut.take(whole, self.logic.lateness_ns)
+            over.append(done)
+            for batch in batches:
+                if batch.num_rows:
+                    await self._send(batch)
+                    newest = max((ts for ts in (newest, batch.max_ts) if ts is not None), default=None)
+        if newest is not None and newest != self._newest_ns:
+            self._newest_ns = newest
+            self.outlet.mute(self.outlet.sent_rows <= self._sent_before)
+            await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
+            self.outlet.mute(False)
+        # Where time may step back, what is over is told by all kinds of record, since each came from its beginning.
+        return self.cut.is_full or (bool(over) and (all(over) if self.logic.lateness_ns else any(over)))
 
     async def _send(self, batch: Batch) -> None:
         again = self._sent_before - self.outlet.sent_rows
@@ -233,10 +245,6 @@ class FeedContainer(BaseContainer):
         if self.given is not None:
             await self.workers.run(self.given.update, batch)
         await self._emit(batch)
-        newest = None if self.logic.paces_itself else batch.max_ts
-        if newest is not None and (self._newest_ns is None or newest > self._newest_ns):
-            self._newest_ns = newest
-            await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
         await self.outlet.give_way()
 
     # -- checkpoints --------------------------------------------------------------------------------------------
@@ -275,7 +283,9 @@ class FeedContainer(BaseContainer):
         return not self._stopping or self.goes_over_again
 
 
-def _size(item: Batch | Watermark | None) -> int:
+def _size(item: Taken | None) -> int:
+    if isinstance(item, tuple):
+        return sum(batch.num_bytes for batch in item)
     return item.num_bytes if isinstance(item, Batch) else 0
 
 
@@ -286,7 +296,7 @@ class _Puller:
         self._iterator = iterator
         self._held: Any = _ENDED
 
-    def pull(self) -> Batch | Watermark | None:
+    def pull(self) -> Taken | None:
         """The next batch or watermark, None at the end."""
         item, self._held = self._held, _ENDED
         if item is _ENDED:

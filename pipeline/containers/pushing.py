@@ -10,7 +10,7 @@ from typing import Any
 from ..edges.bell import Bell
 from ..errors import EdgeClosed
 from ..frames import Batch, Watermark, as_item
-from ..stage import Context, Feed, Stage
+from ..stage import Context, Feed, Given, Stage
 
 
 class Push(Stage, frozen=True):
@@ -36,7 +36,7 @@ class PushFeed(Feed):
 
     def __init__(self, lateness_ns: int = 0) -> None:
         self.lateness_ns = lateness_ns
-        self._items: deque[Batch | Watermark] = deque()
+        self._items: deque[Batch | tuple[Batch, ...] | Watermark] = deque()
         self._arrived, self._taken = Bell(), Bell()
         self._turn = asyncio.Lock()
         self._ended = False
@@ -63,7 +63,7 @@ class PushFeed(Feed):
         self._arrived.ring()
         self._taken.ring()
 
-    async def batches(self) -> AsyncIterator[Batch | Watermark]:
+    async def batches(self) -> AsyncIterator[Given]:
         try:
             while True:
                 while not self._items:

@@ -49,16 +49,14 @@ class Market(Stage, frozen=True):
 
 
 class MarketFeed(Feed):
-    paces_itself = True
-
-    def batches(self) -> Iterator[Batch | Watermark]:
+    def batches(self) -> Iterator[tuple[Batch, ...]]:
         for run in range(RUNS):
             start = 10 * run
-            yield rows("trade", list(range(start, start + 10, 2)))
-            yield rows("quote", list(range(start, start + 10)))
-            if run == 3:
-                yield rows("status", [start])
-            yield Watermark(1000 * (start + 9))
+            trades, quotes = (
+                rows("trade", list(range(start, start + 10, 2))),
+                rows("quote", list(range(start, start + 10))),
+            )
+            yield (trades, quotes, rows("status", [start])) if run == 3 else (trades, quotes)
 
 
 class Seen(Stage, frozen=True):
