@@ -50,6 +50,7 @@ from .service import Pipeline, Run
 from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
 from .stores import Stores, open_stores
 from .summary import PhaseSummary
+from .timeline import Pacing
 from .topology import Input, Topology, TopologyBuilder
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "MemberRows",
     "NotResident",
     "Outputs",
+    "Pacing",
     "PenstockError",
     "PhaseFailed",
     "PhaseResults",

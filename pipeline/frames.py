@@ -194,6 +194,19 @@ class Batch:
         return None if times is None else int(of_array(times))
 
 
+def receive_times(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """When each row was received, int64 ns; event time where nobody noted it; None without a time column."""
+    columns = batch.columns
+    at = columns.schema.get_field_index("ts_recv")
+    if at < 0 or columns.column(at).null_count:
+        return batch.times()
+    times = columns.column(at)
+    stamps: np.ndarray[Any, np.dtype[np.int64]] = (
+        (times if times.type == NS_UTC else times.cast(NS_UTC)).view(pa.int64()).to_numpy(zero_copy_only=False)
+    )
+    return stamps
+
+
 def record_of(metadata: Mapping[bytes, bytes] | None) -> str | None:
     """What a schema's metadata says of the kind of its rows under `record`."""
     said = None if metadata is None else metadata.get(b"record")

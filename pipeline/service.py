@@ -14,6 +14,7 @@ import msgspec
 from .clock import Clock, SystemClock
 from .config import CheckpointConfig, Config, load_config
 from .containers.pushing import PushFeed
+from .control import Control
 from .data import FlushCallback
 from .data.base import Key
 from .data.policy import MB
@@ -192,7 +193,7 @@ class Pipeline:
             return await run.finished()
 
 
-class Run:
+class Run(Control):
     """A pipeline at work. One supervisor task owns every other task; entering and leaving only signal it.
 
     It may be entered and left in different tasks of one loop. After it, no task, thread or descriptor is left.
@@ -209,13 +210,13 @@ class Run:
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
     ) -> None:
+        super().__init__()
         self.pipeline = pipeline
         self._scope = anyio.CancelScope()
         self._ready = asyncio.Event()
         self._done = asyncio.Event()
-        self._begun = self._paused = self._draining = False
+        self._draining = False
         self._error: BaseException | None = None
-        self._engine: LocalEngine | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._subscriptions: list[Subscription] = []
@@ -241,23 +242,6 @@ class Run:
         await self.abort()
 
     # -- control -----------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Let the feeds start. The first iteration of a subscription and `finished()` do it too."""
-        self._begun = True
-        if self._engine is not None and not self._paused:
-            self._engine.gate.open()
-
-    def pause(self) -> None:
-        """Feeds stop giving after the batch they are at; what is under way flows on."""
-        self._paused = True
-        if self._engine is not None:
-            self._engine.gate.shut()
-
-    def resume(self) -> None:
-        self._paused = False
-        if self._begun:
-            self.begin()
 
     def drain(self, deadline_seconds: float | None = None) -> None:
         """Stop the feeds; what they have given flows on and is persisted. `finished()` raises `Interrupted`.
@@ -418,15 +402,14 @@ class Run:
                 self._deadline.cancel()
             self._done.set()
             self._ready.set()
+            self._engine_came.set()
             for subscription in self._subscriptions:
                 subscription.run_has_ended()
 
     def _engine_is_ready(self, engine: LocalEngine) -> None:
-        self._engine = engine
         for subscription in self._subscriptions:
             subscription.attach(engine)
-        if self._begun and not self._paused:
-            engine.gate.open()
+        self._steer(engine)
         if self._draining:
             engine.drain()
         self._ready.set()

@@ -17,6 +17,7 @@ import pyarrow as pa
 from .clock import Clock, SystemClock
 from .data.base import DataManager
 from .frames import Batch, MemberRows, Result, Row, Watermark
+from .timeline import Pacing
 
 Output: TypeAlias = Batch | Result | MemberRows
 Outputs: TypeAlias = (
@@ -244,6 +245,8 @@ class Logic(ABC):  # noqa: B024 - every method has a default; the three kinds be
 class Feed(Logic):
     """Makes batches. A plain generator runs in a thread, an async one on the loop."""
 
+    pacing: Pacing | None = None
+    """How fast it would be replayed; it can then be paused between any two rows, and stepped. None: it is no replay."""
     lateness_ns: int = 0
     """How far event time may step back, in nanoseconds; 0 for sorted recordings. Watermarks trail by this much."""
 

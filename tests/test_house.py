@@ -12,10 +12,17 @@ ROOT = Path(__file__).parent.parent
 
 FLOORS = [
     {"errors", "clock", "durations", "machine", "report"},
-    {"frames", "pool", "edges.bell"},
+    {"frames", "pool", "edges.bell", "timeline"},
     {"edges.in_flight", "edges.latest", "checkpoints.cuts"},
     {"edges.edge", "threads", "lag", "hashing", "storage"},
-    {"edges.under_way", "edges.joint", "mending.dead_letters", "edges.spilling", "containers.ahead"},
+    {
+        "edges.under_way",
+        "edges.joint",
+        "mending.dead_letters",
+        "edges.spilling",
+        "containers.ahead",
+        "containers.pacing",
+    },
     {"edges.inbox", "edges.outlet", "data", "windows", "checkpoints.records", "checkpoints.states"},
     {"stage", "checkpoints.files"},
     {
@@ -36,7 +43,7 @@ FLOORS = [
     {"checkpoints.resuming"},
     {"identity", "summary", "engines", "budgets"},
     {"folder"},
-    {"results", "subscription", "status", "examination.places", "examination.verified"},
+    {"results", "subscription", "control", "status", "examination.places", "examination.verified"},
     {"earlier", "examination.inspection", "examination.examining"},
     {"checkpoints.phase", "examination.verification"},
     {"sequencer"},

@@ -260,6 +260,11 @@ class TransformContainer(BaseContainer):
                 await self._emit_all(await self.caller(self.logic.on_end))
             self._at_end = True
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has nothing to do until something arrives; one that works in its producer's task has its rest."""
+        return self.is_joint or self.ended or self.inbox.is_waiting
+
     def ended_inbox(self) -> InboxCut | None:
         return nothing_under_way(self.inbox.edges)
 

@@ -19,11 +19,13 @@ from ..frames import Barrier, Batch, End, Row, Watermark, as_item
 from ..mending.mender import Mender
 from ..stage import Feed
 from ..threads import Workers
+from ..timeline import Timeline
 from ..windows import UNLIMITED, Limits, RowsHash, WindowCut
 from .ahead import ReadAhead
 from .calling import Caller
 from .container import BaseContainer, TransformContainer
 from .keeping import Keeper
+from .pacing import Paced
 
 Taken: TypeAlias = Batch | tuple[Batch, ...] | Watermark
 Item: TypeAlias = Taken | Row
@@ -97,6 +99,14 @@ class FeedContainer(BaseContainer):
         """Rows that were sent before the checkpoint it goes on from; they come again, and are not sent again."""
         self._records_before: Mapping[str, int] = {}
         self._over = False
+        self.paced: Paced | None = None
+        """Where it is replayed in time; None: it gives what it has as it is taken."""
+
+    def go_by(self, timeline: Timeline) -> None:
+        """Give rows no sooner than their time has come on this timeline."""
+        self.paced = Paced(
+            timeline.join(), self._promise, lateness_ns=self.logic.lateness_ns, from_ns=self.cut.limits.from_ns
+        )
 
     def drain(self) -> None:
         """Stop pulling: what has been pulled flows on to the end as if the feed had ended here."""
@@ -104,16 +114,22 @@ class FeedContainer(BaseContainer):
         if self.logic.stop():
             return
         self._stopping = True
+        if self.paced is not None:
+            self.paced.pace.stop()
         if self._waiting and not self.goes_over_again:
             self._scope.cancel()
 
     async def _work(self) -> None:
         await self.gate.wait()
         source = self.logic.batches()
-        if isinstance(source, AsyncIterable):
-            await self._pull_and_gather(source)
-        else:
-            await self._pull_in_thread(iter(source))
+        try:
+            if isinstance(source, AsyncIterable):
+                await self._pull_and_gather(source)
+            else:
+                await self._pull_in_thread(iter(source))
+        finally:
+            if self.paced is not None:
+                self.paced.pace.close()
         async with self._lock:
             self._over = True
         if self.goes_over_again:
@@ -146,9 +162,9 @@ class FeedContainer(BaseContainer):
                     if item is _ENDED:
                         return
                     if not isinstance(item, Row):
-                        item = as_item(item)
                         async with lock:
-                            done = await self._send_gathered(gatherer) or await self._take(item)
+                            done = await self._send_gathered(gatherer)
+                        done = done or await self._take_in_time(as_item(item))
                     elif gatherer.add(item):
                         async with lock:
                             done = await self._send_gathered(gatherer)
@@ -171,9 +187,8 @@ class FeedContainer(BaseContainer):
                 item = await ahead.next()
                 if item is None:
                     return
-                async with self._lock:
-                    if await self._take(item):
-                        return
+                if await self._take_in_time(item):
+                    return
                 if not self.gate.is_open:
                     await self.gate.wait()
         finally:
@@ -196,6 +211,21 @@ class FeedContainer(BaseContainer):
     async def _send_gathered(self, gatherer: Gatherer) -> bool:
         batch = gatherer.close()
         return batch is not None and await self._take(batch)
+
+    async def _take_in_time(self, item: Taken) -> bool:
+        """What has been pulled goes on as it is due; True when a declared limit has been reached."""
+        if self.paced is None or isinstance(item, Watermark) or self.goes_over_again:
+            async with self._lock:
+                return await self._take(item)
+        async for part in self.paced.parts(item):
+            async with self._lock:
+                if await self._take(part):
+                    return True
+        return False
+
+    async def _promise(self, watermark: Watermark) -> None:
+        async with self._lock:
+            await self._pass_on(watermark)
 
     async def _take(self, item: Taken) -> bool:
         """What has been pulled goes on; True when a declared limit has been reached."""
@@ -277,6 +307,11 @@ class FeedContainer(BaseContainer):
     def goes_over_again(self) -> bool:
         """Whether it still reads what it sent before the checkpoint it goes on from."""
         return self.outlet.sent_rows < self._sent_before
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has nothing to do until its time has come, or is over."""
+        return self._over or (self.paced is not None and self.paced.pace.head is not None)
 
     @property
     def _pulling(self) -> bool:

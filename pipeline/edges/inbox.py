@@ -62,6 +62,11 @@ class Inbox:
             raise EdgeClosed(f"input '{edge.source}' failed before its end") from edge.failure
         return frame
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its container waits for something to arrive."""
+        return self._bell.waiting
+
     def request(self, barrier: Barrier) -> None:
         """Give this barrier next, unless one as new has come: no input would bring it, or not soon."""
         self._requested = barrier

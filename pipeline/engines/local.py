@@ -45,6 +45,7 @@ from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
 from .resident import ResidentWatch, memory_figures
 from .resumable import take_part
+from .steering import Steering
 
 MAX_JOINTS = 16
 """Stages in a row that share one task; their calls nest, and Python's stack is finite."""
@@ -81,6 +82,7 @@ class LocalEngine:
         self.account = EdgesAccount(self.pool, self.clock)
         self.edges: list[Edge] = []
         self.containers: dict[str, Container] = {}
+        self.steering = Steering(self.clock, self.gate, self.containers)
         self.workspace = Workspace(folder, pool=self.pool, root=root)
         self.workspace.checkpointed, self.workspace.scope = checkpoints is not None, f"{folder.name}/"
         self.watch: ResidentWatch | None = None
@@ -211,10 +213,11 @@ class LocalEngine:
             if isinstance(logic, Feed):
                 if edges:
                     raise ContainerFailed(node.name, PenstockError("a feed takes no inputs; remove `inputs`"))
-                self.containers[node.name] = FeedContainer(
+                self.containers[node.name] = feed = FeedContainer(
                     node.name, logic, caller, outlets[node.name], keeper, gate=self.gate, workers=self.workers,
                     clock=self.clock, limits=self.limits, account=self.account,
                 )  # fmt: skip
+                self.steering.add(feed)
             else:
                 if not edges:
                     raise ContainerFailed(node.name, PenstockError("expected `inputs`: only a feed has none"))
@@ -318,6 +321,7 @@ class LocalEngine:
 
     async def _close(self) -> list[Exception]:
         """Release everything, each step though the one before it failed; what failed."""
+        self.steering.over = True
         errors: list[Exception] = []
         for name, container in self.containers.items():
             container.outlet.fail(EdgeClosed("the run has ended"))
@@ -367,6 +371,7 @@ class LocalEngine:
                 "loop_lag_p50_ms": self.lag.percentile_ms(50),
                 "loop_lag_p99_ms": self.lag.percentile_ms(99),
                 "loop_lag_max_ms": self.lag.max_ns / 1e6,
+                **self.steering.figures(),
             },
         )
 

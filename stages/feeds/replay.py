@@ -9,7 +9,18 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from pipeline import Batch, Context, Feed, Footprint, HandedTable, InputError, Recipe
+from pipeline import (
+    Batch,
+    Context,
+    Duration,
+    Feed,
+    Footprint,
+    HandedTable,
+    InputError,
+    Pacing,
+    Recipe,
+    parse_duration,
+)
 from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
@@ -26,9 +37,20 @@ NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PAT
 
 
 class ReplayClock(Recipe, frozen=True):
-    """How fast a recording is replayed; `max` is as fast as its consumers take it."""
+    """How fast a recording is replayed; `max` is as fast as its consumers take it, 1 as it was recorded."""
 
     speed: Literal["max"] | float = "max"
+    max_idle_gap: Duration | None = None
+    """Stretches without a row last no longer than this in recorded time, such as `5s`; left out: as they were."""
+
+    def __post_init__(self) -> None:
+        if self.speed != "max" and not self.speed > 0:
+            raise ValueError(f"speed: expected max or a number above 0, found {self.speed:g}")
+
+    @property
+    def pacing(self) -> Pacing:
+        gap = None if self.max_idle_gap is None else parse_duration(self.max_idle_gap)
+        return Pacing(speed=None if self.speed == "max" else self.speed, max_idle_gap_ns=gap)
 
 
 class Replay(Declaration, frozen=True):
@@ -73,10 +95,6 @@ class Replay(Declaration, frozen=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.clock.speed != "max":
-            raise ValueError(
-                f"clock.speed: expected max, found {self.clock.speed:g}; a paced replay is not available yet"
-            )
         if self.batch_rows < 1:
             raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
 
@@ -86,7 +104,7 @@ class Replay(Declaration, frozen=True):
             context.log.info("columns that are not read: %s", ", ".join(recording.unused))
         for note in recording.notes:
             context.log.info(note)
-        return ReplayFeed(recording, self.batch_rows, context.log)
+        return ReplayFeed(recording, self.batch_rows, context.log, self.clock.pacing)
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
@@ -135,8 +153,11 @@ class Replay(Declaration, frozen=True):
 class ReplayFeed(Feed):
     """Reads a recording in a thread and sends it in batches of exactly `batch_rows` rows, only the last is shorter."""
 
-    def __init__(self, recording: Recording, batch_rows: int, log: logging.Logger) -> None:
+    def __init__(
+        self, recording: Recording, batch_rows: int, log: logging.Logger, pacing: Pacing | None = None
+    ) -> None:
         self._recording = recording
+        self.pacing = pacing or Pacing()
         self._batch_rows = batch_rows
         self._log = log
         self.counts = Counts()

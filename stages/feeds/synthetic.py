@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import Batch, Context, Duration, Feed, Footprint, Stage, parse_duration
+from pipeline import Batch, Context, Duration, Feed, Footprint, Pacing, Stage, parse_duration
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,
@@ -129,6 +129,8 @@ class Synthetic(Stage, frozen=True):
 
 class SyntheticFeed(Feed):
     """Makes the market chunk by chunk in a thread."""
+
+    pacing = Pacing()
 
     def __init__(self, recipe: Synthetic) -> None:
         self._recipe = recipe

@@ -26,7 +26,7 @@ def test_without_a_path_the_recipe_stands_but_cannot_work() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"clock": {"speed": 2}}, "clock.speed: expected max, found 2; a paced replay is not available yet"),
+        ({"clock": {"speed": 0}}, "speed: expected max or a number above 0, found 0"),
         ({"batch_rows": 0}, "batch_rows: expected at least 1, found 0"),
         ({"scale": 99}, "scale: expected a scale of 0 to 30"),
         ({"pth": "x"}, "unknown field `pth`"),

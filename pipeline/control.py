@@ -1,0 +1,89 @@
+"""How a run is begun, paused, gone on with, sped up and stepped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .engines.local import LocalEngine
+from .timeline import State
+from .windows import nanoseconds
+
+
+class Control:
+    """What was asked of a run, also before there is an engine, and in every phase."""
+
+    def __init__(self) -> None:
+        self._begun = self._paused = False
+        self._speed: tuple[float | None] | None = None
+        self._engine: LocalEngine | None = None
+        self._engine_came = asyncio.Event()
+
+    def begin(self) -> None:
+        """Let the feeds start. The first iteration of a subscription and `finished()` do it too."""
+        self._begun = True
+        if self._engine is not None:
+            self._engine.steering.begin(paused=self._paused)
+
+    def pause(self) -> None:
+        """Feeds stop giving: replays before the next row, others after the batch they are at.
+
+        What is under way flows on. Time of a replay stands still meanwhile.
+        """
+        self._paused = True
+        if self._engine is not None:
+            self._engine.steering.pause()
+
+    def resume(self) -> None:
+        """Go on from where it was paused, or from where the last step ended."""
+        self._paused = False
+        if self._engine is not None:
+            self._engine.steering.resume()
+        if self._begun:
+            self.begin()
+
+    async def step(self, rows: int | None = None, *, until: str | int | None = None) -> int:
+        """Replay so many rows, or all before a moment, and stand still; nothing else is needed to begin.
+
+        Rows count over all feeds in order of their `ts_recv` (else `ts_event`), those of one stamp together; `until` is
+        an ISO time or ns UTC. Returns how many rows went, when every container has worked on them. 0: the feeds of
+        this phase have ended. Raises `PenstockError` where no feed is a replay.
+        """
+        until_ns = nanoseconds(until) if isinstance(until, str) else until
+        self._begun = self._paused = True
+        while self._engine is None:
+            if self.is_over:
+                return 0
+            self._engine_came.clear()
+            await self._engine_came.wait()
+        return await self._engine.steering.step(rows=rows, until_ns=until_ns)
+
+    def set_speed(self, speed: float | None) -> None:
+        """Replay at so many times real time from here on, in all phases to come too; None: as fast as possible."""
+        self._speed = (speed,)
+        if self._engine is not None:
+            self._engine.steering.timeline.set_speed(speed)
+
+    @property
+    def replayed_ns(self) -> int | None:
+        """The recorded time that the replay has reached, ns UTC; None before its first row."""
+        return None if self._engine is None else self._engine.steering.timeline.now_ns
+
+    @property
+    def replay_state(self) -> State:
+        """stopped, running, paused, stepping or finished."""
+        if self.is_over:
+            return "finished"
+        return "stopped" if self._engine is None else self._engine.steering.timeline.state
+
+    @property
+    def is_over(self) -> bool:
+        raise NotImplementedError
+
+    def _steer(self, engine: LocalEngine) -> None:
+        """A phase's engine is ready: what was asked for holds for it."""
+        self._engine = engine
+        if self._speed is not None:
+            engine.steering.timeline.set_speed(self._speed[0])
+        if self._begun:
+            engine.steering.begin(paused=self._paused)
+        self._engine_came.set()
