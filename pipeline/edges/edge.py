@@ -171,21 +171,21 @@ class Edge:
         what = f"{name}: no room for a batch of {batch_bytes} bytes"
         if batch_bytes > pool.limit:
             raise BudgetExceeded(f"{what}: {pool.refuse(name, batch_bytes)}; or make the batches smaller")
+        if self.detached or pool.admits(self, batch_bytes):
+            return
         clock = self.account.clock
-        ringing = asyncio.ensure_future(self._credit.wait())
         timer = asyncio.ensure_future(clock.sleep_until(clock.monotonic_ns() + int(POOL_SECONDS * 1e9)))
+        timer.add_done_callback(lambda timer: self._credit.ring())
         try:
-            await asyncio.sleep(0)  # room made from here on finds somebody listening
-            if self.detached or pool.admits(self, batch_bytes):
-                return
             self.pool_need = batch_bytes
             pool.line_up(self)
-            await asyncio.wait((ringing, timer), return_when=asyncio.FIRST_COMPLETED)
-            if not ringing.done():
+            if self.detached or pool.admits(self, batch_bytes):
+                return  # room that lining up has made rang before anybody listened
+            await self._credit.wait()
+            if timer.done() and not pool.admits(self, batch_bytes):
                 raise BudgetExceeded(f"{what} within {POOL_SECONDS:g} s: {pool.refuse(name, batch_bytes)}")
         finally:
             timer.cancel()
-            ringing.cancel()
 
     def serve(self) -> None:
         """The pool has room for what our producer wants to send."""

@@ -168,3 +168,24 @@ async def test_room_that_came_and_went_while_a_producer_woke_is_found_again() ->
     holder.give(700)
     await sending
     assert line.stats().sent_batches == 1
+
+
+async def test_room_that_is_made_while_a_sender_begins_to_wait_leaves_nobody_listening() -> None:
+    """The next send on the same edge waits on the same bell."""
+    pool = Pool(8000)
+    holder = Holder(pool, 8000)
+    line = edge(EdgesAccount(pool))
+    async with anyio.create_task_group() as tasks:
+
+        async def send_two() -> None:
+            await line.send(batch(900))
+            await line.send(batch(900))
+
+        tasks.start_soon(send_two)
+        asyncio.get_running_loop().call_soon(holder.give, 8000)
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            frame = await line.receive()
+            assert isinstance(frame, Batch)
+            line.finish(frame)
+    assert line.stats().received_rows == 1800
