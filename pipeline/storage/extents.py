@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from . import segments
 
@@ -25,6 +29,15 @@ class Extent:
     def num_bytes(self) -> int:
         """Bytes on disk, head and key included."""
         return segments.record_bytes(len(self.key), self.length)
+
+
+class Held(NamedTuple):
+    """A record as it lies, whatever becomes of it meanwhile."""
+
+    read: Callable[[], pa.Buffer]
+    """Its payload, verified; blocking, in any thread."""
+    let_go: Callable[[], None]
+    """To be called once, on the loop."""
 
 
 class Segment:

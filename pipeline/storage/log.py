@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,7 +19,7 @@ import pyarrow as pa
 from ..errors import CorruptEntry, DataError
 from . import segments
 from .executor import IoExecutor
-from .extents import Extent, Segment
+from .extents import Extent, Held, Segment
 from .holes import Holes
 from .room import check_free, storage_error
 from .segments import Record
@@ -109,24 +110,36 @@ class SegmentLog:
 
         Raises `CorruptEntry` after one more try on a fresh descriptor.
         """
-        segment = extent.segment
-        segment.pins += 1
-        extent.readers += 1
+        segment = self._pin(extent)
 
         def unpin(job: asyncio.Future[T]) -> None:
-            extent.readers -= 1
             if isinstance(job.exception(), CorruptEntry):
                 self.corrupt += 1
                 if not extent.damaged:
                     extent.damaged = True
                     self.quarantined_bytes += extent.num_bytes
-            self._unpin(segment)
-            if extent not in extent.segment.live and extent.segment in self._segments:
-                self._offer(extent)
+            self._let_go(extent, segment)
 
         job = self._io.submit(owner, _read, segment, extent.offset, extent, then)
         job.add_done_callback(unpin)
         return job
+
+    def hold(self, extent: Extent) -> Held:
+        """Keep a live record readable though it is freed or moved, until it is let go."""
+        segment = self._pin(extent)
+        return Held(partial(_read, segment, extent.offset, extent, _whole), partial(self._let_go, extent, segment))
+
+    def _pin(self, extent: Extent) -> Segment:
+        extent.segment.pins += 1
+        extent.readers += 1
+        return extent.segment
+
+    def _let_go(self, extent: Extent, segment: Segment) -> None:
+        """It is read no more where it lay in this segment."""
+        extent.readers -= 1
+        self._unpin(segment)
+        if extent not in extent.segment.live and extent.segment in self._segments:
+            self._offer(extent)
 
     def read_nowait(self, extent: Extent) -> pa.Buffer | None:
         """The payload if it is in the page cache, read without waiting for any disk; else None.
@@ -405,6 +418,10 @@ def _read(segment: Segment, offset: int, extent: Extent, then: Callable[[pa.Buff
             os.close(fd)
     assert payload is not None
     return then(payload)
+
+
+def _whole(payload: pa.Buffer) -> pa.Buffer:
+    return payload
 
 
 def _unlink(segment: Segment) -> None:
