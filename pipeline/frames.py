@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from types import UnionType
-from typing import Any, ClassVar, TypeAlias, Union, get_origin, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeAlias, Union, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -211,6 +211,16 @@ def record_of(metadata: Mapping[bytes, bytes] | None) -> str | None:
     """What a schema's metadata says of the kind of its rows under `record`."""
     said = None if metadata is None else metadata.get(b"record")
     return None if said is None else said.decode()
+
+
+class Stored(Protocol):
+    """A batch that was under way on a disk: never in memory but while it is copied."""
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def read(self) -> Batch:
+        """Blocking, in any thread. Raises `CorruptEntry`, `StorageFailed`."""
 
 
 class Watermark(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "clock", "durations", "machine", "report"},
     {"frames", "pool", "edges.bell", "timeline"},
-    {"edges.in_flight", "edges.latest", "checkpoints.cuts"},
+    {"edges.in_flight", "edges.kept", "edges.latest", "checkpoints.cuts"},
     {"edges.edge", "threads", "lag", "hashing", "storage"},
     {
         "edges.under_way",
@@ -23,7 +23,15 @@ FLOORS = [
         "containers.ahead",
         "containers.pacing",
     },
-    {"edges.inbox", "edges.outlet", "data", "windows", "checkpoints.records", "checkpoints.states"},
+    {
+        "edges.inbox",
+        "edges.outlet",
+        "data",
+        "windows",
+        "checkpoints.records",
+        "checkpoints.states",
+        "checkpoints.streaming",
+    },
     {"stage", "checkpoints.files"},
     {
         "registry",

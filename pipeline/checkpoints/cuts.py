@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..frames import Batch, Watermark
+from ..frames import Batch, Stored, Watermark
 
-FORMAT = 1
-"""Version of a checkpoint's layout; one of another version is not resumed from."""
+FORMATS = (1, 2)
+"""Versions of a checkpoint's layout, without and with batches in records of their own; no other is resumed from."""
 Kind = Literal["feed", "state", "stateless", "replayed"]
 """How a container is brought back: reading again, taking back its state, not at all, or being given its input again."""
 
@@ -27,7 +27,7 @@ class LaneCut(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of a batch the consumer had begun to hand on, those that were left of it."""
     order: Any = None
     """Time by which each row of `head` is merged, int64 ns; None where it has no time."""
-    frames: Sequence[Batch | Watermark] = ()
+    frames: Sequence[Batch | Watermark | Stored] = ()
     """What was behind it, up to the producer's own cut."""
     watermark: int | None = None
     idle: bool = False
@@ -36,7 +36,7 @@ class LaneCut(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rows_under_way(self) -> int:
-        queued = sum(frame.num_rows for frame in self.frames if isinstance(frame, Batch))
+        queued = sum(frame.num_rows for frame in self.frames if not isinstance(frame, Watermark))
         return queued + (0 if self.head is None else self.head.num_rows)
 
 

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
-import pyarrow as pa
-import xxhash
 
 from ..errors import CorruptEntry, StateMismatch, StorageFailed
+from ..frames import Batch, Stored
+from ..storage.disk import Disk
 from ..storage.entries import Entry, Mark
 from ..storage.journal import read_journal
 from ..storage.journal_records import Gap, JournalRecord
 from ..storage.manifest import CHECKPOINTS, WAL
 from ..storage.room import storage_error
 from ..storage.root import StorageRoot
-from ..storage.segments import CHECKSUM, HEAD_BYTES, HEADER, MAGIC, Record, pack_records, record_bytes
+from ..storage.segments import Record
 from .cuts import Checkpoint
-from .records import decode_checkpoint, encode_checkpoint
+from .records import decode_checkpoint, decode_frame, encode_checkpoint, encode_frame
+from .streaming import Lying, digest_of, lying, payload_of, write_whole
+
+STORED: Final = 1
+"""Kind of a record that holds one batch, which was under way on a disk; its key is how many rows that has."""
+ROWS: Final = struct.Struct("<Q")
+
+
+class Filed(NamedTuple):
+    """A batch in the file of a checkpoint."""
+
+    num_rows: int
+    disk: Disk
+    path: Path
+    record: Lying
+
+    @classmethod
+    def of(cls, disk: Disk, path: Path, record: Lying) -> Filed:
+        return cls(ROWS.unpack(record.key)[0], disk, path, record)
+
+    def read(self) -> Batch:
+        try:
+            fd = self.disk.open(self.path)
+            try:
+                frame = decode_frame(payload_of(self.disk, fd, self.path, self.record))
+            finally:
+                self.disk.close(fd)
+        except OSError as error:
+            raise StorageFailed(f"{self.path} cannot be read: {error.strerror or error}") from error
+        assert isinstance(frame, Batch)
+        return frame
 
 
 class CheckpointFiles:
@@ -37,22 +68,17 @@ class CheckpointFiles:
 
         Raises `DiskFull`, `StorageFailed` or `UnsupportedType`; the one before then stays.
         """
-        records = [Record(0, 0, key, checkpoint.number, (payload,)) for key, payload in self._encoded(checkpoint)]
-        pieces, _ = pack_records(records)
         file = f"{CHECKPOINTS}/{checkpoint.number:06d}.seg"
         path = self.root.path / file
         before = self.entry
         try:
-            self._write(path, pieces)
+            num_bytes, digest = write_whole(self.root.disk, path, self._groups(checkpoint))
+            self.root.disk.sync_folder(self.root.path)
         except OSError as error:
             raise storage_error(error, "write", str(path)) from error
-        digest = xxhash.xxh3_64()
-        for piece in pieces:
-            digest.update(piece)
-        num_bytes = sum(len(piece) for piece in pieces)
         assert isinstance(checkpoint.mark, Mark)
         entry = Entry(
-            kind="checkpoint", phase=self.phase, file=file, bytes=num_bytes, xxh3=digest.hexdigest(),
+            kind="checkpoint", phase=self.phase, file=file, bytes=num_bytes, xxh3=digest,
             mark=checkpoint.mark, rows=checkpoint.rows,
             offsets={name: cut.sent_rows for name, cut in checkpoint.containers.items() if cut.kind == "feed"},
         )  # fmt: skip
@@ -77,13 +103,22 @@ class CheckpointFiles:
         if entry is None or entry.file is None:
             return None
         path = self.root.path / entry.file
+        disk = self.root.disk
         try:
-            raw = self._read(path)
+            fd = disk.open(path)
+            try:
+                if disk.size(fd) != entry.bytes or digest_of(disk, fd) != entry.xxh3:
+                    raise CorruptEntry(self.phase, str(path), "the file is not as it was committed")
+                records = list(lying(disk, fd, path))
+                stored = [Filed.of(disk, path, record) for record in records if record.kind == STORED]
+                found = decode_checkpoint(
+                    [(record.key, payload_of(disk, fd, path, record)) for record in records if record.kind != STORED],
+                    self.told, stored,
+                )  # fmt: skip
+            finally:
+                disk.close(fd)
         except OSError as error:
             raise StorageFailed(f"{path} cannot be read: {error.strerror or error}") from error
-        if len(raw) != entry.bytes or xxhash.xxh3_64(raw).hexdigest() != entry.xxh3:
-            raise CorruptEntry(self.phase, str(path), "the file is not as it was committed")
-        found = decode_checkpoint(_records(raw, path), self.told)
         return msgspec.structs.replace(found, mark=entry.mark)
 
     def read_back(self, mark: Mark) -> Iterator[JournalRecord]:
@@ -103,49 +138,11 @@ class CheckpointFiles:
             with suppress(OSError):
                 self.root.disk.unlink(self.root.path / entry.file)
 
-    def _encoded(self, checkpoint: Checkpoint) -> Iterable[tuple[bytes, bytes]]:
-        return encode_checkpoint(checkpoint, self.told)
-
-    def _write(self, path: Path, pieces: list[memoryview]) -> None:
-        disk = self.root.disk
-        disk.make_folder(path.parent)
-        temporary = path.with_name(f"{path.name}.tmp")
-        with suppress(FileNotFoundError):
-            disk.unlink(temporary)
-        fd = disk.open(temporary, create=True)
-        try:
-            disk.write(fd, pieces, 0)
-            disk.sync(fd)
-        finally:
-            disk.close(fd)
-        disk.rename(temporary, path)
-        disk.sync_folder(path.parent)
-        disk.sync_folder(self.root.path)
-
-    def _read(self, path: Path) -> bytes:
-        disk = self.root.disk
-        fd = disk.open(path)
-        try:
-            return disk.read(fd, disk.size(fd), 0)
-        finally:
-            disk.close(fd)
-
-
-def _records(raw: bytes, path: Path) -> Iterator[tuple[bytes, Any]]:
-    """Keys and payloads, each verified, though the file is as it was committed: so that others can read it alone."""
-    offset = 0
-    whole = pa.py_buffer(raw)
-    while offset < len(raw):
-        if offset + HEAD_BYTES > len(raw):
-            raise CorruptEntry(b"", str(path), f"a record is cut off at byte {offset}")
-        magic, _, _, key_len, length, _ = HEADER.unpack_from(raw, offset)
-        end = offset + record_bytes(key_len, length)
-        if magic != MAGIC or end > len(raw):
-            raise CorruptEntry(b"", str(path), f"there is no record at byte {offset}")
-        body = memoryview(raw)[offset + HEAD_BYTES : end]
-        digest = xxhash.xxh3_64(memoryview(raw)[offset : offset + HEADER.size])
-        digest.update(body)
-        if digest.intdigest() != CHECKSUM.unpack_from(raw, offset + HEADER.size)[0]:
-            raise CorruptEntry(b"", str(path), f"checksum mismatch at byte {offset}")
-        yield bytes(body[:key_len]), whole.slice(offset + HEAD_BYTES + key_len, length)
-        offset = end
+    def _groups(self, checkpoint: Checkpoint) -> Iterator[list[Record]]:
+        """Records, those of batches on a disk one by one."""
+        stored: list[Stored] = []
+        records = encode_checkpoint(checkpoint, self.told, stored)
+        yield [Record(0, 0, key, checkpoint.number, (payload,)) for key, payload in records]
+        for batch in stored:
+            key = ROWS.pack(batch.num_rows)
+            yield [Record(STORED, 0, key, checkpoint.number, (encode_frame(batch.read()),))]

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ..errors import StateMismatch, UnsupportedType
-from ..frames import Batch, Watermark
+from ..frames import Batch, Stored, Watermark
 from ..storage import trees
-from .cuts import FORMAT, Checkpoint, ContainerCut, InboxCut, LaneCut
+from .cuts import FORMATS, Checkpoint, ContainerCut, InboxCut, LaneCut
 
 HEAD = b""
 """Key of the record that tells whose checkpoint this is; the others' is the container's name."""
 
 
-def encode_checkpoint(checkpoint: Checkpoint, told: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    """Keys and payloads of the records; `told` must be equal where it is resumed from. Raises `UnsupportedType`."""
+def encode_checkpoint(
+    checkpoint: Checkpoint, told: Mapping[str, Any], stored: list[Stored] | None = None
+) -> list[tuple[bytes, bytes]]:
+    """Keys and payloads of the records; `told` must be equal where it is resumed from. Raises `UnsupportedType`.
+
+    Batches on a disk are gathered in `stored`; each is to become a record beside these, see `encode_frame`.
+    """
+    stored = [] if stored is None else stored
+    cuts = {name: _plain_cut(cut, stored) for name, cut in checkpoint.containers.items()}
     head = {
-        "format": FORMAT,
+        "format": FORMATS[bool(stored)],
         "told": dict(told),
         "phase": checkpoint.phase,
         "number": checkpoint.number,
@@ -29,22 +36,27 @@ def encode_checkpoint(checkpoint: Checkpoint, told: Mapping[str, Any]) -> list[t
         "containers": list(checkpoint.containers),
     }
     records = [(HEAD, trees.encode(head, []))]
-    for name, cut in checkpoint.containers.items():
+    for name, cut in cuts.items():
         try:
-            records.append((name.encode(), trees.encode(_plain_cut(cut), [])))
+            records.append((name.encode(), trees.encode(cut, [])))
         except UnsupportedType as error:
             raise UnsupportedType(f"the state of '{name}' cannot be written: {error}") from error
     return records
 
 
-def decode_checkpoint(records: Iterable[tuple[bytes, Any]], told: Mapping[str, Any]) -> Checkpoint:
-    """The checkpoint again; raises `StateMismatch` for one of another version, or of what is told otherwise."""
+def decode_checkpoint(
+    records: Iterable[tuple[bytes, Any]], told: Mapping[str, Any], stored: Sequence[Stored] = ()
+) -> Checkpoint:
+    """The checkpoint again; raises `StateMismatch` for one of another version, or of what is told otherwise.
+
+    `stored` are the batches in records of their own, in the order in which they were gathered.
+    """
     found = dict(records)
     if HEAD not in found:
         raise StateMismatch("expected a record that tells whose checkpoint it is, found none")
     head = trees.decode(found[HEAD], ())
-    if head["format"] != FORMAT:
-        raise StateMismatch(f"expected a checkpoint of version {FORMAT}, found version {head['format']}")
+    if head["format"] not in FORMATS:
+        raise StateMismatch(f"expected a checkpoint of version {FORMATS[-1]}, found version {head['format']}")
     for name in sorted({*told, *head["told"]}):
         expected, given = told.get(name), head["told"].get(name)
         if expected != given:
@@ -57,18 +69,18 @@ def decode_checkpoint(records: Iterable[tuple[bytes, Any]], told: Mapping[str, A
         number=head["number"],
         every_seconds=head["every_seconds"],
         mark=head["mark"],
-        containers={name: _cut_of(trees.decode(found[name.encode()], ())) for name in head["containers"]},
+        containers={name: _cut_of(trees.decode(found[name.encode()], ()), stored) for name in head["containers"]},
     )
 
 
-def _plain_cut(cut: ContainerCut) -> dict[str, Any]:
+def _plain_cut(cut: ContainerCut, stored: list[Stored]) -> dict[str, Any]:
     plain = msgspec.structs.asdict(cut)
     if cut.inbox is not None:
         lanes = [
             {
                 **msgspec.structs.asdict(lane),
                 "head": None if lane.head is None else plain_frame(lane.head),
-                "frames": [plain_frame(frame) for frame in lane.frames],
+                "frames": [_plain_under_way(frame, stored) for frame in lane.frames],
             }
             for lane in cut.inbox.lanes
         ]
@@ -76,7 +88,14 @@ def _plain_cut(cut: ContainerCut) -> dict[str, Any]:
     return plain
 
 
-def _cut_of(plain: dict[str, Any]) -> ContainerCut:
+def _plain_under_way(frame: Batch | Watermark | Stored, stored: list[Stored]) -> list[Any]:
+    if isinstance(frame, Batch | Watermark):
+        return plain_frame(frame)
+    stored.append(frame)
+    return [len(stored) - 1]
+
+
+def _cut_of(plain: dict[str, Any], stored: Sequence[Stored]) -> ContainerCut:
     inbox = plain["inbox"]
     if inbox is not None:
         lanes = [
@@ -84,7 +103,7 @@ def _cut_of(plain: dict[str, Any]) -> ContainerCut:
                 **{
                     **lane,
                     "head": None if lane["head"] is None else frame_of(lane["head"]),
-                    "frames": [frame_of(frame) for frame in lane["frames"]],
+                    "frames": [stored[frame[0]] if len(frame) == 1 else frame_of(frame) for frame in lane["frames"]],
                 }
             )
             for lane in inbox["lanes"]

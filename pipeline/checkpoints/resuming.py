@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from ..containers.feeding import Container
+import msgspec
+
+from ..containers.feeding import Container, FeedContainer
 from ..data.replay import restore_journal
+from ..edges.spilling import SpillingEdge
 from ..errors import StateMismatch
 from ..frames import Batch, End
 from ..stage import Logic
@@ -56,7 +59,7 @@ async def go_on(
         container.outlet.mute(True)
         if cuts[name].kind == "state":
             await _restore(name, container.logic, cuts[name].state, workers)
-        container.go_on(cuts[name])
+        container.go_on(await _brought_back(container, cuts[name]))
         assert container.cutter is not None, "a container that goes on takes part in checkpoints"
         container.cutter.begin(cuts[name].gens)
     counting = Counting(
@@ -74,6 +77,18 @@ async def go_on(
         if cut.kind != "feed":
             _compare(name, container, cut.received_rows, cut.sent_rows)
         container.outlet.mute(False)
+
+
+async def _brought_back(container: Container, cut: ContainerCut) -> ContainerCut:
+    """The cut, with what was under way on a disk on the disk of the edge it was under way on."""
+    if cut.inbox is None or isinstance(container, FeedContainer):
+        return cut
+    lanes = [
+        msgspec.structs.replace(lane, frames=await edge.bring_back(lane.frames))
+        if isinstance(edge, SpillingEdge) else lane
+        for edge, lane in zip(container.inbox.edges, cut.inbox.lanes, strict=True)
+    ]  # fmt: skip
+    return msgspec.structs.replace(cut, inbox=msgspec.structs.replace(cut.inbox, lanes=lanes))
 
 
 async def _restore(name: str, logic: Logic, state: Any, workers: Workers) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from ..frames import CHECKPOINT, Barrier, Batch, End, Frame, Watermark
 from ..pool import Pool
 from .bell import Bell
 from .in_flight import EdgesAccount
+from .kept import Kept
 from .latest import latest_rows
 
 MIB = 1 << 20
@@ -257,21 +259,21 @@ class Edge:
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     @property
-    def queued(self) -> Sequence[Frame]:
-        """What waits for the consumer, in order."""
+    def queued(self) -> Sequence[Any]:
+        """What waits for the consumer, in order: control frames, and what `keep` takes."""
         return tuple(self._frames)
 
-    @property
-    def on_disk(self) -> bool:
-        """Whether some of it is not in memory."""
-        return False
+    def keep(self, batch: Any) -> Kept:
+        """Have a batch that is queued, that was just put on the edge, or that its consumer works on, for longer."""
+        self.account.charge(batch)
+        return Kept(batch, partial(self.account.release, batch), batch.num_bytes)
 
     @property
     def finished_rows(self) -> int:
         """Rows the consumer has done its work on."""
         return self._finished_rows
 
-    def go_on(self, finished_rows: int, frames: Sequence[Frame], head: Batch | None = None) -> None:
+    def go_on(self, finished_rows: int, frames: Sequence[Any], head: Batch | None = None) -> None:
         """Begin where a checkpoint left an equal edge: rows finished, and what was under way, its `head` received.
 
         Raises `BudgetExceeded` where the pool of the process is smaller than what was under way.

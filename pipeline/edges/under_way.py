@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..checkpoints.cuts import InboxCut, LaneCut
-from ..frames import Barrier, Batch, End, Frame, Watermark
+from ..frames import Barrier, Batch, End, Watermark
 from .edge import Edge
+from .kept import Kept
 
 MAX_BYTES = 64 << 20
 """Rows recorded beside one cut; a checkpoint that needs more is given up."""
@@ -20,7 +22,7 @@ class Recording:
 
     Stopping an input until the others have come to the barrier would stop a merge by time for ever, and would let the
     barrier decide the order of rows; so a container goes on, and what it was still to be sent belongs to the cut.
-    Recorded batches stay charged until `close`.
+    Recorded batches stay charged until `close`; those on the disk of an edge that spills stay there.
     """
 
     def __init__(self, barrier: Barrier, watermark: int | None, idle: bool) -> None:
@@ -31,9 +33,9 @@ class Recording:
         self._watermark, self._idle = watermark, idle
         self._edges: list[Edge] = []
         self._lanes: list[LaneCut] = []
-        self._frames: list[list[Batch | Watermark]] = []
+        self._frames: list[list[Kept | Watermark]] = []
         self._open: set[int] = set()
-        self._charged: list[tuple[Edge, Batch]] = []
+        self._kept: list[Kept] = []
         self._bytes = 0
 
     def add(self, edge: Edge, lane: LaneCut, *, passed: bool, head_of: Batch | None = None) -> None:
@@ -43,14 +45,10 @@ class Recording:
         self._lanes.append(lane)
         self._frames.append([])
         if head_of is not None:
-            self._charge(edge, head_of)
+            self._keep(edge, head_of).stays = True
         if passed or lane.ended:
             return
         self._open.add(number)
-        if edge.on_disk:
-            self.close(f"what is under way to '{edge.target}' lies on disk")
-            self.on_complete()
-            return
         for frame in edge.queued:
             self._hear(number, frame)
         if number in self._open and not edge.producer_done and not self.failure:
@@ -66,8 +64,8 @@ class Recording:
         lanes = [
             LaneCut(
                 source=lane.source, records=lane.records, finished_rows=lane.finished_rows, head=lane.head,
-                order=lane.order, frames=tuple(frames), watermark=lane.watermark, idle=lane.idle,
-                timeless=lane.timeless, ended=lane.ended,
+                order=lane.order, frames=[frame.content if isinstance(frame, Kept) else frame for frame in frames],
+                watermark=lane.watermark, idle=lane.idle, timeless=lane.timeless, ended=lane.ended,
             )
             for lane, frames in zip(self._lanes, self._frames, strict=True)
         ]  # fmt: skip
@@ -79,34 +77,39 @@ class Recording:
             self.failure = failure
         for number in self._open:
             self._edges[number].tap = None
-        charged, self._charged = self._charged, []
-        for edge, batch in charged:
-            edge.account.release(batch)
+        kept, self._kept = self._kept, []
+        for each in kept:
+            each.close()
 
-    def _hear(self, number: int, frame: Frame) -> None:
+    def _hear(self, number: int, frame: Any) -> None:
         if number not in self._open:
             return
-        if isinstance(frame, Batch):
-            self._charge(self._edges[number], frame)
+        if isinstance(frame, Watermark):
             self._frames[number].append(frame)
-        elif isinstance(frame, Watermark):
-            self._frames[number].append(frame)
-        elif isinstance(frame, End) or frame.id == self.barrier.id:
-            self._edges[number].tap = None
-            self._open.discard(number)
-            if not self._open and not self.failure:
-                self.on_complete()
+        elif isinstance(frame, End | Barrier):
+            if isinstance(frame, End) or frame.id == self.barrier.id:
+                self._edges[number].tap = None
+                self._open.discard(number)
+                if not self._open and not self.failure:
+                    self.on_complete()
+        else:
+            self._frames[number].append(self._keep(self._edges[number], frame))
 
-    def _charge(self, edge: Edge, batch: Batch) -> None:
+    def _keep(self, edge: Edge, batch: Any) -> Kept:
         """Hold what the edge holds too: the pool gives nothing for it now, and gets it back later."""
-        edge.account.charge(batch)
-        self._charged.append((edge, batch))
-        self._bytes += batch.num_bytes
+        kept = edge.keep(batch)
+        kept.on_move = self._moved
+        self._kept.append(kept)
+        self._bytes += kept.num_bytes
         pool = edge.account.pool
         limit = MAX_BYTES if pool is None else min(MAX_BYTES, pool.limit // POOL_SHARE)
         if self._bytes > limit and not self.failure:
             self.close(f"more than {limit:,} bytes were under way to '{edge.target}'")
             self.on_complete()
+        return kept
+
+    def _moved(self, num_bytes: int) -> None:
+        self._bytes -= num_bytes
 
 
 def nothing_under_way(edges: Sequence[Edge]) -> InboxCut:

@@ -11,7 +11,7 @@ from ..checkpoints.resuming import go_on
 from ..checkpoints.taking import Checkpointer, Checkpoints
 from ..clock import Clock
 from ..containers.feeding import Container
-from ..edges.edge import Edge
+from ..edges.edge import LOSSLESS, Edge
 from ..errors import CannotResume, CorruptEntry, PenstockError, StateMismatch
 from ..mending.mender import Mender
 from ..storage.workspace import Workspace
@@ -73,10 +73,12 @@ async def _go_on(
 
 
 def _refuse_losses(edges: Sequence[Edge]) -> None:
-    """What an edge loses on purpose would be another loss the next time; what it has spilled is no part of a cut."""
+    """What an edge loses on purpose would be another loss the next time."""
     for edge in edges:
-        if edge.policy.when_full != "block":
+        if edge.policy.when_full not in LOSSLESS:
             raise PenstockError(
-                f"containers.{edge.target}.inputs: expected 'when_full: block' in a run with checkpoints, found "
-                f"'{edge.policy.when_full}' from '{edge.source}'; use 'block', or run without checkpoints"
+                f"containers.{edge.target}.inputs: expected an input that loses nothing in a run with checkpoints, "
+                f"found 'when_full: {edge.policy.when_full}' from '{edge.source}', whose losses would be others when "
+                "the run goes on; use 'block' (the producer waits) or 'spill' (it goes on through the disk), or run "
+                "without checkpoints"
             )

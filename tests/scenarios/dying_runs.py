@@ -22,7 +22,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from whole_runs import SMALL, changed
 
-from pipeline import Batch, Context, DataFlow, Feed, MemberRows, Pipeline, Result, Stage, TopologyBuilder, Transform
+from pipeline import (
+    Batch,
+    Context,
+    DataFlow,
+    EdgePolicy,
+    Feed,
+    Input,
+    MemberRows,
+    Pipeline,
+    Result,
+    Stage,
+    TopologyBuilder,
+    Transform,
+)
 from pipeline.storage.manifest import read_manifest
 from stages import ParquetSink
 
@@ -119,13 +132,17 @@ class MembersLogic(Adding):
         pass
 
 
+SPILL = EdgePolicy(max_rows=40, when_full="spill")
+
+
 def diamond() -> TopologyBuilder:
-    """Two feeds, two ways, a group, all modes, kept output and files of a sink."""
+    """Two feeds, two ways, a group, all modes, edges that spill, kept output and files of a sink."""
     builder = TopologyBuilder().add("data", Ticks(), data_flow=DataFlow(mode="file"), keep_output="all")
     builder.add("other", Ticks(seed=2, is_async=True))
     builder.add("knows", Adds(), ["data"], data_flow=DataFlow(mode="hybrid", memory_limit_mb=0.1), keep_output="all")
     builder.add("forgets", Adds(knows=False), ["data"], data_flow=DataFlow(mode="streaming"), keep_output="all")
-    builder.add("meet", Adds(), ["knows", "forgets", "other"], data_flow=DataFlow(mode="memory"))
+    inputs = [Input("knows", SPILL), "forgets", Input("other", SPILL)]
+    builder.add("meet", Adds(), inputs, data_flow=DataFlow(mode="memory"))
     builder.add("party", Members(), ["meet"], members={f"m{i}": Members(share=i) for i in range(3)})
     return builder.add("save", ParquetSink(path="saved", row_group_rows=300), ["meet"])
 

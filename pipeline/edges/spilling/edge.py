@@ -13,13 +13,15 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from ...errors import DataError
-from ...frames import Batch, Frame
+from ...frames import Batch, Frame, Stored, Watermark
 from ...storage import codecs
 from ...storage.extents import Extent
 from ...storage.workspace import Workspace
 from ..edge import Edge, EdgePolicy, EdgeStats
-from ..in_flight import EdgesAccount
-from .place import Place, as_batch, decode, encode, source
+from ..in_flight import POOL_PARTS, EdgesAccount
+from ..kept import Kept
+from .checkpointing import bring_back, keep, move_kept
+from .place import Form, Place, as_batch, decode, encode, source
 
 log = logging.getLogger(__name__)
 
@@ -212,27 +214,41 @@ class SpillingEdge(Edge):
         self._credit.ring()
         self.arrived.ring()
 
-    @property
-    def queued(self) -> Sequence[Frame]:
-        """What waits for the consumer, in order; only while all of it is in memory."""
-        frames: list[Any] = [frame.batch if isinstance(frame, Place) else frame for frame in self._frames]
-        assert None not in frames
-        return frames
+    # -- checkpoints -------------------------------------------------------------------------------------------
 
-    @property
-    def on_disk(self) -> bool:
-        return any(isinstance(frame, Place) and frame.batch is None for frame in self._frames)
+    def keep(self, batch: Batch | Place) -> Kept:
+        """Where it is on disk, or gets there, it is kept there."""
+        place: Place = batch if isinstance(batch, Place) else self._hand.get(id(batch)) or self._frames[-1]
+        if self._broken is not None:
+            raise self._broken
+        return keep(place, self.account, self._workspace)
 
-    def go_on(self, finished_rows: int, frames: Sequence[Frame], head: Batch | None = None) -> None:
-        """Begin where a checkpoint left an equal edge."""
+    async def bring_back(self, frames: Sequence[Batch | Stored | Watermark]) -> list[Any]:
+        """What a checkpoint has of an equal edge, for `go_on`: on disk again, but for what half the bound holds."""
+        policy, pool = self.policy, self.account.pool
+        room = policy.max_bytes if pool is None else min(policy.max_bytes, pool.limit // POOL_PARTS)
+        return await bring_back(frames, policy.max_rows // 2, room // 2, self._append, self._workspace)
+
+    def go_on(self, finished_rows: int, frames: Sequence[Any], head: Batch | None = None) -> None:
+        """Begin where a checkpoint left an equal edge, with what `bring_back` has made of its frames."""
         self._sent_rows = self._finished_rows = finished_rows
         for frame in frames if head is None else (head, *frames):
-            if not isinstance(frame, Batch):
+            if isinstance(frame, Place):
+                self._put_back(frame)
+            elif not isinstance(frame, Batch):
                 self._frames.append(frame)
-                continue
-            self._accept(frame)
-            if frame is head:
-                assert self.receive_nowait() is head
+            else:
+                self._accept(frame)
+                if frame is head:
+                    assert self.receive_nowait() is head
+
+    def _put_back(self, place: Place) -> None:
+        place.order = self._sent_batches
+        self._sent_rows += place.num_rows
+        self._sent_batches += 1
+        self._part_rows = max(self._part_rows, place.num_rows)
+        self._frames.append(place)
+        self._is_away(place)
 
     async def close(self) -> None:
         """Let go of everything; what a thread writes or reads is waited for."""
@@ -282,18 +298,21 @@ class SpillingEdge(Edge):
         group = [place for place in group if not place.gone]
         if not group:
             return
-        key = f"{self.source} -> {self.target}".encode()[:MAX_KEY_BYTES]
-        sources = [(key, next(self._workspace.generations), source(place.batch)) for place in group]
-        forms: list[tuple[int, tuple[Any, ...]]] = []
+        forms: list[Form] = []
         copies = sum(place.num_bytes for place in group)
-        begin = partial(self._workspace.spill.append, self, partial(encode, sources, forms))
+        begin = partial(self._append, group, forms)
         self._flight = flight = self._workspace.reserve.during(copies, begin)
         flight.add_done_callback(lambda flight: self._written(group, forms, flight))
+
+    def _append(self, group: Sequence[Place], forms: list[Form]) -> asyncio.Future[list[Extent]]:
+        key = f"{self.source} -> {self.target}".encode()[:MAX_KEY_BYTES]
+        sources = [(key, next(self._workspace.generations), source(place.batch)) for place in group]
+        return self._workspace.spill.append(self, partial(encode, sources, forms))
 
     def _written(
         self,
         group: Sequence[Place],
-        forms: Sequence[tuple[int, tuple[Any, ...]]],
+        forms: Sequence[Form],
         flight: asyncio.Future[list[Extent]],
     ) -> None:
         self._flight = None
@@ -305,9 +324,10 @@ class SpillingEdge(Edge):
         else:
             self.refused = None
             for place, extent, form in zip(group, flight.result(), forms, strict=True):
-                place.extent, (place.kind, place.context) = extent, form
+                place.lies(extent, form)
                 self._spilled += 1
                 self._spilled_bytes += extent.length
+                move_kept(place, self._workspace)
                 if place.gone:
                     self._free(place)
                     self._stay(place)
@@ -330,12 +350,13 @@ class SpillingEdge(Edge):
         self._leaving_bytes -= place.num_bytes
         self._held_rows -= place.num_rows
         self._give_bytes(place)
-        place.way = "away"
+        self._is_away(place)
+
+    def _is_away(self, place: Place) -> None:
+        place.is_away()
+        self._part_bytes = max(self._part_bytes, place.num_bytes)
         self._away_rows += place.num_rows
         heapq.heappush(self._away, (place.order, place))
-        if place.kind not in codecs.COPYING:
-            place.num_bytes = place.extent.length  # read back it looks into the payload
-            self._part_bytes = max(self._part_bytes, place.num_bytes)
 
     def _rest(self, error: BaseException) -> None:
         """The disk took nothing: what is here stays, and the producer waits until there is room or a disk."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ...frames import Batch
 from ...storage import codecs, segments
 from ...storage.extents import Extent
+from ..kept import Kept
+
+Form: TypeAlias = tuple[int, tuple[Any, ...]]
+"""The codec's kind and context, which reading back needs."""
 
 
 class Place:
     """A batch's place in the order, wherever the batch is: `batch` where it is in memory, `extent` where on disk."""
 
-    __slots__ = ("batch", "claim", "context", "extent", "gone", "kind", "num_bytes", "num_rows", "order", "origin",
-                 "released", "way")  # fmt: skip
+    __slots__ = ("batch", "claim", "context", "extent", "gone", "kept", "kind", "num_bytes", "num_rows", "order",
+                 "origin", "released", "way")  # fmt: skip
 
     def __init__(self, batch: Batch, order: int) -> None:
         self.batch: Batch | None = batch
@@ -29,8 +33,21 @@ class Place:
         """In whose name its bytes are charged; None where they are on loan, because the pool had no room."""
         self.gone = False
         """Nobody waits for it any more: the consumer has it, or has left."""
+        self.kept: Kept | None = None
+        """What a checkpoint keeps of it, while it is in memory."""
         self.released = False
         """Nobody but a thread holds its bytes any more."""
+
+    def lies(self, extent: Extent, form: Form) -> None:
+        """A thread has written it."""
+        self.extent, (self.kind, self.context) = extent, form
+
+    def is_away(self) -> None:
+        """It is on disk only."""
+        assert self.extent is not None
+        self.way, self.batch = "away", None
+        if self.kind not in codecs.COPYING:
+            self.num_bytes = self.extent.length  # read back it looks into the payload
 
 
 def source(batch: Batch | None) -> Any:
@@ -39,9 +56,7 @@ def source(batch: Batch | None) -> Any:
     return list(batch.rows) if batch.is_rows else batch.columns
 
 
-def encode(
-    sources: Sequence[tuple[bytes, int, Any]], forms: list[tuple[int, tuple[Any, ...]]]
-) -> list[segments.Record]:
+def encode(sources: Sequence[tuple[bytes, int, Any]], forms: list[Form]) -> list[segments.Record]:
     """In a worker thread."""
     records = []
     for key, gen, value in sources:

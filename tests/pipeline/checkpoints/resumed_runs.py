@@ -210,7 +210,13 @@ class Sums(Stage, frozen=True):
     keeps: bool = True
 
     def build(self, context: Context) -> Transform:
-        kinds = {"state": StateSums, "replayed": ReplayedSums, "stateless": Doubles, "async": AsyncSums}
+        kinds = {
+            "state": StateSums,
+            "replayed": ReplayedSums,
+            "stateless": Doubles,
+            "async": AsyncSums,
+            "slow": SlowSums,
+        }
         made = kinds[self.kind](self.keeps)
         made.runs_in = self.runs_in  # type: ignore[assignment]
         return made
@@ -263,6 +269,12 @@ class AsyncSums(StateSums):
         return list(ReplayedSums.on_batch(self, batch))
 
 
+class SlowSums(StateSums):
+    async def on_batch(self, batch: Batch) -> list[Batch | Result]:  # type: ignore[override]
+        await steps(6)
+        return list(ReplayedSums.on_batch(self, batch))
+
+
 class Doubles(Transform):
     stateless = True
 
@@ -271,6 +283,21 @@ class Doubles(Transform):
 
     def on_batch(self, batch: Batch) -> Batch:
         return batch.with_columns(n=batch.columns.column("n").to_numpy() * 2)
+
+
+class Bursts(Stage, frozen=True):
+    """Sends each row by itself, faster than anybody works on them."""
+
+    def build(self, context: Context) -> Transform:
+        return OneByOne()
+
+
+class OneByOne(Transform):
+    stateless = True
+
+    def on_batch(self, batch: Batch) -> Iterator[Batch]:
+        for at in range(batch.num_rows):
+            yield batch.slice(at, 1)
 
 
 class Party(Stage, frozen=True):

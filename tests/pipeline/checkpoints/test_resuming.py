@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resumed_runs import Host, Kinds, Numbers, Party, Sums, steps
+from resumed_runs import Bursts, Host, Kinds, Numbers, Party, Sums, steps
 
-from pipeline import DataFlow, Input, Topology, TopologyBuilder
+from pipeline import DataFlow, EdgePolicy, Input, Topology, TopologyBuilder
+from pipeline.checkpoints import files, taking
+from pipeline.checkpoints.files import ROWS
 from pipeline.containers import keeping
 from pipeline.data.policy import StreamingSettings
 from pipeline.engines.local import LocalEngine
+from tests.counted import count
 
 STOPS = 40 if os.environ.get("PENSTOCK_SOAK") else 4
 
@@ -66,6 +69,27 @@ def kinds() -> Topology:
     return builder.add("apart", Sums(kind="replayed"), [*apart, Input("both")]).build()
 
 
+SPILL = EdgePolicy(max_rows=4, when_full="spill")
+
+
+def spills(*kinds: str) -> Topology:
+    """A chain whose first edges have most of their rows on disk most of the time."""
+    builder = TopologyBuilder().add("data", Numbers(rows=150)).add("bursts", Bursts(), [Input("data", SPILL)])
+    last = "bursts"
+    for i, kind in enumerate(kinds):
+        builder.add(f"s{i}", Sums(kind=kind, keeps=False), [Input(last, SPILL)])
+        last = f"s{i}"
+    return builder.add("last", Sums(), [last]).build()
+
+
+def diamond_that_spills(feed: str) -> Topology:
+    """A way that is ahead of another, and waits for it on disk where they meet."""
+    builder = TopologyBuilder().add("data", Numbers(kind=feed, rows=150)).add("other", Numbers(seed=5, rows=60, step=8))
+    builder.add("fast", Bursts(), ["data"]).add("slow", Sums(kind="slow", keeps=False), [Input("data", SPILL)])
+    builder.add("meet", Sums(kind="replayed"), [Input(name, SPILL) for name in ("fast", "slow", "other")])
+    return builder.add("after", Sums(), [Input("meet", SPILL)]).build()
+
+
 GRAPHS: dict[str, Callable[[], Topology]] = {
     "replayed": lambda: chain("thread", "replayed", "replayed"),
     "async feed": lambda: chain("async", "replayed"),
@@ -84,7 +108,23 @@ GRAPHS: dict[str, Callable[[], Topology]] = {
     "diamond": lambda: diamond("thread", "state", "stateless"),
     "diamond of an async feed": lambda: diamond("async", "replayed"),
     "diamond of rows": lambda: diamond("rows", "state"),
+    "a chain that spills": lambda: spills("slow", "state"),
+    "replayed ones that spill": lambda: spills("slow", "replayed"),
+    "a diamond that spills": lambda: diamond_that_spills("thread"),
+    "a diamond of rows that spills": lambda: diamond_that_spills("rows"),
 }
+
+
+class Counted:
+    """Notes the rows of every batch that goes from an edge's disk into a checkpoint."""
+
+    def __init__(self, rows: list[int]) -> None:
+        self.rows = rows
+        self.unpack = ROWS.unpack
+
+    def pack(self, rows: int) -> bytes:
+        self.rows.append(rows)
+        return ROWS.pack(rows)
 
 
 def dying(dice: random.Random, log: list[int]) -> Callable[[LocalEngine], Any]:
@@ -108,6 +148,10 @@ async def test_a_run_that_dies_again_and_again_leaves_what_one_leaves_that_did_n
 ) -> None:
     """R-6: several deaths in a row, each after some checkpoints at any moment."""
     monkeypatch.setattr(keeping, "WINDOW_ROWS", 40)
+    stored: list[int] = []
+    if "spill" in name:
+        monkeypatch.setattr(taking, "PATIENCE_SECONDS", 0.0)  # what is queued is recorded
+        monkeypatch.setattr(files, "ROWS", Counted(stored))
     dice = random.Random(name)
     host = Host(tmp_path / "root", GRAPHS[name])
     wanted = await host.whole()
@@ -120,3 +164,5 @@ async def test_a_run_that_dies_again_and_again_leaves_what_one_leaves_that_did_n
     assert [file for file, content in wanted.files.items() if left.files[file] != content] == []
     assert sorted(log) == log and log, f"each goes on from the one before: {log}"
     assert "given up" not in caplog.text
+    count("batches on disk in checkpoints", len(stored))
+    assert stored or "spill" not in name, "nothing under way was on a disk"
