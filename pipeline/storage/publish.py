@@ -121,19 +121,24 @@ class TableFile(WholeFile):
     ) -> None:
         super().__init__(folder, sync=sync, disk=disk)
         self.schema = schema
-        self._writer: Any
-        with self.errors("write"):
-            if format == "parquet":
-                self._writer = pq.ParquetWriter(
-                    self.path, schema, compression=compression, write_page_checksum=True, version="2.6",
-                    use_dictionary=[field.name for field in schema if _repeats(field.type)],
-                )  # fmt: skip
-            else:
-                options = pa.ipc.IpcWriteOptions(compression=_ARROW_COMPRESSION[compression], use_threads=False)
-                self._sink = pa.OSFile(str(self.path), "wb")
-                self._writer = pa.ipc.new_file(self._sink, schema, options=options)
         self._format = format
+        with self.errors("write"):
+            self._sink = pa.OSFile(str(self.path), "wb")
+            try:
+                self._writer = self._begin(compression)
+            except BaseException:
+                self._sink.close()
+                raise
         self._open = True
+
+    def _begin(self, compression: str) -> Any:
+        if self._format == "arrow":
+            options = pa.ipc.IpcWriteOptions(compression=_ARROW_COMPRESSION[compression], use_threads=False)
+            return pa.ipc.new_file(self._sink, self.schema, options=options)
+        return pq.ParquetWriter(
+            self._sink, self.schema, compression=compression, write_page_checksum=True, version="2.6",
+            use_dictionary=[field.name for field in self.schema if _repeats(field.type)],
+        )  # fmt: skip
 
     def write(self, table: pa.Table) -> None:
         """Append rows, as one row group of a parquet file."""
@@ -156,9 +161,10 @@ class TableFile(WholeFile):
         if self.__dict__.get("_open"):
             self._open = False
             with self.errors("write"):
-                self._writer.close()
-                if self._format == "arrow":
-                    self._sink.close()
+                try:
+                    self._writer.close()
+                finally:
+                    self._sink.close()  # what has no name any more takes room as long as it is open
 
 
 def _repeats(kind: pa.DataType) -> bool:

@@ -12,6 +12,8 @@ from ..errors import DataError, DiskFull, StorageFailed
 MIN_FREE_BYTES: Final = 1 << 30
 MIN_FREE_SHARE: Final = 0.05
 SMALL_DISK_SHARE: Final = 0.1
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a disk that takes no more."""
 
 
 def free_reserve(disk_bytes: int) -> int:
@@ -40,6 +42,6 @@ def check_free(folder: Path, num_bytes: int, min_free: int | None) -> None:
 
 def storage_error(error: OSError, call: str, path: str) -> DataError:
     """The typed error for what the operating system said."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in NO_ROOM:
         return DiskFull(f"{call} {path}: no room on the disk ({error.strerror})")
     return StorageFailed(f"{call} {path}: {error.strerror or error}")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ..errors import DiskFull
 from .disk import DISK, Disk
 from .entries import Entry
 from .lock import FolderLock
@@ -18,6 +19,10 @@ from .recovery import Recovered, Settle, recover
 from .room import storage_error
 
 _GONE: Final = ".gone"
+_MAKE_ROOM: Final = (
+    "what is committed there is not lost: make room on the disk, then open it again (`penstock run CONFIG --resume` "
+    "goes on with a run)"
+)
 
 
 class StorageRoot:
@@ -57,7 +62,11 @@ class StorageRoot:
         except OSError as error:
             lock.release()
             kind = type(storage_error(error, "open", str(folder)))
-            raise kind(f"cannot write to {folder}: {error.strerror or error}; choose another with --output") from error
+            do = _MAKE_ROOM if kind is DiskFull else "choose another with --output"
+            raise kind(f"cannot write to {folder}: {error.strerror or error}; {do}") from error
+        except DiskFull as error:
+            lock.release()
+            raise DiskFull(f"{error}; {_MAKE_ROOM}") from error
         except BaseException:
             lock.release()
             raise
