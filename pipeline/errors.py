@@ -114,11 +114,13 @@ class ContainerFailed(PenstockError):
 class PhaseFailed(PenstockError):
     """A phase did not complete; `failures` maps each failed container to its error."""
 
-    def __init__(self, phase: str, failures: Mapping[str, BaseException], detail: str = "") -> None:
+    def __init__(
+        self, phase: str, failures: Mapping[str, BaseException], detail: str = "", *, advice: str = ""
+    ) -> None:
         self.phase = phase
         self.failures = dict(failures)
         reasons = "; ".join(str(error) for error in self.failures.values()) or detail
-        super().__init__(f"phase '{phase}' failed: {reasons}")
+        super().__init__(f"phase '{phase}' failed: {reasons}{advice and f'; {advice}'}")
 
 
 class Interrupted(PenstockError):

@@ -261,7 +261,12 @@ class Sequencer:
             begun = await checkpoints.begin(True)
         if restarts.history:
             outcome = replace(outcome, measured={**outcome.measured, "restarts": restarts.history})
-        await self._publish(plan, prepared, folder, outcome, await identity, began)
+        hashes = await identity
+        try:
+            await self._publish(plan, prepared, folder, outcome, hashes, began)
+        except (DataError, OSError) as error:
+            why = f"its summary cannot be written: {error}"
+            raise PhaseFailed(plan.name, {}, why, advice=checkpoints.advice(error)) from error
 
     async def _try_engine(
         self,
@@ -293,7 +298,8 @@ class Sequencer:
             return None
         except Exception as error:
             failures = _failures(error)
-            failure = PhaseFailed(plan.name, failures, f"{type(error).__name__}: {error}")
+            advice = "" if self.interrupted else checkpoints.advice(error)
+            failure = PhaseFailed(plan.name, failures, f"{type(error).__name__}: {error}", advice=advice)
             wait_ns = None if self.interrupted else restarts.wait_ns(failures)
             if wait_ns is None:
                 record = {
@@ -331,10 +337,7 @@ class Sequencer:
             self.plan.name, plan.name, outcome, identity, window=plan.window, selection=prepared.selection
         )
         record = run_record(outcome, {**measured, "status": summary.status})
-        try:
-            await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
-        except (DataError, OSError) as error:
-            raise PhaseFailed(plan.name, {}, f"its summary cannot be written: {error}") from error
+        await self._blocking.run(folder.publish, plan.name, summary, record, containers_table(outcome))
         self.summaries[plan.name] = summary
 
     async def _record(self, folder: RunFolder, phase: str, record: Mapping[str, Any]) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config import CheckpointConfig
-from ..errors import CorruptEntry, StateMismatch, StorageFailed
+from ..errors import BackpressureTimeout, CorruptEntry, DiskFull, StateMismatch, StorageFailed
 from ..folder import RunFolder
+from ..storage.room import NO_ROOM
 from ..threads import Workers
 from .cuts import Checkpoint
 from .files import CheckpointFiles
@@ -86,6 +88,19 @@ class PhaseCheckpoints:
         self._refused = True
         log.warning("phase '%s' begins anew, since its checkpoint cannot be gone on from: %s", self.phase, error)
 
+    def advice(self, error: BaseException) -> str:
+        """What to try where the phase failed for want of storage and can be gone on with; else empty."""
+        entry, causes = self._files.entry, list(_causes(error))
+        full = any(isinstance(cause, DiskFull | BackpressureTimeout) or _code(cause) in NO_ROOM for cause in causes)
+        ill = any(isinstance(cause, StorageFailed | CorruptEntry) or _code(cause) == errno.EIO for cause in causes)
+        if entry is None or not (full or ill):
+            return ""
+        do = "make room on the disk" if full else "mend the disk"
+        return (
+            f"its first {entry.rows or 0:,} rows are safe in {self._folder.path}: {do}, then "
+            "`penstock run CONFIG --resume` (resume=True) goes on from there"
+        )
+
     def settings(self, resume: Checkpoint | None) -> Checkpoints | None:
         """How its engine takes checkpoints; None: it does not."""
         every = self.declared.every_seconds
@@ -99,3 +114,17 @@ class PhaseCheckpoints:
             self._files.read_back,
             align_seconds=self.declared.align_timeout_seconds,
         )
+
+
+def _code(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it."""
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _causes(part)
+    if error.__cause__ is not None:
+        yield from _causes(error.__cause__)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from pipeline.data.policy import StreamingSettings
 from pipeline.errors import BackpressureTimeout, DataError
 from pipeline.storage.workspace import Workspace
 from tests.counted import count
+from tests.small_disk import disk_of
 
 SOAK = "PENSTOCK_SOAK" in os.environ
 LIMIT_MB = 10 * 8200 / (1 << 20)
@@ -167,31 +167,9 @@ DISK_BYTES = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A megabyte: a tmpfs where one may be mounted; else writes are refused that would make the folder larger."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = os.geteuid() == 0 and not subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)], capture_output=True, check=False
-    ).returncode  # fmt: skip
-    if not mounted:
-        _refuse_beyond(folder, monkeypatch)
-    count("disks filled (tmpfs)" if mounted else "disks filled (stand-in)")
-    yield folder
-    if mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def _refuse_beyond(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.pwritev
-
-    def bounded(fd: int, pieces: Any, offset: int) -> int:
-        used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        if used + sum(map(len, pieces)) > DISK_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(fd, pieces, offset)
-
-    monkeypatch.setattr(os, "pwritev", bounded)
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with disk_of(tmp_path / "small", DISK_BYTES) as folder:
+        yield folder
 
 
 def test_t4_a_disk_that_fills_holds_the_callers_and_goes_on_within_five_seconds_of_having_room(
