@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import errno
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,12 @@ from test_resumed_runs import rows_in, summary_in, until
 from pipeline import DataFlow, PenstockError, PhaseFailed, Pipeline, Run, TopologyBuilder
 from pipeline.data.policy import StreamingSettings
 from pipeline.testing import ListFeed, Mark, Pause
-from tests.small_disk import disk_of
+from tests.bad_disks import FAULTS, Faulty, disk_of
+from tests.counted import count
 
-DISK_BYTES = 24 << 20
-ROWS, BATCHES, BEFORE = 2000, 60, 15
+SOAK = "PENSTOCK_SOAK" in os.environ
+DISK_BYTES = 12 << 20
+ROWS, BATCHES, BEFORE = 1000, 60, 15
 PAUSE = Pause()
 
 
@@ -33,7 +38,7 @@ ITEMS = [*map(batch, range(BEFORE)), Mark.PAUSE, *map(batch, range(BEFORE, BATCH
 def pipeline(output: Path, mode: str) -> Pipeline:
     flow = DataFlow(
         mode=mode,  # type: ignore[arg-type]
-        memory_limit_mb=0.2 if mode == "hybrid" else 64,
+        memory_limit_mb=0.1 if mode == "hybrid" else 64,
         min_free_disk_mb=0.1,
         admission_timeout_seconds=0.3,
         streaming_settings=StreamingSettings(buffer_size=10, max_attempts=2, backoff_seconds=0.01),
@@ -94,6 +99,49 @@ async def test_t4_a_run_whose_disk_fills_says_how_to_go_on_and_does_so_once_ther
     assert seen == [BEFORE * ROWS]
     assert summary_in(output) == summary_in(tmp_path / "whole")
     assert files_in(output) == files_in(tmp_path / "whole")
+
+
+MORE_FAULTS = {
+    "a journal that cannot be synced": ("fdatasync", errno.EIO),
+    "a file that gets no name": ("replace", errno.EIO),
+    "a folder that cannot be made": ("mkdir", errno.ENOSPC),
+}
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *MORE_FAULTS])
+async def test_t4_a_call_that_fails_costs_the_run_or_not_and_never_what_it_comes_to(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T4, E13, R-6: from the same checkpoint on, whether the call fails once or again and again."""
+    name, code = {**FAULTS, **MORE_FAULTS}[fault]
+    await finish(tmp_path / "whole", "hybrid", resume=False)
+    for at, times in [(at, times) for at in range(1, 40) for times in (1, 1000)] if SOAK else [(1, 1000), (4, 1)]:
+        output = tmp_path / f"{at}-{times}"
+        with monkeypatch.context() as patch:
+            faulty: list[Faulty] = []
+
+            begin = partial(Faulty, patch, name, code, at, times)
+
+            async def ill(run: Run, into: list[Faulty] = faulty, begin: Any = begin) -> None:
+                await until(lambda: rows_in(run) == BEFORE * ROWS)
+                into.append(begin())
+
+            said = await failure(finish(output, "hybrid", resume=False, at_pause=ill))
+        assert said is None or "`penstock run CONFIG --resume`" in said, said
+        count("runs that a disk has failed", said is not None)
+        count("faults of checkpointed runs", faulty[0].hits)
+        await finish(output, "hybrid", resume=True)
+        assert summary_in(output) == summary_in(tmp_path / "whole")
+        assert files_in(output) == files_in(tmp_path / "whole")
+
+
+async def failure(run: Awaitable[None]) -> str | None:
+    """What it failed with, by a name of ours."""
+    try:
+        await run
+    except PenstockError as error:
+        return str(error)
+    return None
 
 
 def fill_up(path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,11 @@ from pipeline.data import DataFlow, DataManager, build_manager
 from pipeline.data.policy import StreamingSettings
 from pipeline.errors import BackpressureTimeout, DataError
 from pipeline.storage.workspace import Workspace
+from tests.bad_disks import FAULTS, Faulty, disk_of
 from tests.counted import count
-from tests.small_disk import disk_of
 
 SOAK = "PENSTOCK_SOAK" in os.environ
 LIMIT_MB = 10 * 8200 / (1 << 20)
-FAULTS: dict[str, tuple[str, int]] = {
-    "no room to write": ("pwritev", errno.ENOSPC),
-    "a write that fails": ("pwritev", errno.EIO),
-    "a write that stops short": ("pwritev", 0),
-    "no descriptor left": ("open", errno.EMFILE),
-    "a sync that fails": ("fsync", errno.EIO),
-    "no room for a name": ("link", errno.ENOSPC),
-    "a read that fails": ("preadv", errno.EIO),
-}
 
 
 class LoopClock:
@@ -47,28 +36,6 @@ class LoopClock:
 
     async def sleep_until(self, monotonic_ns: int) -> None:
         await asyncio.sleep(max(0, monotonic_ns - self.monotonic_ns()) / 1e9)
-
-
-class Faulty:
-    """Lets the so many-th call of one function of `os` fail, and some after it, if a worker thread makes it."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, name: str, code: int, at: int, times: int) -> None:
-        self.calls = self.hits = 0
-        call: Callable[..., Any] = getattr(os, name)
-
-        def failing(*args: Any, **words: Any) -> Any:
-            if threading.current_thread() is threading.main_thread():
-                return call(*args, **words)
-            self.calls += 1
-            if not at <= self.calls < at + times:
-                return call(*args, **words)
-            self.hits += 1
-            if code:
-                raise OSError(code, os.strerror(code))
-            fd, pieces, *rest = args
-            return call(fd, [memoryview(pieces[0])[:1]], *rest)
-
-        patch.setattr(os, name, failing)
 
 
 async def put(manager: DataManager, kept: dict[str, Any], numbers: range) -> None:
