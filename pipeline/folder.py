@@ -43,9 +43,12 @@ class RunFolder:
         """From `open` to `close`."""
         self._disk = disk
 
-    def open(self, *, repair: bool = False) -> None:
-        """Create the folder, take its lock and recover it; raises `StorageFailed` naming the process that holds it."""
-        self.root = StorageRoot.open(self.path, disk=self._disk, repair=repair, settle=self._settle)
+    def open(self, *, repair: bool = False, anew: bool = False) -> None:
+        """Create the folder, take its lock and recover it; raises `StorageFailed` naming the process that holds it.
+
+        With `anew` nothing is to be gone on with: what a lost manifest listed is put aside.
+        """
+        self.root = StorageRoot.open(self.path, disk=self._disk, repair=repair, anew=anew, settle=self._settle)
         for loss in self.root.recovered.lost:
             kept = f"; what is left of it is kept as {loss.kept}" if loss.kept else ""
             log.warning("%s/%s is lost: %s%s", self.path, loss.file, loss.why, kept)

@@ -351,7 +351,7 @@ class Sequencer:
         if self.folder is None:
             name = await self._blocking.run(_fingerprint, self.plan)
             folder = RunFolder(self.plan.output, self.plan.name, name)
-            await self._blocking.run(partial(folder.open, repair=self._repair))
+            await self._blocking.run(partial(folder.open, repair=self._repair, anew=self.force))
             self.folder = folder
             self._blocking.submit(folder.sweep)  # beside the run
         return self.folder

@@ -63,14 +63,17 @@ class Recovered:
 
 
 def recover(
-    folder: Path, disk: Disk, *, repair: bool = False, settle: Settle | None = None
+    folder: Path, disk: Disk, *, repair: bool = False, anew: bool = False, settle: Settle | None = None
 ) -> tuple[ManifestView, Recovered]:
     """Bring a folder to what is committed in it, and give that; the caller holds the lock and begins a new manifest.
 
-    Raises `StorageFailed` for a newer format, and, unless `repair`, for a manifest with damage in the middle.
+    Raises `StorageFailed` for a newer format, and, unless `repair`, for a manifest with damage in the middle, or for
+    none where there is a journal or a checkpoint; with `anew` too these are put aside.
     """
     done = Recovered()
     view = _manifest(folder, disk, repair, done)
+    if not view.number:
+        _without_manifest(folder, disk, repair or anew, done)
     if settle is not None:
         for entry in settle(view):
             view.committed.apply(msgspec.structs.replace(entry, seq=view.committed.seq, epoch=view.committed.epoch))
@@ -97,6 +100,24 @@ def _manifest(folder: Path, disk: Disk, repair: bool, done: Recovered) -> Manife
         _settle_file(folder / manifest_name(view.number), disk, view.good_bytes)
     disk.sync_folder(folder)
     return view
+
+
+def _without_manifest(folder: Path, disk: Disk, anew: bool, done: Recovered) -> None:
+    """What a lost manifest listed is nobody's now, and would be removed as what a crash left behind."""
+    found = {file: disk.file_bytes(folder / file) or 0 for file in _ours(folder, disk)}
+    if not found:
+        return
+    if not anew:
+        files = ", ".join(list(found)[:3]) + (", ..." if len(found) > 3 else "")
+        raise StorageFailed(
+            f"{folder} has {len(found):,} files of a journal and checkpoints ({files}; {sum(found.values()):,} bytes) "
+            "and no MANIFEST, which says what of them counts: expected one, it was removed or has been lost. Nothing "
+            "was touched. Put it back from a copy, then go on; or begin anew with --force (force=True) or --repair "
+            f"(repair=True), which keeps these files in {folder / QUARANTINE}"
+        )
+    for file, num_bytes in found.items():
+        kept = _put_aside(disk, folder, file)
+        done.lost.append(Loss(file, "there is no manifest that lists it", num_bytes, kept))
 
 
 def _repaired(folder: Path, disk: Disk, view: ManifestView, done: Recovered) -> ManifestView:
@@ -186,9 +207,7 @@ def _check_files(folder: Path, disk: Disk, committed: Committed, done: Recovered
         if size is None:
             done.lost.append(Loss(file, "it is not there", entry.bytes or 0))
         else:
-            kept = _aside(disk, folder, file)
-            disk.make_folder((folder / kept).parent)
-            disk.rename(folder / file, folder / kept)
+            kept = _put_aside(disk, folder, file)
             why = f"it has {size:,} bytes, not the {entry.bytes or 0:,} it was committed with"
             done.lost.append(Loss(file, why, entry.bytes or 0, kept))
         committed.apply(Entry(kind="remove", file=file, seq=committed.seq, epoch=committed.epoch))
@@ -198,15 +217,29 @@ def _remove_unlisted(folder: Path, disk: Disk, committed: Committed, done: Recov
     """Segments, checkpoints and temporary files of ours that nothing refers to. Anything else stays."""
     listed = {entry.file for entry in committed.listed()}
     candidates = [name for name in disk.names(folder) if name.startswith("MANIFEST-") and name.endswith(".tmp")]
-    for room in (WAL, CHECKPOINTS):
-        names = disk.names(folder / room)
-        candidates += [f"{room}/{name}" for name in names if name.removesuffix(".tmp").endswith(".seg")]
-    for file in candidates:
+    for file in candidates + _ours(folder, disk):
         committed.saw(file)
         if file not in listed:
             with contextlib.suppress(FileNotFoundError):
                 disk.unlink(folder / file)
             done.removed.append(file)
+
+
+def _ours(folder: Path, disk: Disk) -> list[str]:
+    """Segments and checkpoints, listed or not."""
+    found = []
+    for room in (WAL, CHECKPOINTS):
+        names = disk.names(folder / room)
+        found += [f"{room}/{name}" for name in names if name.removesuffix(".tmp").endswith(".seg")]
+    return found
+
+
+def _put_aside(disk: Disk, folder: Path, file: str) -> str:
+    """Move it into the quarantine; its path there."""
+    kept = _aside(disk, folder, file)
+    disk.make_folder((folder / kept).parent)
+    disk.rename(folder / file, folder / kept)
+    return kept
 
 
 def _aside(disk: Disk, folder: Path, file: str) -> str:

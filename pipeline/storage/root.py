@@ -40,12 +40,19 @@ class StorageRoot:
 
     @classmethod
     def open(
-        cls, folder: Path, *, disk: Disk = DISK, repair: bool = False, settle: Settle | None = None
+        cls,
+        folder: Path,
+        *,
+        disk: Disk = DISK,
+        repair: bool = False,
+        anew: bool = False,
+        settle: Settle | None = None,
     ) -> StorageRoot:
         """Make the folder where there is none, take its lock, recover, and begin a new epoch.
 
         Raises `StorageFailed` when another process holds it (with its pid), when it is of a newer format, when its
-        manifest is damaged in the middle and not `repair`, and when the system refuses; `DiskFull`. `settle` is called
+        manifest is damaged in the middle, or gone, and not `repair` (one that is gone: nor `anew`), and when the system
+        refuses; `DiskFull`. `settle` is called
         with the lock held, before files are checked; what it returns is committed with the new epoch.
         """
         folder = Path(folder)
@@ -53,7 +60,7 @@ class StorageRoot:
         try:
             _make_folder(folder, disk)
             lock.take()
-            view, recovered = recover(folder, disk, repair=repair, settle=settle)
+            view, recovered = recover(folder, disk, repair=repair, anew=anew, settle=settle)
             view.committed.epoch += 1
             writer = ManifestWriter(folder, disk, view.committed, view.number)
             writer.begin()

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from resumed_runs import Sums
 
-from pipeline import Context, Pipeline, Run, Stage, TopologyBuilder, Transform, sequencer
+from pipeline import Context, PhaseFailed, Pipeline, Run, Stage, TopologyBuilder, Transform, sequencer
 from pipeline.containers.pushing import Push
 from pipeline.testing import ListFeed, Mark, Pause
 
@@ -60,6 +60,11 @@ async def whole(output: Path) -> bytes:
     pause.resume()
     await pipeline.run()
     return summary_in(output)
+
+
+async def finished(pipeline: Pipeline, **words: bool) -> None:
+    async with pipeline.start(**words) as run:
+        await run.finished()
 
 
 def summary_in(output: Path) -> bytes:
@@ -240,3 +245,52 @@ async def test_a_feed_with_less_than_it_gave_before_fails_the_phase(tmp_path: Pa
                 await run.finished()
     finally:
         monkey.undo()
+
+
+@pytest.mark.parametrize("words", [{"resume": True}, {"force": False}])
+async def test_a_run_whose_manifest_is_gone_is_refused_and_left_as_it_is(
+    words: dict[str, bool], tmp_path: Path
+) -> None:
+    """R-3: no journal and no checkpoint is removed because nobody knows any more what it is."""
+    wanted = await whole(tmp_path / "whole")
+    pipeline, pause = await stopped(tmp_path / "stopped")
+    (folder,) = [path for path in (tmp_path / "stopped" / "run").iterdir() if path.name != "latest"]
+    manifest = max(folder.glob("MANIFEST-*"))
+    taken = manifest.read_bytes()
+    before = gone(folder)
+    pause.resume()
+    for _ in range(2):
+        with pytest.raises(PhaseFailed, match=r"files of a journal and checkpoints \(.*wal/.*no MANIFEST.*--force"):
+            await finished(pipeline, **words)
+        assert {path: path.read_bytes() for path in before} == before
+    await asyncio.to_thread(manifest.write_bytes, taken)
+    async with pipeline.start(resume=True) as run:
+        assert run.resumed_rows("data") == 25
+        await run.finished()
+    assert summary_in(tmp_path / "stopped") == wanted
+
+
+@pytest.mark.parametrize("words", [{"force": True}, {"resume": True, "repair": True}])
+async def test_a_run_whose_manifest_is_gone_begins_anew_where_that_is_asked_for_and_keeps_what_there_was(
+    words: dict[str, bool], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-3."""
+    wanted = await whole(tmp_path / "whole")
+    pipeline, pause = await stopped(tmp_path / "stopped")
+    (folder,) = [path for path in (tmp_path / "stopped" / "run").iterdir() if path.name != "latest"]
+    before = gone(folder)
+    pause.resume()
+    await finished(pipeline, **words)
+    kept = [path.read_bytes() for path in (folder / "quarantine").iterdir()]
+    assert sorted(kept) == sorted(before.values())
+    assert "there is no manifest that lists it; what is left of it is kept as quarantine/" in caplog.text
+    assert summary_in(tmp_path / "stopped") == wanted
+
+
+def gone(folder: Path) -> dict[Path, bytes]:
+    """The folder's journal and checkpoints, whose manifests are removed."""
+    for path in folder.glob("MANIFEST-*"):
+        path.unlink()
+    found = {path: path.read_bytes() for room in ("wal", "checkpoints") for path in (folder / room).iterdir()}
+    assert len(found) >= 2
+    return found
