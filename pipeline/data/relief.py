@@ -152,7 +152,7 @@ class PoolRelief:
     def _begin_table(self, table: Sheds) -> None:
         """Its oldest rows go to disk; it comes back when they are there."""
         self.victims.forget(table)
-        begun = table.shed()
+        begun = None if table in self._tables else table.shed()  # what was stored meanwhile has noted it again
         if begun is None:
             return
         num_bytes, writing = begun

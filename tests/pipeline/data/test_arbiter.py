@@ -17,6 +17,7 @@ from data_support import Disk, HandClock, batch, rows, settle, until
 
 from pipeline.data import DataFlow, DataManager, build_manager
 from pipeline.data.eviction import Eviction
+from pipeline.data.relief import PoolRelief
 from pipeline.edges.edge import Edge, EdgePolicy
 from pipeline.edges.in_flight import EdgesAccount
 from pipeline.errors import BackpressureTimeout, BudgetExceeded
@@ -183,6 +184,43 @@ async def test_a3_when_all_that_spills_is_guaranteed_it_is_taken_only_for_somebo
         assert (await hybrid.retrieve(f"k{n}")).equals(batch(n))
     await hybrid.close()
     await memory.close()
+    await workspace.close()
+
+
+class Table:
+    """Rows that are written when the pool asks for it, oldest first."""
+
+    tick = put_tick = 1.0
+    name = "table"
+
+    def __init__(self) -> None:
+        self.charged = self.borrowed = 80
+        self.asked = 0
+        self.writing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def shed(self) -> tuple[int, asyncio.Future[None]]:
+        self.asked += 1
+        return 10, self.writing
+
+
+async def test_a3_a_table_that_is_stored_to_while_it_writes_is_asked_again_when_that_is_done(tmp_path: Path) -> None:
+    """A-3: once for each write, however often it is noted meanwhile."""
+    workspace = Workspace(tmp_path, pool=Pool(100))
+    relief, table = PoolRelief.join(workspace, HandClock()), Table()
+    assert relief is not None and workspace.pool is not None
+    workspace.pool.take(table, 99)
+    for _ in range(3):
+        relief.note(table)
+        relief.press()
+    assert table.asked == 1
+    before, table.writing = table.writing, asyncio.get_running_loop().create_future()
+    before.set_result(None)
+    await until(lambda: table.asked == 2)
+    assert workspace.pool.spilled_bytes == 10
+    workspace.pool.give(table, 99)
+    table.charged = 0
+    table.writing.set_result(None)
+    await until(lambda: workspace.pool is not None and workspace.pool.spilled_bytes == 20)
     await workspace.close()
 
 
