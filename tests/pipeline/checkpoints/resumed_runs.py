@@ -39,6 +39,8 @@ class Host:
 
     def __init__(self, folder: Path, topology: Callable[[], Topology], **words: Any) -> None:
         self.folder, self.topology, self.words = folder, topology, words
+        self.engines: list[LocalEngine] = []
+        """Of all processes."""
 
     async def whole(self) -> Left:
         """What a run leaves that nobody stopped, and that took no checkpoint."""
@@ -71,6 +73,7 @@ class Host:
             checkpoints=Checkpoints(NEVER, save, files.read_back), on_ready=lambda engine: engine.gate.open(),
             **self.words,
         )  # fmt: skip
+        self.engines.append(engine)
         try:
             running = asyncio.ensure_future(engine.run())
             if conduct is None:

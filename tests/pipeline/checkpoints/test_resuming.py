@@ -69,6 +69,7 @@ def kinds() -> Topology:
     return builder.add("apart", Sums(kind="replayed"), [*apart, Input("both")]).build()
 
 
+POOL_BYTES = 16_000
 SPILL = EdgePolicy(max_rows=4, when_full="spill")
 
 
@@ -166,3 +167,37 @@ async def test_a_run_that_dies_again_and_again_leaves_what_one_leaves_that_did_n
     assert "given up" not in caplog.text
     count("batches on disk in checkpoints", len(stored))
     assert stored or "spill" not in name, "nothing under way was on a disk"
+
+
+def crowded() -> Topology:
+    """More than a small pool holds: in hybrids, in a group's, and under way on edges that spill and that do not."""
+    flow = DataFlow(mode="hybrid", memory_limit_mb=0.015)
+    spill = EdgePolicy(max_bytes=2_000, when_full="spill")
+    builder = TopologyBuilder().add("data", Numbers(rows=300, cut=40), data_flow=flow, keep_output="all")
+    builder.add("other", Numbers(rows=60, cut=40, seed=5, step=15))
+    builder.add("slow", Sums(kind="slow"), [Input("data", spill)], data_flow=flow, keep_output="all")
+    builder.add("meet", Sums(kind="replayed"), [Input("slow", spill), "data", Input("other", spill)], data_flow=flow)
+    members = {f"m{i}": Party(share=i) for i in range(5)}
+    return builder.add("party", Party(), ["meet"], members=members, data_flow=flow).build()
+
+
+async def test_c6_a_tiny_pool_is_never_exceeded_and_leaves_the_same_bytes_however_often_the_run_dies(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-6, R-6: 1.00x of the pool at most in every process, what is kept for checkpoints included."""
+    monkeypatch.setattr(taking, "PATIENCE_SECONDS", 0.0)
+    wanted = await Host(tmp_path / "large", crowded, memory_bytes=1 << 30).process(None)
+    host = Host(tmp_path / "tiny", crowded, memory_bytes=POOL_BYTES)
+    dice = random.Random(1)
+    log: list[int] = []
+    for _ in range(STOPS // 2):
+        await host.process(dying(dice, log))
+    left = await host.process(None)
+    assert "Exception in callback" not in caplog.text
+    assert left is not None and wanted is not None and left.summary == wanted.summary
+    assert left.files == wanted.files
+    assert log
+    pools = [engine.pool for engine in host.engines if engine.pool is not None]
+    assert all(pool.peak <= pool.limit == POOL_BYTES for pool in pools)
+    assert sum(pool.spills for pool in pools) > 0, "the pool is not tiny"
+    assert all(pool.charged == 0 for pool in pools)
