@@ -14,7 +14,18 @@ import anyio
 import pytest
 from resumed_runs import Sums
 
-from pipeline import Context, PhaseFailed, Pipeline, Run, Stage, TopologyBuilder, Transform, sequencer
+from pipeline import (
+    Context,
+    EdgePolicy,
+    Input,
+    PhaseFailed,
+    Pipeline,
+    Run,
+    Stage,
+    TopologyBuilder,
+    Transform,
+    sequencer,
+)
 from pipeline.containers.pushing import Push
 from pipeline.testing import ListFeed, Mark, Pause
 
@@ -294,3 +305,14 @@ def gone(folder: Path) -> dict[Path, bytes]:
     found = {path: path.read_bytes() for room in ("wal", "checkpoints") for path in (folder / room).iterdir()}
     assert len(found) >= 2
     return found
+
+
+@pytest.mark.parametrize("when_full", ["conflate", "drop_oldest", "drop_newest"])
+async def test_an_edge_that_loses_rows_is_refused_with_what_to_use_instead(when_full: Any, tmp_path: Path) -> None:
+    feed = ListFeed(items=ITEMS, is_live=True)
+    lossy = Input("data", EdgePolicy(max_rows=9, when_full=when_full, key="n" if when_full == "conflate" else None))
+    builder = TopologyBuilder().add("data", feed).add("sums", Sums(), [lossy])
+    pipeline = Pipeline.from_topology(builder.build(), output=tmp_path, checkpoint_seconds=9)
+    told = rf"containers.sums.inputs: .*found 'when_full: {when_full}' from 'data'.*use 'block' .* or 'spill'"
+    with pytest.raises(PhaseFailed, match=told):
+        await pipeline.run()
