@@ -1,57 +1,131 @@
 """Penstock: an asyncio streaming pipeline service for market data. These are its public names."""
 
-from .checkpoints.states import StateOf, fitting, packed, unpacked
-from .cli.figures import bytes_said, column_said, rows_said, seconds_said
-from .clock import Clock, SystemClock
-from .compose import compose
-from .config import Config, load_config
-from .containers.pushing import Push
-from .data import DataFlow, DataManager, build_manager
-from .durations import Duration, parse_duration, said_duration
-from .edges.edge import Edge, EdgePolicy
-from .errors import (
-    BackpressureTimeout,
-    BudgetExceeded,
-    CallOverdue,
-    ConfigError,
-    ContainerFailed,
-    CorruptEntry,
-    DataError,
-    DiskFull,
-    EdgeClosed,
-    FlushedAway,
-    InputError,
-    Interrupted,
-    InvalidKey,
-    ManagerClosed,
-    NotResident,
-    PenstockError,
-    PhaseFailed,
-    Problem,
-    ReentrantDeadlock,
-    SchemaMismatch,
-    StateMismatch,
-    StorageFailed,
-    TooManyDeadLetters,
-    UnsizedValue,
-    UnsupportedType,
-    ValueTooLarge,
-)
-from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
-from .handed import HandedTable
-from .lookahead import LookaheadReport, check_lookahead
-from .mending.dead_letters import DeadLetter, DeadLetters
-from .mending.tolerance import ErrorPolicy
-from .registry import Registry
-from .report import Report
-from .results import PhaseResults, load_summary, open_results
-from .runs import open_run
-from .service import Pipeline, Run
-from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
-from .stores import Stores, open_stores
-from .summary import PhaseSummary
-from .timeline import Pacing
-from .topology import Input, Topology, TopologyBuilder
+from typing import TYPE_CHECKING
+
+from .lazily import lazily
+
+if TYPE_CHECKING:
+    from .checkpoints.states import StateOf, fitting, packed, unpacked
+    from .cli.figures import bytes_said, column_said, rows_said, seconds_said
+    from .clock import Clock, SystemClock
+    from .composing import compose
+    from .config import Config, load_config
+    from .containers.pushing import Push
+    from .data import DataFlow, DataManager, build_manager
+    from .durations import Duration, parse_duration, said_duration
+    from .edges.edge import Edge, EdgePolicy
+    from .errors import (
+        BackpressureTimeout,
+        BudgetExceeded,
+        CallOverdue,
+        ConfigError,
+        ContainerFailed,
+        CorruptEntry,
+        DataError,
+        DiskFull,
+        EdgeClosed,
+        FlushedAway,
+        InputError,
+        Interrupted,
+        InvalidKey,
+        ManagerClosed,
+        NotResident,
+        PenstockError,
+        PhaseFailed,
+        Problem,
+        ReentrantDeadlock,
+        SchemaMismatch,
+        StateMismatch,
+        StorageFailed,
+        TooManyDeadLetters,
+        UnsizedValue,
+        UnsupportedType,
+        ValueTooLarge,
+    )
+    from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
+    from .handed import HandedTable
+    from .lookahead import LookaheadReport, check_lookahead
+    from .mending.dead_letters import DeadLetter, DeadLetters
+    from .mending.tolerance import ErrorPolicy
+    from .registry import Registry
+    from .report import Report
+    from .results import PhaseResults, load_summary, open_results
+    from .runs import open_run
+    from .service import Pipeline, Run
+    from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
+    from .stores import Stores, open_stores
+    from .summary import PhaseSummary
+    from .timeline import Pacing
+    from .topology import Input, Topology, TopologyBuilder
+else:  # the same again; each module is imported when one of its names is asked for
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "checkpoints.states": ("StateOf", "fitting", "packed", "unpacked"),
+            "cli.figures": ("bytes_said", "column_said", "rows_said", "seconds_said"),
+            "clock": ("Clock", "SystemClock"),
+            "composing": ("compose",),
+            "config": ("Config", "load_config"),
+            "containers.pushing": ("Push",),
+            "data": ("DataFlow", "DataManager", "build_manager"),
+            "durations": ("Duration", "parse_duration", "said_duration"),
+            "edges.edge": ("Edge", "EdgePolicy"),
+            "errors": (
+                "BackpressureTimeout",
+                "BudgetExceeded",
+                "CallOverdue",
+                "ConfigError",
+                "ContainerFailed",
+                "CorruptEntry",
+                "DataError",
+                "DiskFull",
+                "EdgeClosed",
+                "FlushedAway",
+                "InputError",
+                "Interrupted",
+                "InvalidKey",
+                "ManagerClosed",
+                "NotResident",
+                "PenstockError",
+                "PhaseFailed",
+                "Problem",
+                "ReentrantDeadlock",
+                "SchemaMismatch",
+                "StateMismatch",
+                "StorageFailed",
+                "TooManyDeadLetters",
+                "UnsizedValue",
+                "UnsupportedType",
+                "ValueTooLarge",
+            ),
+            "frames": ("NS_UTC", "Barrier", "Batch", "End", "Frame", "MemberRows", "Result", "Row", "Watermark"),
+            "handed": ("HandedTable",),
+            "lookahead": ("LookaheadReport", "check_lookahead"),
+            "mending.dead_letters": ("DeadLetter", "DeadLetters"),
+            "mending.tolerance": ("ErrorPolicy",),
+            "registry": ("Registry",),
+            "report": ("Report",),
+            "results": ("PhaseResults", "load_summary", "open_results"),
+            "runs": ("open_run",),
+            "service": ("Pipeline", "Run"),
+            "stage": (
+                "Context",
+                "Feed",
+                "Footprint",
+                "Logic",
+                "Outputs",
+                "Recipe",
+                "RowTransform",
+                "Sink",
+                "Stage",
+                "Transform",
+            ),
+            "stores": ("Stores", "open_stores"),
+            "summary": ("PhaseSummary",),
+            "timeline": ("Pacing",),
+            "topology": ("Input", "Topology", "TopologyBuilder"),
+        },
+    )
 
 __all__ = [
     "NS_UTC",

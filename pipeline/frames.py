@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Protocol, TypeAlias, Union, get_origin, get_ty
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 TIME_COLUMNS = ("ts_event", "ts_recv")
 """Columns that carry event time and receive time, as timestamp[ns, UTC]; in rows, int nanoseconds."""
@@ -140,12 +139,7 @@ class Batch:
         found = [columns.column(names.index(name)) for name in TIME_COLUMNS if name in names]
         if not found:
             return None
-        times = found[0]
-        if times.null_count and len(found) > 1:
-            times = pc.coalesce(*found)
-        if times.null_count:
-            # A row without a stamp stands with the one before it, or, at the start, with the first that has one.
-            times = pc.fill_null(pc.fill_null_backward(pc.fill_null_forward(times)), 0)
+        times = _filled(found) if found[0].null_count else found[0]
         if times.type != NS_UTC:
             times = times.cast(NS_UTC)
         stamps: np.ndarray[Any, np.dtype[np.int64]] = times.view(pa.int64()).to_numpy(zero_copy_only=False)
@@ -221,6 +215,17 @@ class Stored(Protocol):
 
     def read(self) -> Batch:
         """Blocking, in any thread. Raises `CorruptEntry`, `StorageFailed`."""
+
+
+def _filled(found: Sequence[pa.Array]) -> pa.Array:
+    """The first of these columns, and where it is null the next."""
+    import pyarrow.compute as pc
+
+    times = pc.coalesce(*found)
+    if times.null_count:
+        # A row without a stamp stands with the one before it, or, at the start, with the first that has one.
+        times = pc.fill_null(pc.fill_null_backward(pc.fill_null_forward(times)), 0)
+    return times
 
 
 class Watermark(msgspec.Struct, frozen=True):

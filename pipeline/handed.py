@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from .errors import InputError
 from .frames import Batch
-from .hashing import TableHash
 
 _FORMS = "a pyarrow Table or RecordBatch, a polars or pandas DataFrame, or a dict of columns"
 
@@ -41,6 +40,8 @@ class HandedTable:
     @cached_property
     def hash(self) -> str:
         """Over the rows in canonical form, however they are cut. Blocking: reads every value, once."""
+        from .hashing import TableHash
+
         total = TableHash()
         for batch in self.table.to_batches():
             total.update(batch)

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
 
@@ -52,7 +51,7 @@ class _ColumnHash:
         self._valid.update(_mask(array).data)
         kind = array.type
         if pa.types.is_boolean(kind):
-            self._values.update(_numpy(pc.fill_null(array, False).cast(pa.uint8())).data)
+            self._values.update(_numpy(array.fill_null(False).cast(pa.uint8())).data)
         elif pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind):
             self._update_text(array)
         elif pa.types.is_null(kind):
@@ -75,7 +74,7 @@ class _ColumnHash:
 
     def _update_text(self, array: pa.Array) -> None:
         if array.null_count:
-            array = pc.fill_null(array, b"" if pa.types.is_binary(array.type) else "")
+            array = array.fill_null(b"" if pa.types.is_binary(array.type) else "")
         if len(array) == 0:
             return
         wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeAlias
 
 import msgspec
@@ -14,19 +13,12 @@ from .hashing import hash_files, hash_plain
 from .sources import local_sources
 from .stage import Recipe, Stage
 from .topology import Node, Topology
+from .version import code_version
 
 Known: TypeAlias = dict[int, tuple[msgspec.Struct, dict[str, Any]]]
 """By identity, which the struct itself keeps from being taken by another."""
 MAX_ITEMS = 1000
 """A longer list in a recipe is data given in Python; it counts by its length, its first and its last item."""
-
-
-def code_version() -> str:
-    """The installed version of Penstock."""
-    try:
-        return version("penstock")
-    except PackageNotFoundError:
-        return "0"
 
 
 def result_identity(

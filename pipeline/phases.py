@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .containers.container import ContainerStats
-from .containers.keeping import KeptKey
-from .data import DataStats
-from .edges.edge import EdgeStats
 from .errors import InputError, PhaseFailed
-from .topology import Node, Topology
+from .topology import Topology, ranker_of
+
+if TYPE_CHECKING:
+    from .containers.container import ContainerStats
+    from .containers.keeping import KeptKey
+    from .data import DataStats
+    from .edges.edge import EdgeStats
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,6 @@ class Selection:
     by: str
     top: int
     names: tuple[str, ...]
-
-
-def ranker_of(topology: Topology) -> Node | None:
-    """The node whose stage ranks; None where none does, or several do."""
-    rankers = [node for node in topology.nodes if node.stage.ranking_key is not None]
-    return rankers[0] if len(rankers) == 1 else None
 
 
 def choose(

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from math import ceil
 
-from .compose import compose
+from .composing import compose
 from .config import Config, PhaseConfig, WindowConfig
 from .config.phase import AUTO, bars_of
 from .config.phase_checks import instant
 from .durations import parse_duration
 from .errors import ConfigError, InputError, Problem
-from .phases import ranker_of
-from .sequencer import PhasePlan
-from .topology import Topology, TopologyBuilder
+from .plans import PhasePlan
+from .topology import Topology, TopologyBuilder, ranker_of
 from .walks import expanded
 from .windows import WarmUp, Window
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pyarrow as pa
 
-from .compose import too_many
+from .composing import too_many
 from .config import Block, Config, recipe_name
 from .data.policy import MB
 from .errors import InputError
 from .phasing import plan_phases
-from .sequencer import PhasePlan
+from .plans import PhasePlan
 from .stage import Footprint
 from .topology import Node, Topology
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .data.persist import CONTAINER
+from .data.persisting import CONTAINER
 from .errors import InputError
 from .folder import (
     CONTAINERS,

@@ -23,9 +23,10 @@ from .engines.local import LocalEngine
 from .errors import EdgeClosed, Interrupted, PenstockError
 from .handed import HandedTable
 from .phasing import plan_phases
+from .plans import PhasePlan, RunPlan
 from .registry import Registry
 from .retrieval import retrieve
-from .sequencer import PhasePlan, RunPlan, Sequencer
+from .sequencer import Sequencer
 from .status import PoolStatus, RunStatus
 from .subscription import Subscription
 from .summary import PhaseSummary

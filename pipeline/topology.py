@@ -346,3 +346,9 @@ def _find_cycle(waiting: Mapping[str, Node]) -> list[str]:
     cycle = path[path.index(name) :]
     cycle.reverse()
     return cycle
+
+
+def ranker_of(topology: Topology) -> Node | None:
+    """The node whose stage ranks; None where none does, or several do."""
+    rankers = [node for node in topology.nodes if node.stage.ranking_key is not None]
+    return rankers[0] if len(rankers) == 1 else None

@@ -1,5 +1,8 @@
 """Markets: schemas, feeds, features, portfolios, execution and sinks, built on pipeline's public names."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from pipeline import Push, Registry
 
 from .backtest import backtest, create_backtest_topology
@@ -21,9 +24,11 @@ from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy
-from .report.report import backtest_report
 from .sinks.console import Console
 from .sinks.parquet import ParquetSink
+
+if TYPE_CHECKING:
+    from pipeline import PhaseResults, Report
 
 __all__ = [
     "Bars",
@@ -74,4 +79,11 @@ def register(registry: Registry) -> None:
     registry.add("console", Console)
     registry.add("parquet", ParquetSink)
     registry.add_topology("backtest", backtest)
-    registry.add_report("backtest", backtest_report)
+    registry.add_report("backtest", _report)
+
+
+def _report(phases: Sequence["PhaseResults"]) -> "Report | None":
+    """The report on a backtest, whose charts and tables only `penstock report` needs."""
+    from .report.report import backtest_report
+
+    return backtest_report(phases)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations", "machine", "report"},
+    {"errors", "clock", "durations", "machine", "report", "version", "lazily"},
     {"frames", "pool", "edges.bell", "timeline"},
     {"edges.in_flight", "edges.kept", "edges.latest", "checkpoints.cuts"},
     {"edges.edge", "threads", "lag", "hashing", "storage"},
@@ -45,7 +46,7 @@ FLOORS = [
     },
     {"config", "topology", "containers.keeping", "stores", "mending.overdue"},
     {"mending.mender"},
-    {"compose", "containers.container", "walks", "mending.restarting"},
+    {"composing", "containers.container", "plans", "walks", "mending.restarting"},
     {"containers.feeding"},
     {"phases", "checkpoints.taking"},
     {"checkpoints.resuming"},
@@ -168,3 +169,25 @@ def test_the_system_clock_and_unseeded_randomness_are_asked_only_where_they_are_
         if call in path.read_text()
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("package", ["pipeline", "pipeline.data", "pipeline.lookahead"])
+def test_what_is_imported_lazily_is_what_type_checkers_are_told_of(package: str) -> None:
+    file = ROOT / package.replace(".", "/") / "__init__.py"
+    [choice] = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.If)]
+    told = {
+        node.module: tuple(alias.name for alias in node.names)
+        for node in choice.body
+        if isinstance(node, ast.ImportFrom)
+    }
+    [call] = [node for node in ast.walk(ast.Module(choice.orelse, [])) if isinstance(node, ast.Call)]
+    assert ast.literal_eval(call.args[1]) == told
+    module = importlib.import_module(package)
+    names = [name for names in told.values() for name in names]
+    assert sorted(names) == sorted(module.__all__) and set(names) <= set(dir(module))
+    hidden = {path.stem for path in file.parent.iterdir()} & set(names)
+    assert not hidden, "importing a module of this name would hide the name"
+    for name in names:
+        getattr(module, name)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing

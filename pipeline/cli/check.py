@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -10,9 +9,9 @@ from typing import Unpack
 import click
 
 from pipeline.config import Config
-from pipeline.lookahead import DEFAULT_CUTS, DEFAULT_ROWS, check_lookahead
+from pipeline.lookahead import DEFAULT_CUTS, DEFAULT_ROWS
 from pipeline.phasing import plan_phases
-from pipeline.sequencer import PhasePlan
+from pipeline.plans import PhasePlan
 from pipeline.topology import Topology
 from pipeline.windows import ALL
 
@@ -44,6 +43,10 @@ def check(config: Path, lookahead: bool, rows: int | None, cuts: int | None, **o
     loaded = read(config, options)
     _tell(loaded)
     if lookahead:
+        import asyncio
+
+        from pipeline.lookahead import check_lookahead
+
         report = asyncio.run(check_lookahead(loaded, rows=rows or DEFAULT_ROWS, cuts=cuts or DEFAULT_CUTS))
         click.echo(str(report))
         if not report.ok:

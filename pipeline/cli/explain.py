@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import click
 import msgspec
 
-from pipeline.compose import compose
+from pipeline.composing import compose
 from pipeline.config import Config
 from pipeline.config import explain as rows_of
 from pipeline.config.leaf import suggestion

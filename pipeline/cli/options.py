@@ -9,8 +9,6 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import click
 
-from pipeline.durations import parse_duration
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 _DEBUG = "penstock.debug"
 
@@ -89,6 +87,8 @@ def running(command: Command) -> Command:
 
 def _duration(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """Seconds, as text."""
+    from pipeline.durations import parse_duration
+
     if text is None:
         return None
     try:

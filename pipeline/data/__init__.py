@@ -1,14 +1,34 @@
 """What containers keep: the four data managers, a group's managers, and what is left on disk at the end."""
 
-from .base import DataManager, DataStats
-from .factory import build_manager
-from .journaled import JournaledManager
-from .journaled_members import JournaledMembers, build_members
-from .members import MemberStores
-from .persist import Persisted, persist, persist_members
-from .policy import DataFlow
-from .replay import Replayed, restore_journal
-from .streaming import FlushCallback
+from typing import TYPE_CHECKING
+
+from ..lazily import lazily
+
+if TYPE_CHECKING:
+    from .base import DataManager, DataStats
+    from .factory import build_manager
+    from .journaled import JournaledManager
+    from .journaled_members import JournaledMembers, build_members
+    from .members import MemberStores
+    from .persisting import Persisted, persist, persist_members
+    from .policy import DataFlow
+    from .replay import Replayed, restore_journal
+    from .streaming import FlushCallback
+else:  # the same again: recipes need what is quick to import, runs the rest
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "base": ("DataManager", "DataStats"),
+            "factory": ("build_manager",),
+            "journaled": ("JournaledManager",),
+            "journaled_members": ("JournaledMembers", "build_members"),
+            "members": ("MemberStores",),
+            "persisting": ("Persisted", "persist", "persist_members"),
+            "policy": ("DataFlow",),
+            "replay": ("Replayed", "restore_journal"),
+            "streaming": ("FlushCallback",),
+        },
+    )
 
 __all__ = [
     "DataFlow",

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..compose import compose
+from ..composing import compose
 from ..config import Config, load_config
 from ..errors import ConfigError, ContainerFailed, InputError, PenstockError, Problem
 from ..registry import Registry
@@ -20,12 +20,10 @@ from ..stage import Context, Recipe, Sink, Stage
 from ..threads import Workers
 from ..topology import Node, Topology
 from .compare import Difference, compare, compare_all, known_until
+from .defaults import DEFAULT_CUTS, DEFAULT_ROWS
 from .futures import FUTURES, Future, Rows, borders, changed, cut, moments, uneven
 from .recording import Given, Noted, record, without_sinks
 from .report import FINDINGS, ContainerVerdict, LookaheadReport, Moved, Verdict, time_said
-
-DEFAULT_ROWS = 20_000
-DEFAULT_CUTS = 5
 
 
 async def check_lookahead(

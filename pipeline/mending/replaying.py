@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..folder import read_summary
 from ..frames import Batch
 from ..handed import HandedTable
-from ..sequencer import PhasePlan, RunPlan
+from ..plans import PhasePlan, RunPlan
 from ..service import Pipeline
 from ..stage import Context, Feed, Stage
 from ..topology import Node, Topology

@@ -10,7 +10,6 @@ import pyarrow as pa
 from pipeline import Batch, Context, Footprint, Logic, Result, SchemaMismatch, Stage, StateOf, Transform
 from stages.portfolio.records import PORTFOLIOS
 
-from .choosing import chosen
 from .figures import figures
 from .ranking import RANKING, check_objective, ranked
 from .table import report_of
@@ -60,6 +59,8 @@ class Execution(Stage, frozen=True):
         return by or self.objective
 
     def choose(self, ranking: pa.Table, top: int, by: str | None = None) -> Sequence[str]:
+        from .choosing import chosen
+
         return chosen(ranking, self.ranks_by(by), top)
 
     def joining(

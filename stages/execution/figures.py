@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.portfolio.statistics import STATISTICS
 
@@ -31,7 +30,7 @@ def figures(
     Baselines count in nothing but `baseline`.
     """
     portfolios = rivals(ranking)
-    ran = portfolios.filter(pc.is_null(portfolios.column("error")))
+    ran = portfolios.filter(portfolios.column("error").is_null())
     head = ran.slice(0, 1).to_pylist()
     best = head[0] if head and head[0][objective] is not None else None
     baseline = _baseline_for(best, ranking.filter(ranking.column("baseline")).to_pylist())

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.portfolio.records import PORTFOLIOS
 from stages.portfolio.statistics import STATISTICS
@@ -74,6 +73,8 @@ def ranked(portfolios: Sequence[pa.RecordBatch], objective: str) -> pa.RecordBat
 
 def rivals(ranking: pa.RecordBatch) -> pa.RecordBatch:
     """The ranked portfolios, without baselines."""
+    import pyarrow.compute as pc
+
     return ranking.filter(pc.invert(ranking.column("baseline")))
 
 

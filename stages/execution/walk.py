@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import NS_UTC, Batch, Context, Feed, InputError, Logic, Result, Stage, StateOf, Transform
 from stages.portfolio.equity import LADDER
@@ -213,6 +212,8 @@ def _piece(context: Context, container: str, phase: str) -> pa.RecordBatch:
 
 
 def _read(table: pa.Table, phase: str) -> Piece:
+    import pyarrow.compute as pc
+
     rows = table.filter(pc.equal(table.column("phase"), phase))
     return Piece(
         rows.column("ts_event").combine_chunks().cast(pa.int64()).to_numpy(),

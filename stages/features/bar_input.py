@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import InputError, SchemaMismatch
 from stages.schemas import bar_schema
@@ -100,11 +99,13 @@ class BarInput:
 
     def select(self, columns: pa.RecordBatch) -> pa.Array | None:
         """Which rows have all their prices (bool), None for all of them."""
+        import pyarrow.compute as pc
+
         valid = None
         for name in self.columns:
             column = columns.column(name)
             if column.null_count:
-                here = pc.is_valid(column)
+                here = column.is_valid()
                 valid = here if valid is None else pc.and_(valid, here)
         return valid
 

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import SchemaMismatch
 
@@ -72,7 +71,7 @@ class Numbers:
                 column = column.cast(self.type)
             values = np.frombuffer(column.buffers()[1] or b"", self._memory)[column.offset :][: len(column)]
         if column.null_count:
-            values = np.where(pc.is_valid(column).to_numpy(zero_copy_only=False), values, null)
+            values = np.where(column.is_valid().to_numpy(zero_copy_only=False), values, null)
         if not values.flags.aligned:
             values = values.copy()
         return values.astype(self.dtype, copy=False)
@@ -108,7 +107,7 @@ def floats_of(name: str, column: pa.Array) -> Floats:
     numbers = Numbers.of(name, column.type)
     floats = numbers.as_floats(numbers.unpack(column))
     if column.null_count:
-        floats = np.where(pc.is_valid(column).to_numpy(zero_copy_only=False), floats, np.nan)
+        floats = np.where(column.is_valid().to_numpy(zero_copy_only=False), floats, np.nan)
     return floats
 
 

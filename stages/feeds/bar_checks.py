@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 from stages.schemas import BAR_KINDS, PRICE_TYPES
 
 from .counts import Counts
+from .instants import instant_said
 from .text import Where
-from .times import instant_said
 
 Numbers: TypeAlias = np.ndarray[Any, Any]
 Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]

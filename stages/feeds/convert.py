@@ -23,8 +23,9 @@ from stages.schemas import (
 
 from .columns import BUYER_IS_MAKER, VENUE, ColumnMap
 from .declaration import Declaration
+from .instants import ns_of, utc_array
 from .text import Where, converted, decimals, required
-from .times import format_to_try, guess_format, instants, localize, ns_of, utc_array
+from .times import format_to_try, guess_format, instants, localize
 
 _SIDES = {
     **dict.fromkeys(("buy", "b", "bid", "1", "buyer", "long"), BUY),

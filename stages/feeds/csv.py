@@ -17,7 +17,8 @@ from .columns import ColumnMap, map_columns
 from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
-from .recording import Recording, Standardizer
+from .recording import Recording
+from .standardizing import Standardizer
 from .text import Lines, Where, blocks, first_lines, table
 from .times import guess_format
 

@@ -14,7 +14,8 @@ from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
 from .parquet import READ_ROWS, time_index
-from .recording import Recording, Standardizer
+from .recording import Recording
+from .standardizing import Standardizer
 from .text import Where
 
 NAME = Path("the table")

@@ -32,10 +32,12 @@ from stages.schemas import (
 
 from .counts import Counts
 from .declaration import Declaration
+from .instants import Int64s, ns_of, utc_array
 from .lean_layout import RESOLUTION_NS, Found, find_series
-from .recording import Recording, Standardizer
+from .recording import Recording
+from .standardizing import Standardizer
 from .text import Where, blocks, converted, decimals, required, table
-from .times import NAIVE, Int64s, epoch_ns, localize, ns_of, utc_array
+from .times import NAIVE, epoch_ns, localize
 
 EQUITY_SCALE = 4
 """Equity prices are integers counting 10^-4 dollars."""

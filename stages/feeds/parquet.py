@@ -19,7 +19,8 @@ from .columns import map_columns
 from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
-from .recording import Recording, Standardizer
+from .recording import Recording
+from .standardizing import Standardizer
 from .text import Where
 
 READ_ROWS = 65_536

@@ -24,12 +24,8 @@ from pipeline import (
 from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
-from .csv import open_csv
 from .declaration import Declaration
-from .handed import open_handed
-from .lean import open_lean
 from .lean_layout import is_lean
-from .parquet import open_parquet, rows_of_footers
 from .recording import Recording, cut, span_of
 from .tables import find_tables
 
@@ -116,6 +112,8 @@ class Replay(Declaration, frozen=True):
         """Rows as the footers of parquet files tell them; other formats have to be read for it."""
         if self.path is None:
             return Footprint(rows=rows)
+        from .parquet import rows_of_footers
+
         told = rows_of_footers(self.recording().files)
         return Footprint(rows=told if rows is None else rows if told is None else min(told, rows))
 
@@ -138,16 +136,25 @@ class Replay(Declaration, frozen=True):
     def recording(self) -> Recording:
         """The recording this recipe names, found but not read. Raises `InputError`."""
         if self.table is not None:
+            from .handed import open_handed
+
             return open_handed(self.table, self.instrument or "DATA.TABLE", self)
         if self.path is None:
             raise InputError(NO_PATH)
         path = Path(self.path).expanduser()
         if self.format == "lean" or (self.format == "auto" and is_lean(path)):
+            from .lean import open_lean
+
             return open_lean(path, self)
         kind, files = find_tables(path, self.format)
         instrument = self.instrument or f"{files[0].name.split('.')[0]}.FILE".upper()
-        reader = open_parquet if kind == "parquet" else open_csv
-        return reader(files, instrument, self)
+        if kind == "parquet":
+            from .parquet import open_parquet
+
+            return open_parquet(files, instrument, self)
+        from .csv import open_csv
+
+        return open_csv(files, instrument, self)
 
 
 class ReplayFeed(Feed):

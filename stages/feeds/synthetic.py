@@ -27,8 +27,8 @@ from stages.schemas import (
     schema_of,
 )
 
+from .instants import Int64s, parse_instant, utc_array
 from .recording import cut, span_of
-from .times import Int64s, parse_instant, utc_array
 
 CHUNK_ROWS = 65_536
 """Rows made at a time, whatever the batch size."""

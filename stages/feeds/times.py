@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,9 +13,8 @@ import pyarrow.compute as pc
 
 from stages.schemas import NS_UTC
 
+from .instants import Int64s, parse_instant, utc_array
 from .text import Where, converted
-
-Int64s: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 EPOCH_DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
 """Decimal places of one unit of epoch time that are nanoseconds."""
@@ -88,32 +86,6 @@ def localize(naive: pa.Array, zone: str, *, folded: bool = False) -> pa.Array:
         return naive.cast(NS_UTC)
     aware = pc.assume_timezone(naive, zone, ambiguous="latest" if folded else "earliest", nonexistent="latest")
     return aware.cast(NS_UTC)
-
-
-def utc_array(moments: Int64s) -> pa.Array:
-    """timestamp[ns, UTC] sharing the memory of int64 nanoseconds."""
-    return pa.array(moments).cast(NS_UTC)
-
-
-def ns_of(array: pa.Array) -> Int64s:
-    """int64 nanoseconds of a timestamp[ns] array without nulls."""
-    moments: Int64s = array.cast(pa.int64()).to_numpy()
-    return moments
-
-
-def parse_instant(text: str) -> int:
-    """Nanoseconds since 1970 of one ISO 8601 text, UTC unless it says otherwise. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
-
-
-def instant_said(ns: int) -> str:
-    """Nanoseconds since 1970 as `2024-05-01 12:34:56`, with a fraction where there is one."""
-    text = str(np.datetime_as_string(np.datetime64(ns, "ns"))).replace("T", " ")
-    return text.rstrip("0").rstrip(".")
 
 
 def _iso(texts: pa.Array, zone: str) -> pa.Array:

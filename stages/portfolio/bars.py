@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import InputError, SchemaMismatch
 from stages.features.exact import floats_of
@@ -147,7 +146,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _as_floats(column: pa.Array, name: str) -> Floats:
     if column.type == pa.float64():
-        filled = pc.fill_null(column, float("nan")) if column.null_count else column
+        filled = column.fill_null(float("nan")) if column.null_count else column
         return np.ascontiguousarray(filled.to_numpy(zero_copy_only=False))
     return np.ascontiguousarray(floats_of(name, column))  # Arrow's own cast of decimals is off by one bit for some
 

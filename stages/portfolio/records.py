@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .bars import Floats, Times
 from .statistics import STATISTICS
@@ -88,6 +87,8 @@ def portfolios_of(columns: Mapping[str, Any], failed: np.ndarray[Any, np.dtype[n
 
     Statistics of those that `failed`, and what is not finite, are null.
     """
+    import pyarrow.compute as pc
+
     arrays = []
     for field in PORTFOLIOS:
         values = columns[field.name]

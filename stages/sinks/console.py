@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
-from rich.console import Console as Terminal
-from rich.table import Table
 
 from pipeline import Batch, Context, Sink, Stage, StateOf
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BOOKKEEPING = (
     *("ts_recv", "ingest_seq", "source_id", "sequence", "flags", "bar_start", "bar_end", "interval_ns"),
@@ -95,6 +96,8 @@ class ConsoleSink(Sink):
         return StateOf("console", 1, {"first": self._recipe.first, "last": self._recipe.last})
 
     def on_end(self) -> None:
+        from rich.console import Console as Terminal
+
         head = [row for piece in self._head for row in piece.to_pylist()]
         tail = [row for piece in self._tail for row in piece.to_pylist()][-self._recipe.last :]
         if not self._recipe.last:
@@ -118,6 +121,8 @@ def _copied(columns: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _drawn(rows: list[dict[str, Any] | None], wanted: tuple[str, ...], title: str) -> Table:
+    from rich.table import Table
+
     names = list(wanted)
     if not names:
         shown = [row for row in rows if row]

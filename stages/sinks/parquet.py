@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import Batch, Context, SchemaMismatch, Sink, Stage, StorageFailed
 from stages.schemas import SHARD_KEY
 
 from .encoding import canonical, encoding_options
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 QUEUED_GROUPS = 2
 """Row groups a shard may hold, the one being written included; the sink waits for room beyond it."""
@@ -212,7 +214,9 @@ class _Shard:
             if self._place == 0:
                 shutil.rmtree(self._file.parent, ignore_errors=True)
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = pq.ParquetWriter(
+            from pyarrow.parquet import ParquetWriter
+
+            self._writer = ParquetWriter(
                 self._file, self._schema, compression=self._recipe.compression, **encoding_options(self._schema)
             )
         table = canonical(pa.Table.from_batches(pieces))

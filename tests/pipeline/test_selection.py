@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import Batch, Context, Logic, PhaseFailed, Pipeline, Result, Stage, Topology, TopologyBuilder, Transform
 from pipeline.config import SelectConfig
-from pipeline.sequencer import PhasePlan, RunPlan
+from pipeline.plans import PhasePlan, RunPlan
 from pipeline.testing import ListFeed, ListSink
 
 SEEN: list[list[str]] = []

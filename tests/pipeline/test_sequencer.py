@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import Batch, PhaseFailed, Pipeline, Registry, Stage, StorageFailed, TopologyBuilder
 from pipeline.folder import RunFolder
-from pipeline.sequencer import PhasePlan, RunPlan
+from pipeline.plans import PhasePlan, RunPlan
 from pipeline.testing import ListFeed, ListSink, Mark
 
 SWEEP = """

@@ -238,15 +238,60 @@ def test_what_does_not_finish_in_time_is_stopped(tmp_path: Path) -> None:
 # -- what a command imports ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("--help",), ("check", BARS), ("explain", BARS)])
-def test_commands_that_run_nothing_import_no_compiler(tmp_path: Path, words: tuple[Any, ...]) -> None:
+COMPILERS = ("numba", "llvmlite", "pandas", "polars")
+ENGINE = ("pipeline.service", "pipeline.engines", "pipeline.data.factory", "anyio", "aiofiles")
+TOOLS = ("pyarrow.compute", "pyarrow.parquet", "pyarrow.csv", "pyarrow.dataset", "rich", "plotly", "jinja2")
+COLUMNS = ("numpy", "pyarrow", "msgspec", "yaml", "asyncio", "stages")
+NOTHING_READ = (*COMPILERS, *ENGINE, *TOOLS, *COLUMNS)
+NOTHING_RUN = (*COMPILERS, *ENGINE, *TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("words", "unneeded"),
+    [
+        (("--help",), NOTHING_READ),
+        (("--version",), NOTHING_READ),
+        (("chekc",), NOTHING_READ),
+        (("new", "made"), NOTHING_READ),
+        (("check", BARS), NOTHING_RUN),
+        (("check", "--help"), NOTHING_RUN),
+        (("explain", BARS), NOTHING_RUN),
+        (("plan", BARS), NOTHING_RUN),
+        (("schema",), NOTHING_RUN),
+        (("inspect", "absent"), (*COMPILERS, *ENGINE, "stages", "yaml", "rich", "plotly")),
+        (("verify", "absent"), (*COMPILERS, *ENGINE, "stages", "yaml", "rich", "plotly")),
+        (("report", "absent"), (*COMPILERS, "stages", "rich", "plotly", "jinja2")),
+        (("run", "--help"), (*COMPILERS, "stages", "plotly", "jinja2")),
+    ],
+)
+def test_a_command_imports_nothing_it_does_not_need(
+    tmp_path: Path, words: tuple[Any, ...], unneeded: tuple[str, ...]
+) -> None:
     code = (
-        "import sys\nfrom pipeline.cli.program import penstock\n"
-        "penstock(sys.argv[1:], standalone_mode=False)\n"
-        "print([name for name in ('numba', 'llvmlite', 'pandas', 'polars') if name in sys.modules])"
+        "import sys\nfrom pipeline.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('imported:', *sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    imported = done.stdout.splitlines()[-1].split()
+    assert imported[0] == "imported:" and "pipeline.cli.program" in imported, done.stderr
+    assert not [name for name in imported if name in unneeded], done.stderr
+
+
+def test_importing_the_package_imports_none_of_it_until_a_name_is_asked_for(tmp_path: Path) -> None:
+    code = (
+        "import sys, pipeline\nprint(*sys.modules)\n"
+        "from pipeline import parse_duration, DataFlow\nprint(*sys.modules)\n"
+        "from pipeline import *\nprint(compose.__name__, Pipeline.__name__, 'Run' in dir(pipeline))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS
+    )
+    at_first, then, after = (set(line.split()) for line in done.stdout.splitlines())
+    assert not at_first & {*NOTHING_READ, "pipeline.durations"}, done.stderr
+    assert {"pipeline.durations", "pipeline.data.policy"} <= then and not then & {*NOTHING_RUN}
+    assert after == {"compose", "Pipeline", "True"}

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 from pipeline.cli.new import project
+from pipeline.cli.program import COMMANDS
 
 Penstock = Callable[..., Result]
 
@@ -317,3 +318,27 @@ def test_the_demo_of_the_package_is_the_one_in_configs() -> None:
 
 def test_a_demo_on_other_data_reads_that(penstock: Penstock) -> None:
     assert "nowhere" in penstock("demo", "--data", "nowhere.csv").stderr
+
+
+# -- the list of commands ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "said"), COMMANDS.items())
+def test_a_command_is_listed_with_the_words_its_own_help_begins_with(penstock: Penstock, name: str, said: str) -> None:
+    own = " ".join(penstock(name, "--help").stdout.split("\n\n")[1].split())
+    assert own.startswith(said.rstrip(".")), own
+    assert " ".join(f"{name} {said}".split()) in " ".join(penstock("--help").stdout.split())
+
+
+def test_every_module_that_holds_a_command_is_listed(penstock: Penstock) -> None:
+    import pipeline.cli
+
+    written = {
+        file.stem for file in Path(pipeline.cli.__file__).parent.glob("*.py") if "@click.command" in file.read_text()
+    }
+    assert written == {name.replace("-", "_") for name in COMMANDS}
+
+
+def test_a_misspelt_command_is_told_the_one_that_was_meant(penstock: Penstock) -> None:
+    told = penstock("chekc")
+    assert told.exit_code == 2 and "Did you mean 'check'?" in told.stderr

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data import DataFlow, MemberStores, build_manager, persist, persist_members
-from pipeline.data.persist import GROUP_ROWS
+from pipeline.data.persisting import GROUP_ROWS
 from pipeline.errors import DiskFull, SchemaMismatch
 from pipeline.storage.publish import TableFile
 from pipeline.storage.workspace import Workspace
@@ -132,7 +132,7 @@ async def test_a_write_that_is_cancelled_while_its_file_is_made_leaves_none_behi
             making.set()
             go_on.wait()
 
-    monkeypatch.setattr(sys.modules["pipeline.data.persist"], "TableFile", Slow)
+    monkeypatch.setattr(sys.modules["pipeline.data.persisting"], "TableFile", Slow)
     stores = MemberStores("g", lambda member: DataFlow(), workspace)
     await stores.append_rows("x", ["a"], np.array([0, 1]), pa.record_batch({"x": [1.0]}))
     folder = workspace.folder / "left"
