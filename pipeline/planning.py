@@ -10,11 +10,14 @@ import pyarrow as pa
 from .composing import too_many
 from .config import Block, Config, recipe_name
 from .data.policy import MB
+from .edges.in_flight import POOL_PARTS
 from .errors import InputError
 from .phasing import plan_phases
 from .plans import PhasePlan
 from .stage import Footprint
+from .storage.sizing import ENTRY_BYTES
 from .topology import Node, Topology
+from .windows import ALL
 
 BYTES_OF_TEXT = 24
 """Of a value of no fixed width: its characters and its place."""
@@ -56,6 +59,10 @@ class PlannedContainer(msgspec.Struct, frozen=True, kw_only=True):
     """Estimate: what its logic works on."""
     least_bytes: int
     """Of that, what it takes whatever the data."""
+    batch_bytes: int | None
+    """Estimate: its largest batch, where it makes batches of its own; None where nobody knows."""
+    least_batch_bytes: int
+    """What so many rows take in any case."""
     results: Mapping[str, int | None]
     """Estimate: key -> bytes on disk at the end, uncompressed; None where nobody knows. Nothing where none is left."""
     spill: bool
@@ -121,14 +128,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(size or 0 for container in self.containers for size in container.results.values())
 
 
-def plan_of(config: Config) -> Plan:
+def plan_of(config: Config, phases: Sequence[PhasePlan] | None = None) -> Plan:
     """The plan of a configuration, of its first phase where they differ.
 
     Reads headers of input files and makes recipes, but runs nothing; where phases are shares of the data, that is read
     once to learn where it begins and ends.
 
     A space of more combinations than `max_portfolios` is counted and refused, not made. Raises `ConfigError` with every
-    problem `check` would tell.
+    problem `check` would tell. `phases` are those of the configuration, where somebody has them already.
     """
     plan = Plan(
         name=config.name,
@@ -140,7 +147,7 @@ def plan_of(config: Config) -> Plan:
     )
     if wrong := too_many(config):
         return msgspec.structs.replace(plan, refusals=[str(wrong)])
-    phases = plan_phases(config)
+    phases = plan_phases(config) if phases is None else phases
     topology = phases[0].topology
     containers = _containers(config, topology)
     inputs, missing = _inputs(topology)
@@ -155,27 +162,51 @@ def plan_of(config: Config) -> Plan:
             topology.edge_policy(node, entry).max_bytes for node in topology.nodes for entry in node.inputs
         ),
     )
-    warnings, refusals = fitting(plan)
+    whole = config.until is None and all(phase.window == ALL for phase in phases)
+    warnings, refusals = fitting(plan, whole=whole)
     return msgspec.structs.replace(plan, warnings=[*missing, *warnings], refusals=refusals)
 
 
-def fitting(plan: Plan) -> tuple[list[str], list[str]]:
-    """What may not fit into the pool, and what certainly does not."""
+def fitting(plan: Plan, *, whole: bool = True) -> tuple[list[str], list[str]]:
+    """What may not fit into the pool, and what certainly does not; `whole` says that no batch is cut to a window."""
     pool = plan.pool_bytes
     if pool is None:
         return [], []
     warnings, refusals = [], []
     least = sum(container.least_bytes for container in plan.containers)
+    shares = 2 * sum(max(1, container.members) for container in plan.containers)
     if least > pool:
         refusals.append(
             f"process_memory_mb: the state of the containers alone takes {_mb(least)}, whatever the data, and the pool "
             f"is {_mb(pool)}; raise `process_memory_mb` or run fewer portfolios"
+        )
+    elif shares * ENTRY_BYTES > pool:
+        refusals.append(
+            f"process_memory_mb: the pool is {_mb(pool)}, of which half is guaranteed to {shares // 2:,} accounts, and "
+            f"not one entry fits into the share of one; expected at least {_mb(shares * ENTRY_BYTES)}, and as a rule "
+            "hundreds: it is in megabytes"
         )
     elif plan.state_bytes > pool:
         warnings.append(
             f"the state of the containers is estimated at {_mb(plan.state_bytes)}, more than the pool of {_mb(pool)}; "
             "raise `process_memory_mb` or run fewer portfolios"
         )
+    large = max(plan.containers, key=lambda container: container.batch_bytes or 0, default=None)
+    if large is not None and large.batch_bytes and POOL_PARTS * large.batch_bytes > pool:
+        told = (
+            f"a batch of '{large.name}' is estimated at {_mb(large.batch_bytes)}, and what is between containers may "
+            f"take a {POOL_PARTS}th of the pool of {_mb(pool)}"
+        )
+        advice = (
+            f"raise `process_memory_mb` to {_mb(POOL_PARTS * large.batch_bytes)} or more, or lower its `batch_rows`"
+        )
+        if whole and large.least_batch_bytes > pool:
+            refusals.append(
+                f"process_memory_mb: the pool is {_mb(pool)}, and a batch of '{large.name}' alone takes at least "
+                f"{_mb(large.least_batch_bytes)}; {advice}"
+            )
+        else:
+            warnings.append(f"{told}: containers will wait for one another, or fail; {advice}")
     if plan.ceiling_bytes > pool:
         warnings.append(
             f"the ceilings of all containers add up to {_mb(plan.ceiling_bytes)}, more than the pool of {_mb(pool)}; "
@@ -189,13 +220,24 @@ def row_bytes(schema: pa.Schema) -> int:
     return sum(_width(field.type) for field in schema)
 
 
-def _width(kind: pa.DataType) -> int:
+def least_row_bytes(schema: pa.Schema) -> int:
+    """Bytes one row takes at least: columns of one width may share their memory, as a time that stands twice."""
+    return sum({_fixed(kind) or 0 for kind in schema.types})
+
+
+def _fixed(kind: pa.DataType) -> int | None:
+    """Whole bytes of a value of this type; None where values differ."""
     if pa.types.is_dictionary(kind):
-        return _width(kind.index_type)
+        return _fixed(kind.index_type)
     try:
-        return max(1, int(kind.bit_width) // 8)
+        return int(kind.bit_width) // 8
     except ValueError:
-        return BYTES_OF_TEXT
+        return None
+
+
+def _width(kind: pa.DataType) -> int:
+    fixed = _fixed(kind)
+    return BYTES_OF_TEXT if fixed is None else max(1, fixed)
 
 
 def _phase(phase: PhasePlan) -> PlannedPhase:
@@ -245,6 +287,10 @@ def _container(config: Config, node: Node, found: Footprint) -> PlannedContainer
         ceiling_bytes=sum(flow.memory_limit_bytes for flow in flows),
         state_bytes=found.memory_bytes,
         least_bytes=found.least_bytes,
+        batch_bytes=None
+        if found.batch_rows is None or node.schema is None
+        else found.batch_rows * row_bytes(node.schema),
+        least_batch_bytes=(found.batch_rows or 0) * (0 if node.schema is None else least_row_bytes(node.schema)),
         results=_left(node, found),
         spill=bool(spilling),
         spill_bytes=int(sum(quotas) * MB) if spilling and len(quotas) == len(spilling) else None,
@@ -276,4 +322,6 @@ def _inputs(topology: Topology) -> tuple[list[PlannedInput], list[str]]:
 
 
 def _mb(size: int) -> str:
-    return f"{size / MB:,.0f} MB" if size >= 10 * MB else f"{size / MB:,.1f} MB"
+    return (
+        f"{size / MB:,.0f} MB" if size >= 10 * MB else f"{size / MB:,.1f} MB" if size >= MB else f"{size / MB:.2g} MB"
+    )

@@ -174,6 +174,8 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: int | None = None
     """Rows it sends at most."""
+    batch_rows: int | None = None
+    """Rows of its largest batch, where it makes batches of its own: a feed."""
     memory_bytes: int | None = None
     """What its logic works on at most, apart from what its data manager and edges hold."""
     least_bytes: int = 0

@@ -9,8 +9,10 @@ from typing import Unpack
 import click
 
 from pipeline.config import Config
+from pipeline.errors import ConfigError, Problem
 from pipeline.lookahead import DEFAULT_CUTS, DEFAULT_ROWS
 from pipeline.phasing import plan_phases
+from pipeline.planning import plan_of
 from pipeline.plans import PhasePlan
 from pipeline.topology import Topology
 from pipeline.windows import ALL
@@ -19,6 +21,7 @@ from .options import CONFIG, ReadingOptions, reading
 from .reading import read
 from .trouble import FAILED
 
+POOL = "process_memory_mb"
 MOST_NAMED = 3
 """Phases that are listed by name in the first line; of more, how many there are."""
 
@@ -56,6 +59,7 @@ def check(config: Path, lookahead: bool, rows: int | None, cuts: int | None, **o
 def _tell(loaded: Config) -> None:
     """That it would run, and the graph."""
     plans = plan_phases(loaded)
+    _refuse_too_small(loaded, plans)
     topology = plans[0].topology
     count = len(topology.nodes)
     parts = [f"{count} container{'s' if count != 1 else ''}"]
@@ -70,6 +74,16 @@ def _tell(loaded: Config) -> None:
     if any(plan.window != ALL or plan.select is not None for plan in plans):
         for line in phase_lines(plans):
             click.echo(line)
+
+
+def _refuse_too_small(loaded: Config, plans: Sequence[PhasePlan]) -> None:
+    """Raise `ConfigError` where a pool was declared that the run certainly does not fit into."""
+    if loaded.process_memory_mb is None:
+        return
+    file, line = loaded.locate(POOL)
+    refusals = plan_of(loaded, plans).refusals
+    if refusals:
+        raise ConfigError([Problem(POOL, said.removeprefix(f"{POOL}: "), "", "", file, line) for said in refusals])
 
 
 def phase_lines(plans: Sequence[PhasePlan]) -> list[str]:

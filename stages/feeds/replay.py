@@ -115,7 +115,8 @@ class Replay(Declaration, frozen=True):
         from .parquet import rows_of_footers
 
         told = rows_of_footers(self.recording().files)
-        return Footprint(rows=told if rows is None else rows if told is None else min(told, rows))
+        read = told if rows is None else rows if told is None else min(told, rows)
+        return Footprint(rows=read, batch_rows=None if told is None or read is None else min(read, self.batch_rows))
 
     def input_files(self) -> Sequence[Path]:
         return self.recording().files

@@ -121,7 +121,8 @@ class Synthetic(Stage, frozen=True):
         return SyntheticFeed(seeded)
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
-        return Footprint(rows=self.rows if rows is None else min(self.rows, rows))
+        made = self.rows if rows is None else min(self.rows, rows)
+        return Footprint(rows=made, batch_rows=min(made, self.batch_rows))
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema:
         return schema_of(self.schema)

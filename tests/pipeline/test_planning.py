@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline import ConfigError, Context, Footprint, InputError, Logic, Recipe, Registry, Stage, load_config
-from pipeline.planning import BYTES_OF_TEXT, Plan, plan_of, row_bytes
+from pipeline.machine import MB
+from pipeline.planning import BYTES_OF_TEXT, Plan, least_row_bytes, plan_of, row_bytes
+from pipeline.storage.sizing import ENTRY_BYTES
 
 COLUMNS = pa.schema([("ts_event", pa.timestamp("ns")), ("price", pa.float64()), ("name", pa.utf8())])
 
@@ -20,9 +22,10 @@ class Source(Stage, frozen=True):
 
     rows: int | None = 1000
     file: str | None = None
+    batch_rows: int | None = None
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
-        return Footprint(rows=self.rows if rows is None else min(rows, self.rows or rows))
+        return Footprint(rows=self.rows if rows is None else min(rows, self.rows or rows), batch_rows=self.batch_rows)
 
     def input_files(self) -> list[Path]:
         if self.file == "none":
@@ -178,10 +181,41 @@ def test_a_pool_that_ceilings_exceed_is_warned_of_and_one_that_state_exceeds_is_
         "the ceilings of all containers add up to 4,232 MB, more than the pool of 512 MB"
     )
     warnings = plan("process_memory_mb=0.05").warnings
-    assert warnings[0].startswith("the state of the containers is estimated at 0.1 MB, more than the pool of")
+    assert warnings[0].startswith("the state of the containers is estimated at 0.076 MB, more than the pool of 0.05")
     made = plan("process_memory_mb=0.01")
     assert len(made.refusals) == 1
     assert "the state of the containers alone takes" in made.refusals[0] and "run fewer portfolios" in made.refusals[0]
+
+
+def test_a_pool_smaller_than_a_batch_is_refused_and_one_it_fills_is_warned_of_with_the_size_that_makes_sense() -> None:
+    batch = f"containers.data.batch_rows={1 << 20}"
+    row, least = row_bytes(COLUMNS), least_row_bytes(COLUMNS)
+    assert 0 < least < row
+    refused = plan(f"{batch} process_memory_mb={least - 0.01}").refusals
+    assert len(refused) == 1 and f"a batch of 'data' alone takes at least {least:.1f} MB" in refused[0]
+    assert f"raise `process_memory_mb` to {4 * row} MB or more, or lower its `batch_rows`" in refused[0]
+    made = plan(f"{batch} process_memory_mb={least}")
+    assert made.refusals == [] and f"raise `process_memory_mb` to {4 * row} MB or more" in made.warnings[0]
+    assert plan(f"{batch} process_memory_mb={4 * row - 1}").warnings[0] != made.warnings[1]
+    assert not any("a batch of" in told for told in plan(f"{batch} process_memory_mb={4 * row}").warnings)
+
+
+@pytest.mark.parametrize(
+    "header", [{"until": "2024-05-01"}, {"phases": [{"name": "first", "window": {"until": "2024-05-01"}}]}]
+)
+def test_a_batch_that_may_be_cut_to_a_window_is_only_warned_of(header: dict[str, Any]) -> None:
+    made = plan(f"containers.data.batch_rows={1 << 20} process_memory_mb=1", **header)
+    assert made.refusals == [] and "a batch of 'data' is estimated at" in made.warnings[0]
+
+
+def test_a_pool_in_which_no_share_holds_an_entry_is_refused_as_a_mistake_of_units() -> None:
+    config = {"containers": {"data": {"type": "source"}, "end": {"type": "pass", "inputs": ["data"]}}}
+
+    def refusals(size: int) -> Sequence[str]:
+        return plan_of(load_config({**config, "process_memory_mb": size / MB}, registry=registry())).refusals
+
+    assert "not one entry fits into the share of one" in refusals(2 * 2 * ENTRY_BYTES - 1)[0]
+    assert not refusals(2 * 2 * ENTRY_BYTES)
 
 
 def test_input_files_are_told_with_their_size_and_a_missing_one_is_a_warning(tmp_path: Path) -> None:

@@ -83,6 +83,16 @@ def test_check_reads_overrides_and_names_them(penstock: Penstock, small: Path) -
     assert told.exit_code == 2 and "--set" in told.stderr
 
 
+def test_check_refuses_a_pool_that_can_never_do_and_says_where_it_is_set(penstock: Penstock, small: Path) -> None:
+    small.write_text(SMALL + "process_memory_mb: 0.02\n")
+    told = penstock("check", small)
+    assert told.exit_code == 2 and not told.stdout
+    assert told.stderr.startswith(f"{small}:11: process_memory_mb: the pool is 0.02 MB, and a batch of 'data' alone")
+    assert penstock("check", small, "--set", "process_memory_mb=64").exit_code == 0
+    warned = penstock("plan", small, "--set", "process_memory_mb=1")
+    assert warned.exit_code == 0 and "raise `process_memory_mb` to 2.0 MB or more" in warned.stdout
+
+
 def test_a_cycle_is_told_by_check(penstock: Penstock, tmp_path: Path) -> None:
     path = tmp_path / "cycle.yaml"
     path.write_text(
