@@ -9,27 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.given import Numbers
 from bench.harness import Lag, arguments, race, ratio, row, run_topology, show
-from pipeline import Batch, Context, Feed, Sink, Stage, TopologyBuilder, Transform
+from pipeline import Batch, Context, Sink, Stage, TopologyBuilder, Transform
 
 ROWS = 1_000_000
 CUT = 65_536
-
-
-class Numbers(Stage, frozen=True):
-    batches: list[Any]
-
-    def build(self, context: Context) -> Feed:
-        return NumbersFeed(self.batches)
-
-
-class NumbersFeed(Feed):
-    def __init__(self, batches: list[Any]) -> None:
-        self.given = batches
-
-    async def batches(self) -> Any:
-        for batch in self.given:
-            yield Batch(batch)
 
 
 class Scale(Stage, frozen=True):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bench.given import Numbers
 from bench.harness import arguments, race, ratio, run_topology, show
-from pipeline import Batch, Context, ErrorPolicy, Feed, Sink, Stage, TopologyBuilder, Transform
+from pipeline import Batch, Context, ErrorPolicy, Sink, Stage, TopologyBuilder, Transform
 
 BORNE = ErrorPolicy(retries=2, dead_letters=True)
 SHAPES = {"65,536 rows, stateless": (65_536, None), "512 rows, stateless": (512, None)} | {
@@ -17,22 +18,6 @@ SHAPES = {"65,536 rows, stateless": (65_536, None), "512 rows, stateless": (512,
     for rows in (65_536, 512)
     for size, kb in (("10 KB", 10), ("5 MB", 5_000))
 }
-
-
-class Numbers(Stage, frozen=True):
-    batches: list[Any]
-
-    def build(self, context: Context) -> Feed:
-        return NumbersFeed(self.batches)
-
-
-class NumbersFeed(Feed):
-    def __init__(self, batches: list[Any]) -> None:
-        self.given = batches
-
-    async def batches(self) -> Any:
-        for batch in self.given:
-            yield Batch(batch)
 
 
 class Work(Stage, frozen=True):

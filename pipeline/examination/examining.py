@@ -7,13 +7,13 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from ..storage.disk import DISK
 from ..storage.entries import Entry
 from ..storage.holder import is_held
 from ..storage.journal_records import GROUP, Gap, survey, walk
 from ..storage.manifest import CHECKPOINTS, Committed, segment_number
+from ..storage.publish import digest_file
 from ..storage.segments import HEAD_BYTES, HEADER, MAGIC, record_bytes, scan
 from .places import lies_in
 from .verified import Bad, Progress, Verified
@@ -39,20 +39,14 @@ def examine(root: Path, entry: Entry, committed: Committed, seen: Verified, prog
 
 def _file(path: Path, entry: Entry, seen: Verified, progress: Progress) -> Bad | None:
     seen.files += 1
-    digest = xxhash.xxh3_64()
-    num_bytes = 0
-    with open(path, "rb", buffering=0) as source:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-            num_bytes += len(chunk)
-            progress(len(chunk))
+    num_bytes, digest = digest_file(path, progress)
     seen.num_bytes += num_bytes
     if num_bytes != entry.bytes:
         return _bad(entry, _bytes(entry.bytes), _bytes(num_bytes))
     if entry.xxh3 is None:
         seen.without_checksum += 1
-    elif digest.hexdigest() != entry.xxh3:
-        return _bad(entry, f"xxh3 {entry.xxh3}", f"xxh3 {digest.hexdigest()} in as many bytes")
+    elif f"{digest:016x}" != entry.xxh3:
+        return _bad(entry, f"xxh3 {entry.xxh3}", f"xxh3 {digest:016x} in as many bytes")
     if entry.kind == "checkpoint":
         seen.checkpoints += 1
     if path.suffix == ".parquet":

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -220,14 +220,15 @@ _MAX_KNOWN: Final = 10_000
 _KNOWN: Final = _Known()
 
 
-def digest_file(path: Path) -> tuple[int, int]:
-    """Size and xxh3-64 of a file, read a megabyte at a time."""
+def digest_file(path: Path, progress: Callable[[int], None] = lambda num_bytes: None) -> tuple[int, int]:
+    """Size and xxh3-64 of a file, read a megabyte at a time; each is told."""
     digest = xxhash.xxh3_64()
     num_bytes = 0
     with open(path, "rb", buffering=0) as source:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             num_bytes += len(chunk)
+            progress(len(chunk))
     return num_bytes, digest.intdigest()
 
 

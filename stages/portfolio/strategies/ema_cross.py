@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
-
 from stages.features.feature import Feature
-from stages.portfolio.cross import Cross, CrossGroup, OneCross
-from stages.portfolio.strategy import GroupDecider, Strategy, Vectorised
+from stages.portfolio.cross import Cross
 
-from ._periods import check_periods
+from ._crossing import Crossing
 
 
-class EmaCross(Strategy, frozen=True):
+class EmaCross(Crossing, frozen=True):
     """Long while `ema(fast) >= ema(slow)`, else short; what NautilusTrader's example `EMACross` does.
 
         strategy: {type: ema_cross, fast: 10, slow: 20}
@@ -39,20 +35,6 @@ class EmaCross(Strategy, frozen=True):
     fast: int = 10
     slow: int = 20
     skip_single_price: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_periods(self)
-
-    def features(self) -> Sequence[Feature]:
-        return (Feature.ema(self.fast), Feature.ema(self.slow))
-
-    def build(self) -> Vectorised:
-        return OneCross(self._cross())
-
-    @classmethod
-    def build_group(cls, members: Sequence[Self]) -> GroupDecider:
-        return CrossGroup([member._cross() for member in members])
 
     def _cross(self) -> Cross:
         return Cross(Feature.ema(self.fast), Feature.ema(self.slow), -1.0, True, self.skip_single_price)
