@@ -59,7 +59,7 @@ def value_said(value: Any) -> str:
 
 
 def _input_said(given: Mapping[str, Any]) -> str:
-    declared = {key: item for key, item in given.items() if key != "from" and item not in (None, "block")}
+    declared = {key: item for key, item in given.items() if key != "from" and item not in (None, "block", [])}
     declared = {key: item for key, item in declared.items() if item != {"rows": None, "mb": None}}
     name = str(given["from"])
     return f"{name} {msgspec.json.encode(declared, enc_hook=str).decode()}" if declared else name
