@@ -232,8 +232,8 @@ class Checkpointer:
     # -- writing -----------------------------------------------------------------------------------------------
 
     async def _save(self, under_way: _Open, began: int) -> Checkpoint | None:
-        for name in under_way.cuts:
-            await self.containers[name].keeper.recorded()
+        for name, cut in under_way.cuts.items():
+            await self.containers[name].keeper.recorded(cut.kept)
         for cutter in (container.cutter for container in self.containers.values()):
             if cutter is not None and cutter.failed is not None:
                 raise StorageFailed(f"the journal lacks input of '{cutter.name}' since {cutter.failed}")

@@ -171,10 +171,10 @@ class Keeper:
         """What of the results is not in the journal, as plain values."""
         return None if self._window is None else self._window.state()
 
-    async def recorded(self) -> None:
-        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
+    async def recorded(self, cut: int | None) -> None:
+        """Return when changes up to a cut are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
         if self.journaled is not None:
-            await self.journaled.recorded()
+            await self.journaled.recorded(cut)
 
     def committed(self, cut: int | None) -> None:
         """The checkpoint of this cut is committed, and none before it is needed."""

@@ -21,9 +21,10 @@ from .base import DataStats, Key
 from .buffer import BatchId
 from .live import Filed, LiveRecords
 from .policy import Durability
-from .records import APPEND, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE, Head
+from .records import APPEND, CHANGES, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE, Head
 from .rewriting import Rewriter
 from .values import Admitted, batches_size
+from .waiting import GATHERED_BYTES, Gathered, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -31,29 +32,14 @@ WAITING_BYTES: Final = 8 << 20
 """Bytes of one container that may wait to be written before its callers wait too."""
 
 
-class Waiting:
-    """A record on its way."""
-
-    __slots__ = ("charge", "encode", "gen", "kind", "live_key", "num_bytes", "raw", "size")
-
-    def __init__(
-        self, kind: int, raw: bytes, gen: int, live_key: Hashable, encode: Callable[[], Sequence[Buffer]], size: int
-    ) -> None:
-        self.kind, self.raw, self.gen, self.live_key, self.encode, self.size = kind, raw, gen, live_key, encode, size
-        self.charge = self.num_bytes = 0
-
-    def encoded(self) -> Sequence[Buffer]:
-        """In a worker thread."""
-        pieces = self.encode()
-        self.num_bytes = records.RECORD_BYTES + sum(len(piece) for piece in pieces)
-        return pieces
-
-
 class Recording:
     """The records of one container. Lives on one loop.
 
     A record is the journal's from the step in which its change took effect; whoever waits for it may be cancelled. One
     for which the disk had no room is kept and written with the next call, before anything that comes after it.
+
+    Where nothing but a checkpoint asks for them, records gather here until one is taken, or until they are many: those
+    behind the last checkpoint are never written.
 
     `passing`: records are given up as they are flushed, not when their key is replaced. `checkpointed`: none is given
     up before a later cut is committed.
@@ -71,6 +57,8 @@ class Recording:
     ) -> None:
         self.container, self._journal, self._durability = container, journal, durability
         self.passing, self.checkpointed = passing, checkpointed
+        self._gathers = checkpointed and not passing and durability == "ephemeral"
+        self._gathered = Gathered(GATHERED_BYTES if account is None else min(GATHERED_BYTES, account.limit // 2))
         self.gen = 0
         """Number of the last change."""
         self.replaying: int | None = None
@@ -108,8 +96,9 @@ class Recording:
 
     def extended(self, key: Key, batches: Sequence[pa.RecordBatch], member: str | None = None) -> int:
         birth = self._born(member, key)
-        encode = partial(records.of_rows, key, list(batches), member=member, birth=birth)
-        return self._changed(APPEND, key, member, encode, batches_size(batches), batches)
+        rows = list(batches)
+        encode = partial(records.of_rows, key, rows, member=member, birth=birth)
+        return self._changed(APPEND, key, member, encode, batches_size(rows), rows)
 
     def deleted(self, key: Key, member: str | None = None) -> int:
         if (member, key) in self.left_out:
@@ -177,7 +166,7 @@ class Recording:
         member: str | None,
         encode: Callable[[], Sequence[Buffer]],
         size: int,
-        batches: Sequence[pa.RecordBatch] | None = None,
+        batches: list[pa.RecordBatch] | None = None,
     ) -> int:
         if self.replaying is not None:
             return self.replaying
@@ -187,7 +176,7 @@ class Recording:
         (self.series.discard if batches is None else self.series.add)(name)
         if self.rewriter is not None:
             self.rewriter.changed(name, batches)
-        return self.send(kind, records.raw_key(key), name, encode, size)
+        return self.send(kind, records.raw_key(key), name, encode, size, batches)
 
     # Writing.
 
@@ -234,12 +223,13 @@ class Recording:
             await asyncio.wait((next(reversed(self._inflight.values())),))
         self._raise_failure()
 
-    async def settle(self) -> None:
-        """Return when all changes so far are written, whatever is declared."""
+    async def settle(self, up_to: int | None = None) -> None:
+        """Return when the changes up to one, or all so far, that were handed to the journal are written."""
         if self.behind:
             await self.catch_up()
-        while self._inflight:
-            await asyncio.wait(tuple(self._inflight.values()))
+        up_to = self.gen if up_to is None else up_to
+        while inflight := [future for gen, future in self._inflight.items() if gen <= up_to]:
+            await asyncio.wait(inflight)
         self._raise_failure()
 
     def _raise_failure(self) -> None:
@@ -254,24 +244,50 @@ class Recording:
                 "readable, and are not yet in the journal: the next call writes them first, so do not send them again"
             ) from self._refused
 
-    def send(self, kind: int, raw: bytes, live_key: Hashable, encode: Callable[[], Sequence[Buffer]], size: int) -> int:
+    def send(
+        self,
+        kind: int,
+        raw: bytes,
+        live_key: Hashable,
+        encode: Callable[[], Sequence[Buffer]],
+        size: int,
+        rows: list[pa.RecordBatch] | None = None,
+    ) -> int:
         if self.is_off:
             return self.gen
         gen = self.next_gen()
-        waiting = Waiting(kind, raw, gen, live_key, encode, size)
+        waiting = Waiting(kind, raw, gen, live_key, encode, size, rows)
         self._waiting_bytes += size
-        account = self._account
+        account, admitted = self._account, True
         if account is not None:
             waiting.charge = min(size, account.limit - account.charged)
-            if account.pool is None or account.pool.admits(account, waiting.charge):
+            admitted = account.pool is None or account.pool.admits(account, waiting.charge)
+            if admitted:
                 account.take(waiting.charge)
             else:
                 waiting.charge = 0  # it is its sender's, who waits until it is written
-        if self._unwritten:
-            self._unwritten[gen] = waiting
-        else:
-            self._hand(waiting)
+        self._gathered.add(waiting)
+        if not (self._gathers and admitted and kind in CHANGES) or self._gathered.is_full:
+            self._hand_over()
         return gen
+
+    def _hand_over(self) -> None:
+        """Give the journal what has gathered, in the order of the changes."""
+        for waiting in self._gathered.take():
+            if self._unwritten:
+                self._unwritten[waiting.gen] = waiting
+            else:
+                self._hand(waiting)
+
+    def _drop(self) -> None:
+        """What has gathered is not needed any more."""
+        for waiting in self._gathered.take():
+            self._give_back(waiting)
+
+    def _give_back(self, waiting: Waiting) -> None:
+        self._waiting_bytes -= waiting.size
+        if self._account is not None and waiting.charge:
+            self._account.give(waiting.charge)
 
     def _hand(self, waiting: Waiting) -> None:
         future = self._journal.append(
@@ -287,9 +303,7 @@ class Recording:
         if isinstance(error, DiskFull):
             self._unwritten[waiting.gen], self._refused = waiting, error
             return
-        self._waiting_bytes -= waiting.size
-        if self._account is not None and waiting.charge:
-            self._account.give(waiting.charge)
+        self._give_back(waiting)
         if error is not None:
             if self._broken is None:
                 log.error("%s: the journal has failed: %s", self.container, error)
@@ -323,8 +337,15 @@ class Recording:
 
     # Giving up what is dead.
 
+    async def recorded(self, cut: int | None = None) -> None:
+        """Return when all changes up to a cut, or so far, are written, whatever is declared."""
+        if cut is None:
+            self._hand_over()
+        await self.settle(cut)
+
     def cut(self) -> int:
-        """The number of the last change, for a checkpoint that holds all changes up to here."""
+        """The number of the last change, for a checkpoint that holds all changes up to here: they go to the journal."""
+        self._hand_over()
         self._cuts[self.gen] = self._dead_up_to()
         return self.gen
 
@@ -341,6 +362,7 @@ class Recording:
 
     def forget(self) -> None:
         """Nothing of this container is needed any more."""
+        self._drop()
         self._trim(self.gen)
 
     def _dead_up_to(self) -> int:
@@ -363,6 +385,7 @@ class Recording:
         """Finish what is on its way; raises `DiskFull` or `StorageFailed` where something is not in the journal."""
         if self.rewriter is not None:
             await self.rewriter.close()
+        self._drop()
         await self.settle()
 
 
@@ -371,9 +394,9 @@ class Recorded:
 
     recording: Recording
 
-    async def recorded(self) -> None:
-        """Return when all changes are written; raises `DiskFull` or `StorageFailed` where some cannot be."""
-        await self.recording.settle()
+    async def recorded(self, cut: int | None = None) -> None:
+        """Return when the changes up to a cut, or all, are written; raises `DiskFull` or `StorageFailed`."""
+        await self.recording.recorded(cut)
 
     def cut(self) -> int:
         """The number of the last change: what a checkpoint made now holds."""

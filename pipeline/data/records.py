@@ -25,6 +25,7 @@ APPEND: Final = 2
 DELETE: Final = 3
 ROWS: Final = 4
 """Rows of many members of a group extend their series."""
+CHANGES: Final = frozenset({STORE, APPEND, DELETE, ROWS})
 FLUSHED: Final = 5
 """Everything up to a row has left through the flush callback, or as dead letters."""
 CLEAR: Final = 6
