@@ -48,7 +48,7 @@ BATCHES: Final = 11
 COPYING = frozenset({TEXT, PLAIN, TREE, PANDAS, POLARS})
 """Kinds whose bytes and value exist side by side while one is made from the other."""
 GATHER_BYTES = 256 << 10
-"""Arrow data above this is written from where it lies instead of being copied into one message first."""
+"""Batches above this are written from where they lie instead of being copied into one piece first."""
 
 
 class Encoded(NamedTuple):
@@ -191,6 +191,12 @@ class _Gatherer(io.RawIOBase):
 
 
 def _gather(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> list[Buffer]:
+    if len(batches) > 1 and sum(batch.get_total_buffer_size() for batch in batches) < len(batches) * GATHER_BYTES:
+        copied = pa.BufferOutputStream()
+        with pa.ipc.new_stream(copied, schema) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        return [copied.getvalue()]
     sink = _Gatherer()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
         for batch in batches:
