@@ -69,6 +69,7 @@ WINGS = {"checkpoints", "containers", "edges", "examination", "mending"}
 
 STAGE_FLOORS = [
     {"schemas"},
+    {"messages"},
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},

@@ -48,7 +48,7 @@ def test_scales_choose_the_smallest_exact_type() -> None:
 
 
 def test_columns_with_units_name_them() -> None:
-    assert TRADE.field("price").metadata == {b"unit": b"quote currency per unit"}
+    assert TRADE.field("price").metadata[b"unit"] == b"quote currency per unit"
 
 
 def test_decimals_share_the_memory_of_their_units() -> None:

@@ -1,0 +1,125 @@
+"""The records of markets: what each column is called, what it holds and in which unit, and how rows are made.
+
+Every record opens with the common columns (`ts_event` to `flags`); TRADE, QUOTE and BAR are the schemas at the
+default scale.
+"""
+
+from .arrays import decimal_array, name_array
+from .arrow import (
+    RECORD_KINDS,
+    RecordKind,
+    bar_schema,
+    quote_schema,
+    received_schema,
+    record_kind,
+    schema_of,
+    trade_schema,
+)
+from .kinds import COMMON, KINDS, Column, Kind
+from .names import Names
+from .records import Records, Stamped
+from .rows import struct_of
+from .texts import Counts, decimal_units, time_ns
+from .types import (
+    DEFAULT_SCALE,
+    EXACT,
+    INSTRUMENT,
+    LARGEST_DECIMAL64,
+    NAME,
+    NS_UTC,
+    SOURCE,
+    TRADE_TYPE,
+    WIDE_SCALE,
+    WORD,
+    Scales,
+    decimal_type,
+)
+from .words import (
+    ADD,
+    ASK,
+    BAR_KINDS,
+    BAR_SOURCES,
+    BID,
+    BUY,
+    CLEAR,
+    DELETE,
+    FLAG_BAD_TS_RECV,
+    FLAG_LAST,
+    FLAG_MAYBE_BAD_BOOK,
+    FLAG_MBP,
+    FLAG_SNAPSHOT,
+    FLAG_TOB,
+    NO_CHANGE,
+    NO_SIDE,
+    PRICE_TYPES,
+    QUALITY_KINDS,
+    SELL,
+    SHARD_KEY,
+    UPDATE,
+    WORDS,
+)
+
+TRADE = trade_schema()
+QUOTE = quote_schema()
+BAR = bar_schema()
+
+__all__ = [
+    "ADD",
+    "ASK",
+    "BAR",
+    "BAR_KINDS",
+    "BAR_SOURCES",
+    "BID",
+    "BUY",
+    "CLEAR",
+    "COMMON",
+    "DEFAULT_SCALE",
+    "DELETE",
+    "EXACT",
+    "FLAG_BAD_TS_RECV",
+    "FLAG_LAST",
+    "FLAG_MAYBE_BAD_BOOK",
+    "FLAG_MBP",
+    "FLAG_SNAPSHOT",
+    "FLAG_TOB",
+    "INSTRUMENT",
+    "KINDS",
+    "LARGEST_DECIMAL64",
+    "NAME",
+    "NO_CHANGE",
+    "NO_SIDE",
+    "NS_UTC",
+    "PRICE_TYPES",
+    "QUALITY_KINDS",
+    "QUOTE",
+    "RECORD_KINDS",
+    "SELL",
+    "SHARD_KEY",
+    "SOURCE",
+    "TRADE",
+    "TRADE_TYPE",
+    "UPDATE",
+    "WIDE_SCALE",
+    "WORD",
+    "WORDS",
+    "Column",
+    "Counts",
+    "Kind",
+    "Names",
+    "RecordKind",
+    "Records",
+    "Scales",
+    "Stamped",
+    "bar_schema",
+    "decimal_array",
+    "decimal_type",
+    "decimal_units",
+    "name_array",
+    "quote_schema",
+    "received_schema",
+    "record_kind",
+    "schema_of",
+    "struct_of",
+    "time_ns",
+    "trade_schema",
+]

@@ -1,0 +1,213 @@
+"""Values of one column, in any form a decoder has them in, as an Arrow array; rows that do not fit are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation, localcontext
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from .arrays import decimal_array
+from .kinds import Column
+from .names import Names
+from .texts import Counts, decimal_units, scale_that_holds, time_ns
+from .types import INSTRUMENT, LARGEST_DECIMAL64, NAME, NS_UTC, Scaled
+from .words import WORDS
+
+Values: TypeAlias = Sequence[Any] | np.ndarray[Any, Any] | pa.Array
+Misfits: TypeAlias = dict[int, str]
+"""What was expected and found, by row."""
+
+_REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+
+def converted(column: Column, kind: pa.DataType, values: Values, names: Names) -> tuple[pa.Array, Misfits]:
+    """An array of type `kind` and the rows that do not fit, which hold a null or nothing of meaning.
+
+    Numbers of instruments and words stay what they are, codes; their names are given to them by `named`.
+    """
+    if kind == INSTRUMENT:
+        array, misfits = _instruments(values, names)
+    elif kind == NAME:
+        array, misfits = _words(values, WORDS[column.name])
+    elif kind == NS_UTC:
+        array, misfits = _times(values)
+    elif pa.types.is_decimal(kind):
+        array, misfits = _decimals(column, kind, values)
+    else:
+        array, misfits = _plain(kind, values)
+    if array.null_count and not column.nullable:
+        for row in np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
+            misfits.setdefault(row, "expected a value, found none")
+    return array, misfits
+
+
+def named(column: Column, array: pa.Array, names: Names) -> pa.Array:
+    """Codes of instruments and of words from a fixed list with the names they stand for; any other array as it is."""
+    if column.type == INSTRUMENT:
+        return pa.DictionaryArray.from_arrays(array, names.array())
+    if column.type == NAME:
+        return pa.DictionaryArray.from_arrays(array, pa.array(WORDS[column.name], pa.utf8()))
+    return array
+
+
+def _instruments(values: Values, names: Names) -> tuple[pa.Array, Misfits]:
+    if isinstance(values, np.ndarray | pa.Array):
+        return _plain(pa.int32(), values)
+    code = names.code
+    return pa.array([code(value) if isinstance(value, str) else value for value in values], pa.int32()), {}
+
+
+def _words(values: Values, words: tuple[str, ...]) -> tuple[pa.Array, Misfits]:
+    if isinstance(values, np.ndarray | pa.Array):
+        return _plain(pa.int8(), values)
+    codes = {word: code for code, word in enumerate(words)}
+    misfits = {
+        row: f"expected one of {', '.join(words)}, found {value!r}"
+        for row, value in enumerate(values)
+        if value is not None and value not in codes
+    }
+    return pa.array([codes.get(value) for value in values], pa.int8()), misfits
+
+
+def _times(values: Values) -> tuple[pa.Array, Misfits]:
+    texts = _as_texts(values)
+    if texts is None:
+        array, misfits = _plain(NS_UTC if isinstance(values, pa.Array) else pa.int64(), values)
+        return array.view(NS_UTC), misfits
+    counts = time_ns(texts)
+    said = "expected an ISO 8601 time or seconds since 1970"
+    misfits = {row: f"{said}, found {_shown(values, row)}" for row in _rows_at_fault(counts)}
+    return _array(counts).view(NS_UTC), misfits
+
+
+def _decimals(column: Column, kind: pa.DataType, values: Values) -> tuple[pa.Array, Misfits]:
+    if isinstance(values, pa.Array):
+        if values.type == kind:
+            return values, {}
+        if pa.types.is_integer(values.type):
+            null = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+            return _counted(kind, values.fill_null(0).to_numpy(zero_copy_only=False), null)
+    if isinstance(values, np.ndarray) and np.issubdtype(values.dtype, np.integer):
+        return _counted(kind, values, None)
+    if isinstance(values, np.ndarray) or any(isinstance(value, float) for value in _first(values)):
+        raise TypeError(
+            f"{column.name}: expected decimal texts or int64 units, found floats; exact numbers come from the text"
+        )
+    if pa.types.is_decimal128(kind):
+        return _one_by_one(
+            lambda value: _exact(value, kind), values, kind, lambda row: _misfit(column, kind, values, row)
+        )
+    texts = _as_texts(values)
+    if texts is None:
+        texts = pa.array([None if value is None else str(value) for value in values], pa.large_binary())
+    counts = decimal_units(texts, kind.scale)
+    misfits = {row: _misfit(column, kind, values, row) for row in _rows_at_fault(counts)}
+    return _array(counts).view(kind), misfits
+
+
+def _counted(kind: pa.DataType, units: np.ndarray[Any, Any], null: Any) -> tuple[pa.Array, Misfits]:
+    """Units of 10^-scale as decimals."""
+    misfits: Misfits = {}
+    if len(units) and (units.max() > LARGEST_DECIMAL64 or units.min() < -LARGEST_DECIMAL64):
+        for row in np.flatnonzero((units > LARGEST_DECIMAL64) | (units < -LARGEST_DECIMAL64)).tolist():
+            misfits[row] = f"expected at most 18 digits, found {units[row]} units of 1e-{kind.scale}"
+    if pa.types.is_decimal128(kind):
+        low = np.ascontiguousarray(units, np.int64)
+        words = np.column_stack([low, low >> 63]).ravel()
+        array = pa.Array.from_buffers(kind, len(low), [None, pa.py_buffer(words)])
+        return (array if null is None else pa.array(array.to_pylist(), kind, mask=null)), misfits
+    if null is None:
+        return decimal_array(units, kind.scale), misfits
+    return pa.array(np.ascontiguousarray(units, np.int64), mask=null).view(kind), misfits
+
+
+def _plain(kind: pa.DataType, values: Values) -> tuple[pa.Array, Misfits]:
+    try:
+        if isinstance(values, pa.Array):
+            return (values if values.type == kind else values.cast(kind)), {}
+        return pa.array(values, kind), {}
+    except _REFUSALS:
+        rows = values.to_pylist() if isinstance(values, pa.Array) else list(values)
+        return _one_by_one(
+            lambda value: pa.array([value], kind)[0],
+            rows,
+            kind,
+            lambda row: f"expected {kind}, found {rows[row]!r:.60}",
+        )
+
+
+def _one_by_one(
+    convert: Callable[[Any], Any], values: Values, kind: pa.DataType, misfit: Callable[[int], str]
+) -> tuple[pa.Array, Misfits]:
+    found: list[Any] = []
+    misfits: Misfits = {}
+    for row, value in enumerate(values.to_pylist() if isinstance(values, pa.Array) else values):
+        try:
+            found.append(convert(value))
+        except _REFUSALS:
+            found.append(None)
+            misfits[row] = misfit(row)
+    return pa.array(found, kind), misfits
+
+
+def _exact(value: Any, kind: pa.DataType) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        number = Decimal(value.decode() if isinstance(value, bytes) else value)
+    except InvalidOperation as error:
+        raise ValueError(str(value)) from error
+    with localcontext(prec=200) as exactly:
+        units = number.scaleb(kind.scale)
+        if not number.is_finite() or units != units.to_integral_value() or abs(units) >= exactly.power(10, 38):
+            raise ValueError(str(value))
+        return number.quantize(Decimal(1).scaleb(-kind.scale))
+
+
+def _misfit(column: Column, kind: pa.DataType, values: Values, row: int) -> str:
+    text = _text(values, row)
+    scale = scale_that_holds(text)
+    said = f"expected a number that fits {kind}, found {text!r:.60}"
+    if isinstance(column.type, Scaled) and scale is not None:
+        return f"{said}; a {column.type.value} scale of {scale} holds it"
+    return said
+
+
+def _rows_at_fault(counts: Counts) -> list[int]:
+    return [] if counts.faults is None else np.flatnonzero(counts.faults).tolist()
+
+
+def _array(counts: Counts) -> pa.Array:
+    if counts.null is None:
+        return pa.array(counts.values)
+    return pa.array(counts.values, mask=counts.null)
+
+
+def _as_texts(values: Values) -> pa.Array | None:
+    """Texts as an Arrow array; None where the values are others."""
+    if isinstance(values, pa.Array):
+        kind = values.type
+        wide = pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+        return values if wide or pa.types.is_string(kind) or pa.types.is_binary(kind) else None
+    if isinstance(values, np.ndarray):
+        return None
+    try:
+        return pa.array(values, pa.large_binary())
+    except _REFUSALS:
+        return None
+
+
+def _first(values: Values) -> Sequence[Any]:
+    return () if isinstance(values, np.ndarray | pa.Array) else values[:1]
+
+
+def _text(values: Values, row: int) -> str:
+    value = values[row].as_py() if isinstance(values, pa.Array) else values[row]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _shown(values: Values, row: int) -> str:
+    return f"{_text(values, row)!r:.60}"

@@ -1,0 +1,208 @@
+"""Compiled readers of numbers and times in joined bytes: digits become integers, never floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import int64, njit, types, uint8
+
+BYTES = types.Array(uint8, 1, "C", readonly=True)
+"""Texts one after another; a scanner of messages passes the payloads themselves."""
+SPANS = types.Array(int64, 1, "C", readonly=True)
+_FAULTS, _UNITS = uint8[::1], int64[::1]
+_COUNT_AND_FAULT: Any = types.UniTuple(int64, 2)  # type: ignore[no-untyped-call]
+
+FITS, MALFORMED, TOO_WIDE = 0, 1, 2
+"""Faults. TOO_WIDE is a number that has too many digits on either side of the point."""
+
+_NINE, _ZERO, _POINT, _PLUS, _MINUS, _COLON = 57, 48, 46, 43, 45, 58
+_FULL = 922_337_203_685_477_579
+"""The largest count that another digit cannot carry beyond int64."""
+_LONGEST_EXPONENT = 100_000
+_DAY_NS = 86_400_000_000_000
+
+
+@njit([_COUNT_AND_FAULT(BYTES, int64, int64, int64, int64)], nogil=True, cache=True)
+def decimal_at(text: Any, start: int, end: int, scale: int, limit: int) -> tuple[int, int]:
+    """The number in text[start:end] in units of 10^-scale, -limit to limit, and its fault.
+
+    A sign, digits with or without a point, and an exponent. Zeros at either end do not count.
+    """
+    at, negative = start, False
+    if at < end and (text[at] == _MINUS or text[at] == _PLUS):
+        negative = text[at] == _MINUS
+        at += 1
+    count, zeros, places = 0, 0, 0  # the digits up to the last that is not 0, the zeros since, the places of both
+    digits, pointed, wide = 0, False, False
+    while at < end:
+        byte = int64(text[at])
+        if _ZERO <= byte <= _NINE:
+            digits += 1
+            places += pointed
+            if byte == _ZERO:
+                zeros += count != 0
+            else:
+                for _ in range(zeros + 1):
+                    wide = wide or count > _FULL
+                    count *= 10
+                count += byte - _ZERO
+                zeros = 0
+                if wide:
+                    count = 1
+        elif byte == _POINT and not pointed:
+            pointed = True
+        else:
+            break
+        at += 1
+    if digits == 0:
+        return 0, MALFORMED
+    exponent = 0
+    if at < end:
+        if text[at] != 101 and text[at] != 69:  # e, E
+            return 0, MALFORMED
+        at += 1
+        lowered = False
+        if at < end and (text[at] == _MINUS or text[at] == _PLUS):
+            lowered = text[at] == _MINUS
+            at += 1
+        if at == end:
+            return 0, MALFORMED
+        while at < end:
+            byte = int64(text[at])
+            if not _ZERO <= byte <= _NINE:
+                return 0, MALFORMED
+            exponent = min(exponent * 10 + byte - _ZERO, _LONGEST_EXPONENT)
+            at += 1
+        if lowered:
+            exponent = -exponent
+    if count == 0:
+        return 0, FITS
+    shift = zeros - places + exponent + scale
+    if wide or shift < 0:
+        return 0, TOO_WIDE
+    for _ in range(shift):
+        if count > limit // 10:
+            return 0, TOO_WIDE
+        count *= 10
+    if count > limit:
+        return 0, TOO_WIDE
+    return (-count if negative else count), FITS
+
+
+@njit([int64(BYTES, SPANS, SPANS, int64, int64, _UNITS, _FAULTS)], nogil=True, cache=True)
+def read_decimals(text: Any, starts: Any, ends: Any, scale: int, limit: int, units: Any, faults: Any) -> int:
+    """units[i] = the number in text[starts[i]:ends[i]], in units of 10^-scale up to `limit`; how many are at fault."""
+    wrong = 0
+    for i in range(len(starts)):
+        units[i], fault = decimal_at(text, starts[i], ends[i], scale, limit)
+        faults[i] = fault
+        wrong += fault != FITS
+    return wrong
+
+
+@njit([int64(BYTES, int64, int64)], nogil=True, cache=True)
+def _digits_at(text: Any, start: int, end: int) -> int:
+    """The count written there in digits alone; -1 where anything else is."""
+    count = 0
+    for at in range(start, end):
+        byte = int64(text[at])
+        if not _ZERO <= byte <= _NINE:
+            return -1
+        count = count * 10 + byte - _ZERO
+    return count
+
+
+@njit([int64(int64, int64, int64)], nogil=True, cache=True)
+def days_since_1970(year: int, month: int, day: int) -> int:
+    """Days from 1970-01-01 in the Gregorian calendar, years of 400-year eras begun in March (Hinnant, 2013)."""
+    shifted = year - (month <= 2)
+    era = shifted // 400
+    of_era = shifted - era * 400
+    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+
+
+@njit([_COUNT_AND_FAULT(BYTES, int64, int64)], nogil=True, cache=True)
+def _offset_at(text: Any, at: int, end: int) -> tuple[int, int]:
+    """Minutes east of UTC: none, `Z`, `+hh`, `+hhmm` or `+hh:mm`; and a fault."""
+    if at == end:
+        return 0, FITS
+    if text[at] == 90 or text[at] == 122:  # Z, z
+        return 0, FITS if at + 1 == end else MALFORMED
+    if text[at] != _PLUS and text[at] != _MINUS:
+        return 0, MALFORMED
+    length = end - at
+    hours = _digits_at(text, at + 1, at + 3) if length >= 3 else -1
+    minutes = 0
+    if length == 5:
+        minutes = _digits_at(text, at + 3, at + 5)
+    elif length == 6 and text[at + 3] == _COLON:
+        minutes = _digits_at(text, at + 4, at + 6)
+    elif length != 3:
+        minutes = -1
+    if not (0 <= hours <= 23 and 0 <= minutes <= 59):
+        return 0, MALFORMED
+    east = hours * 60 + minutes
+    return (-east if text[at] == _MINUS else east), FITS
+
+
+@njit([_COUNT_AND_FAULT(BYTES, int64, int64)], nogil=True, cache=True)
+def instant_at(text: Any, start: int, end: int) -> tuple[int, int]:
+    """Nanoseconds since 1970 of `2021-07-22T22:36:07.123456789Z` (a blank for T, no seconds or no time of day will
+    do), and its fault; UTC where no offset is written."""
+    if end - start < 10 or text[start + 4] != _MINUS or text[start + 7] != _MINUS:
+        return 0, MALFORMED
+    year, month = _digits_at(text, start, start + 4), _digits_at(text, start + 5, start + 7)
+    day = _digits_at(text, start + 8, start + 10)
+    if year < 0 or not 1 <= month <= 12 or day < 1:
+        return 0, MALFORMED
+    first = days_since_1970(year, month, 1)
+    following = days_since_1970(year + month // 12, month % 12 + 1, 1)
+    if day > following - first:
+        return 0, MALFORMED
+    seconds, fraction, at = 0, 0, start + 10
+    if at < end:
+        if (text[at] != 84 and text[at] != 32) or end - at < 6 or text[at + 3] != _COLON:  # T, blank
+            return 0, MALFORMED
+        hour, minute = _digits_at(text, at + 1, at + 3), _digits_at(text, at + 4, at + 6)
+        second = 0
+        at += 6
+        if at < end and text[at] == _COLON:
+            second = _digits_at(text, at + 1, at + 3) if end - at >= 3 else -1
+            at += 3
+            if at < end and text[at] == _POINT:
+                place, unit = at + 1, 100_000_000
+                while place < end and _ZERO <= text[place] <= _NINE:
+                    digit = int64(text[place]) - _ZERO
+                    if unit == 0 and digit != 0:
+                        return 0, TOO_WIDE
+                    fraction += digit * unit
+                    unit //= 10
+                    place += 1
+                if place == at + 1:
+                    return 0, MALFORMED
+                at = place
+        if not (0 <= hour <= 23 and 0 <= minute <= 59 and 0 <= second <= 59):
+            return 0, MALFORMED
+        seconds = (hour * 60 + minute) * 60 + second
+    east, fault = _offset_at(text, at, end)
+    if fault != FITS:
+        return 0, fault
+    if not 1678 <= year <= 2261:  # what int64 nanoseconds reach, in whole years
+        return 0, TOO_WIDE
+    return (first + day - 1) * _DAY_NS + (seconds - east * 60) * 1_000_000_000 + fraction, FITS
+
+
+@njit([int64(BYTES, SPANS, SPANS, _UNITS, _FAULTS)], nogil=True, cache=True)
+def read_times(text: Any, starts: Any, ends: Any, ns: Any, faults: Any) -> int:
+    """ns[i] = nanoseconds since 1970 of ISO 8601 or of seconds written as a number; how many are at fault."""
+    wrong = 0
+    for i in range(len(starts)):
+        start, end = starts[i], ends[i]
+        if end - start >= 10 and text[start + 4] == _MINUS:
+            ns[i], fault = instant_at(text, start, end)
+        else:
+            ns[i], fault = decimal_at(text, start, end, 9, 9_223_372_036_854_775_807)
+        faults[i] = fault
+        wrong += fault != FITS
+    return wrong

@@ -1,0 +1,39 @@
+"""What the numbers and words in records stand for: flags, sides, actions, and lists of words in the order of codes."""
+
+from __future__ import annotations
+
+FLAG_LAST, FLAG_TOB, FLAG_SNAPSHOT, FLAG_MBP = 128, 64, 32, 16
+FLAG_BAD_TS_RECV, FLAG_MAYBE_BAD_BOOK = 8, 4
+
+BUY, SELL, NO_SIDE = 1, 2, 0
+"""Values of `aggressor_side`, and of the side of a liquidation."""
+BID, ASK = 1, 2
+"""Values of `side` in book deltas; NO_SIDE where a delta concerns both."""
+
+NO_CHANGE, ADD, UPDATE, DELETE, CLEAR = 0, 1, 2, 3, 4
+"""Values of `action` in book deltas. NO_CHANGE only moves the sequence: it is received, never published."""
+
+BAR_KINDS = ("time", "tick", "volume", "value")
+PRICE_TYPES = ("last", "bid", "ask", "mid")
+BAR_SOURCES = ("venue", "internal")
+QUALITY_KINDS = (
+    "disconnect",
+    "reconnect",
+    "gap",
+    "resync",
+    "duplicate",
+    "out_of_order",
+    "late",
+    "stale",
+    "crossed",
+    "checksum",
+    "clock_skew",
+    "overflow_drop",
+    "parse_error",
+    "out_of_session",
+)
+WORDS = {"bar_kind": BAR_KINDS, "price_type": PRICE_TYPES, "source": BAR_SOURCES, "kind": QUALITY_KINDS}
+"""The words of columns of type NAME, in the order of their codes."""
+
+SHARD_KEY = b"penstock.shard"
+"""Metadata of a parquet file that is one of several written in turns, row group by row group: `b"0/2"`, `b"1/2"`."""
