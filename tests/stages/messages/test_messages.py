@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.messages import MESSAGE, MessageKind, Messages, RawMessage
@@ -26,6 +26,7 @@ raw_messages = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(raw_messages)
 def test_messages_come_back_as_they_went_in(rows: list[RawMessage]) -> None:
     messages = Messages.of(rows)
@@ -36,6 +37,7 @@ def test_messages_come_back_as_they_went_in(rows: list[RawMessage]) -> None:
     assert [messages.raw(at) for at in range(len(messages))] == [row.payload for row in rows]
 
 
+@settings(deadline=None)
 @given(raw_messages, st.data())
 def test_slices_join_to_the_whole_again(rows: list[RawMessage], data: st.DataObject) -> None:
     messages = Messages.of(rows)
