@@ -14,6 +14,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+import pyarrow as pa
+
 from .report import Reporter
 from .stage import Recipe
 
@@ -29,11 +31,12 @@ class UnknownType(LookupError):
 
 @dataclass
 class Registry:
-    """Recipes, ready-made topologies and reports by name."""
+    """Recipes, ready-made topologies, reports and kinds of record by name."""
 
     recipes: dict[str, type[Recipe]] = field(default_factory=dict)
     topologies: dict[str, Topologist] = field(default_factory=dict)
     reports: dict[str, Reporter] = field(default_factory=dict)
+    records: dict[str, pa.Schema] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -54,6 +57,11 @@ class Registry:
     def add_report(self, name: str, reporter: Reporter) -> None:
         if self.reports.setdefault(name, reporter) is not reporter:
             raise ValueError(f"two reports are called {name!r}")
+
+    def add_record(self, name: str, schema: pa.Schema) -> None:
+        """A kind of record; metadata tell its `meaning`, and the `unit` and `meaning` of each column."""
+        if not self.records.setdefault(name, schema).equals(schema, check_metadata=True):
+            raise ValueError(f"two kinds of record are called {name!r}")
 
     def names(self, family: type[Recipe] = Recipe) -> list[str]:
         return sorted(name for name, recipe in self.recipes.items() if issubclass(recipe, family))

@@ -24,6 +24,7 @@ from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy
+from .schemas import KINDS, schema_of
 from .sinks.console import Console
 from .sinks.parquet import ParquetSink
 
@@ -80,6 +81,8 @@ def register(registry: Registry) -> None:
     registry.add("parquet", ParquetSink)
     registry.add_topology("backtest", backtest)
     registry.add_report("backtest", _report)
+    for kind in KINDS:
+        registry.add_record(kind, schema_of(kind))
 
 
 def _report(phases: Sequence["PhaseResults"]) -> "Report | None":

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline import Context, Logic, Registry, Stage
@@ -80,6 +81,10 @@ def test_a_name_is_given_once(registry: Registry) -> None:
     registry.add_report("page", print)
     with pytest.raises(ValueError, match="two reports are called 'page'"):
         registry.add_report("page", len)
+    registry.add_record("reading", pa.schema([("value", pa.int64())]))
+    registry.add_record("reading", pa.schema([("value", pa.int64())]))
+    with pytest.raises(ValueError, match="two kinds of record are called 'reading'"):
+        registry.add_record("reading", pa.schema([("value", pa.int32())]))
 
 
 def test_a_registry_is_a_value(registry: Registry) -> None:
@@ -157,3 +162,4 @@ def test_installed_packages_offer_the_markets_stages() -> None:
     assert {"replay", "synthetic", "bars", "features", "portfolio", "execution", "parquet"} <= set(registry)
     assert "backtest" in registry.topologies
     assert "backtest" in registry.reports
+    assert {"trade", "book_delta", "quality_event"} <= set(registry.records)

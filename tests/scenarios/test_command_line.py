@@ -258,6 +258,7 @@ NOTHING_RUN = (*COMPILERS, *ENGINE, *TOOLS)
         (("explain", BARS), NOTHING_RUN),
         (("plan", BARS), NOTHING_RUN),
         (("schema",), NOTHING_RUN),
+        (("schema", "--data"), NOTHING_RUN),
         (("inspect", "absent"), (*COMPILERS, *ENGINE, "stages", "yaml", "rich", "plotly")),
         (("verify", "absent"), (*COMPILERS, *ENGINE, "stages", "yaml", "rich", "plotly")),
         (("report", "absent"), (*COMPILERS, "stages", "rich", "plotly", "jinja2")),
