@@ -20,6 +20,7 @@ Values: TypeAlias = Sequence[Any] | np.ndarray[Any, Any] | pa.Array
 Misfits: TypeAlias = dict[int, str]
 """What was expected and found, by row."""
 
+_CODES = {INSTRUMENT: pa.int32(), NAME: pa.int8()}
 _REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
@@ -28,7 +29,10 @@ def converted(column: Column, kind: pa.DataType, values: Values, names: Names) -
 
     Numbers of instruments and words stay what they are, codes; their names are given to them by `named`.
     """
-    if kind == INSTRUMENT:
+    misfits: Misfits
+    if isinstance(values, pa.NullArray):
+        array, misfits = pa.nulls(len(values), _CODES.get(kind, kind)), {}
+    elif kind == INSTRUMENT:
         array, misfits = _instruments(values, names)
     elif kind == NAME:
         array, misfits = _words(values, WORDS[column.name])
@@ -54,10 +58,21 @@ def named(column: Column, array: pa.Array, names: Names) -> pa.Array:
 
 
 def _instruments(values: Values, names: Names) -> tuple[pa.Array, Misfits]:
-    if isinstance(values, np.ndarray | pa.Array):
+    if isinstance(values, np.ndarray):
         return _plain(pa.int32(), values)
-    code = names.code
-    return pa.array([code(value) if isinstance(value, str) else value for value in values], pa.int32()), {}
+    if isinstance(values, pa.Array):
+        if pa.types.is_integer(values.type):
+            return _plain(pa.int32(), values)
+        written = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    else:
+        try:
+            written = pa.array(values, INSTRUMENT)
+        except _REFUSALS:  # codes, or some of them
+            return pa.array(
+                [names.code(value) if isinstance(value, str) else value for value in values], pa.int32()
+            ), {}
+    codes = pa.array([names.code(name) for name in written.dictionary.to_pylist()], pa.int32())
+    return codes.take(written.indices), {}
 
 
 def _words(values: Values, words: tuple[str, ...]) -> tuple[pa.Array, Misfits]:

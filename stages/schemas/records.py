@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, groupby
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +16,8 @@ from .kinds import CHECKSUM, KINDS, Column
 from .names import Names
 from .types import NS_UTC, Scales
 
+_SINGLE = (type(None), str, bytes, int)
+"""One value for all rows."""
 At = Sequence[int] | np.ndarray[Any, Any]
 STAMPS = ("ts_recv", "ingest_seq", "source_id")
 """Columns that a row has from its message."""
@@ -60,16 +63,16 @@ class Records:
 
         Raises TypeError for a column that the kind has not, or that is missing, ValueError for one of another length.
         """
-        known = _columns(kind)
-        rows = len(at)
+        known, rows = _layout(kind), len(at)
+        if not columns.keys() <= known.given.keys():
+            wrong = next(name for name in columns if name not in known.given)
+            raise TypeError(f"{kind} has no column '{wrong}' to be given; it has: {', '.join(known.given)}")
+        if not known.needed <= columns.keys():
+            lacking = next(name for name in known.given if name in known.needed - columns.keys())
+            raise TypeError(f"{kind} needs the column '{lacking}'; found: {', '.join(columns) or 'none'}")
         for name, values in columns.items():
-            if name not in known or name in STAMPS:
-                raise TypeError(f"{kind} has no column '{name}' to be given; it has: {', '.join(_given(known))}")
-            if not _is_single(values) and len(values) != rows:
+            if not isinstance(values, _SINGLE) and len(values) != rows:
                 raise ValueError(f"{kind}.{name}: expected {rows} values, one for each row, found {len(values)}")
-        for name in _given(known):
-            if name not in columns and not known[name].nullable and known[name].default is None:
-                raise TypeError(f"{kind} needs the column '{name}'; found: {', '.join(columns)}")
         if rows:
             self._added.setdefault(kind, []).append(_Rows(at, columns))
 
@@ -124,16 +127,11 @@ class Records:
         if not parts:
             return None
         at = parts[0].at if len(parts) == 1 else np.concatenate([part.at for part in parts])
-        columns = _columns(kind)
         arrays = [
-            self._stamps(field.name, at)
-            if field.name in STAMPS
-            else named(
-                columns[field.name],
-                _joined([part.arrays[field.name] for part in parts]),
-                self.instruments,
-            )
-            for field in schema
+            self._stamps(name, at)
+            if name in STAMPS
+            else named(_layout(kind).given[name], _joined([part.arrays[name] for part in parts]), self.instruments)
+            for name in schema.names
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
         if len(at) > 1 and np.any(at[1:] < at[:-1]):
@@ -147,19 +145,15 @@ class Records:
                 self._settled.setdefault(kind, []).append(self._converted(kind, self._added.pop(kind)))
 
     def _converted(self, kind: str, added: list[_Rows]) -> _Settled:
-        columns = _columns(kind)
         at = _places([rows.at for rows in added], len(self.messages))
-        types = (
-            {field.name: field.type for field in received_schema(self.scales)}
-            if kind == "book_delta"
-            else {field.name: field.type for field in schema_of(kind, self.scales)}
-        )
+        schema = received_schema(self.scales) if kind == "book_delta" else schema_of(kind, self.scales)
+        stretches = [_Stretch(list(rows)) for _, rows in groupby(added, lambda rows: tuple(rows.columns))]
         arrays: dict[str, pa.Array] = {}
         faults: dict[int, tuple[str, str]] = {}
-        for name in _given(columns):
+        for name, column in _layout(kind).given.items():
             pieces, first = [], 0
-            for values in _runs(columns[name], added):
-                array, misfits = converted(columns[name], types[name], values, self.instruments)
+            for values in chain.from_iterable(stretch.values(column) for stretch in stretches):
+                array, misfits = converted(column, schema.field(name).type, values, self.instruments)
                 pieces.append(array)
                 for row, said in misfits.items():
                     faults.setdefault(first + row, (name, said))
@@ -216,6 +210,34 @@ class _Rows(NamedTuple):
     columns: dict[str, Any]
 
 
+class _Stretch:
+    """Calls of `add` one after another that gave the same columns."""
+
+    def __init__(self, calls: list[_Rows]) -> None:
+        self._calls = calls
+        self._rows = sum(len(call.at) for call in calls)
+
+    def values(self, column: Column) -> Iterator[Values]:
+        """The column's values over all calls; lists that follow each other become one, and so do numpy arrays."""
+        if column.name not in self._calls[0].columns:
+            yield _repeated(column.default, self._rows)
+            return
+        given = [
+            _repeated(values, len(at)) if isinstance(values := columns[column.name], _SINGLE) else values
+            for at, columns in self._calls
+        ]
+        if len(given) == 1:
+            yield given[0]
+            return
+        for form, run in groupby(given, _form):
+            if form is None:
+                yield from run
+            elif form is list:
+                yield list(chain.from_iterable(run))
+            else:
+                yield np.concatenate(list(run))
+
+
 class _Settled(NamedTuple):
     """Rows whose columns are arrays; instruments and words are codes still."""
 
@@ -223,46 +245,30 @@ class _Settled(NamedTuple):
     arrays: dict[str, pa.Array]
 
 
-def _columns(kind: str) -> dict[str, Column]:
-    found = _COLUMNS.get(kind)
-    if found is None:
-        found = {column.name: column for column in kind_named(kind).columns}
-    return found
+class _Layout(NamedTuple):
+    """The columns of a kind that are given by rows, and the names of those that have to be."""
+
+    given: dict[str, Column]
+    needed: frozenset[str]
 
 
-def _given(columns: dict[str, Column]) -> list[str]:
-    return [name for name in columns if name not in STAMPS]
+@lru_cache(maxsize=64)
+def _layout(kind: str) -> _Layout:
+    columns = (*kind_named(kind).columns, *((CHECKSUM,) if kind == "book_delta" else ()))
+    given = {column.name: column for column in columns if column.name not in STAMPS}
+    return _Layout(given, frozenset(name for name, it in given.items() if not it.nullable and it.default is None))
 
 
-def _is_single(values: Any) -> bool:
-    return values is None or isinstance(values, str | bytes | int)
-
-
-def _runs(column: Column, added: list[_Rows]) -> Iterator[Values]:
-    """The column's values over all calls; lists that follow each other become one, and so do numpy arrays."""
-    for form, run in groupby((_values(column, rows) for rows in added), _form):
-        values = list(run)
-        if form is None or len(values) == 1:
-            yield from values
-        elif form is list:
-            yield list(chain.from_iterable(values))
-        else:
-            yield np.concatenate(values)
+def _repeated(value: Any, rows: int) -> Values:
+    if value is None:
+        return pa.nulls(rows)
+    return np.full(rows, value) if isinstance(value, int) else [value] * rows
 
 
 def _form(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return values.dtype
     return list if isinstance(values, list | tuple) else None
-
-
-def _values(column: Column, rows: _Rows) -> Any:
-    values = rows.columns.get(column.name, column.default)
-    if not _is_single(values):
-        return values
-    if isinstance(values, int):
-        return np.full(len(rows.at), values)
-    return [values] * len(rows.at)
 
 
 def _places(ats: list[At], messages: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -275,9 +281,3 @@ def _places(ats: list[At], messages: int) -> np.ndarray[Any, np.dtype[np.int64]]
 
 def _joined(arrays: list[pa.Array]) -> pa.Array:
     return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
-
-
-_COLUMNS = {
-    name: {column.name: column for column in (*kind.columns, *((CHECKSUM,) if name == "book_delta" else ()))}
-    for name, kind in KINDS.items()
-}

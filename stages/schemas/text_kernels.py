@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int64, njit, types, uint8
+from numba import boolean, int64, njit, types, uint8
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
 """Texts one after another; a scanner of messages passes the payloads themselves."""
@@ -16,10 +16,80 @@ FITS, MALFORMED, TOO_WIDE = 0, 1, 2
 """Faults. TOO_WIDE is a number that has too many digits on either side of the point."""
 
 _NINE, _ZERO, _POINT, _PLUS, _MINUS, _COLON = 57, 48, 46, 43, 45, 58
-_FULL = 922_337_203_685_477_579
-"""The largest count that another digit cannot carry beyond int64."""
-_LONGEST_EXPONENT = 100_000
+_LARGEST = 9_223_372_036_854_775_807
+_LARGEST_EXPONENT = 10**17
+_NO_EXPONENT = 10**18
 _DAY_NS = 86_400_000_000_000
+
+
+@njit([int64(BYTES, int64, int64)], nogil=True, cache=True)
+def _exponent_at(text: Any, at: int, end: int) -> int:
+    """What `e-7` says, at most 10^17 either way; _NO_EXPONENT where it is something else."""
+    if text[at] != 101 and text[at] != 69:  # e, E
+        return _NO_EXPONENT
+    at += 1
+    lowered = False
+    if at < end and (text[at] == _MINUS or text[at] == _PLUS):
+        lowered = text[at] == _MINUS
+        at += 1
+    if at == end:
+        return _NO_EXPONENT
+    exponent = 0
+    while at < end:
+        digit = int64(text[at]) - _ZERO
+        if not 0 <= digit <= 9:
+            return _NO_EXPONENT
+        exponent = min(exponent * 10 + digit, _LARGEST_EXPONENT)
+        at += 1
+    return -exponent if lowered else exponent
+
+
+@njit([_COUNT_AND_FAULT(BYTES, int64, int64, int64, int64, boolean)], nogil=True, cache=True)
+def _long_decimal_at(text: Any, start: int, end: int, scale: int, limit: int, negative: bool) -> tuple[int, int]:
+    """A number of any length, without its sign, with an exponent or without."""
+    at = start
+    count, zeros, places = 0, 0, 0  # the digits up to the last that is not 0, the zeros since, the places of both
+    digits, pointed, wide = 0, 0, False
+    while at < end:
+        digit = int64(text[at]) - _ZERO
+        if 0 <= digit <= 9:
+            digits += 1
+            places += pointed
+            if digit == 0:
+                zeros += count != 0
+            else:
+                for _ in range(zeros + 1):
+                    if count > _LARGEST // 10:
+                        wide, count = True, 1
+                    count *= 10
+                if count > _LARGEST - digit:
+                    wide, count = True, 1
+                count += digit
+                zeros = 0
+        elif digit == _POINT - _ZERO and not pointed:
+            pointed = 1
+        else:
+            break
+        at += 1
+    if digits == 0:
+        return 0, MALFORMED
+    exponent = 0
+    if at < end:
+        exponent = _exponent_at(text, at, end)
+        if exponent == _NO_EXPONENT:
+            return 0, MALFORMED
+    if count == 0:
+        return 0, FITS
+    shift = zeros - places + exponent + scale
+    if wide or shift < 0:
+        return 0, TOO_WIDE
+    for _ in range(shift):
+        if count > limit // 10:
+            return 0, TOO_WIDE
+        count *= 10
+    if count > limit:
+        return 0, TOO_WIDE
+    return (-count if negative else count), FITS
 
 
 @njit([_COUNT_AND_FAULT(BYTES, int64, int64, int64, int64)], nogil=True, cache=True)
@@ -32,55 +102,28 @@ def decimal_at(text: Any, start: int, end: int, scale: int, limit: int) -> tuple
     if at < end and (text[at] == _MINUS or text[at] == _PLUS):
         negative = text[at] == _MINUS
         at += 1
-    count, zeros, places = 0, 0, 0  # the digits up to the last that is not 0, the zeros since, the places of both
-    digits, pointed, wide = 0, False, False
+    if end - at > 18:  # may have more digits than int64 holds
+        return _long_decimal_at(text, at, end, scale, limit, negative)
+    first, count, places, pointed = at, 0, 0, 0
     while at < end:
-        byte = int64(text[at])
-        if _ZERO <= byte <= _NINE:
-            digits += 1
+        digit = int64(text[at]) - _ZERO
+        if 0 <= digit <= 9:
+            count = count * 10 + digit
             places += pointed
-            if byte == _ZERO:
-                zeros += count != 0
-            else:
-                for _ in range(zeros + 1):
-                    wide = wide or count > _FULL
-                    count *= 10
-                count += byte - _ZERO
-                zeros = 0
-                if wide:
-                    count = 1
-        elif byte == _POINT and not pointed:
-            pointed = True
+        elif digit == _POINT - _ZERO and not pointed:
+            pointed = 1
         else:
-            break
+            return _long_decimal_at(text, first, end, scale, limit, negative)
         at += 1
-    if digits == 0:
+    if end - first == pointed:
         return 0, MALFORMED
-    exponent = 0
-    if at < end:
-        if text[at] != 101 and text[at] != 69:  # e, E
-            return 0, MALFORMED
-        at += 1
-        lowered = False
-        if at < end and (text[at] == _MINUS or text[at] == _PLUS):
-            lowered = text[at] == _MINUS
-            at += 1
-        if at == end:
-            return 0, MALFORMED
-        while at < end:
-            byte = int64(text[at])
-            if not _ZERO <= byte <= _NINE:
-                return 0, MALFORMED
-            exponent = min(exponent * 10 + byte - _ZERO, _LONGEST_EXPONENT)
-            at += 1
-        if lowered:
-            exponent = -exponent
     if count == 0:
         return 0, FITS
-    shift = zeros - places + exponent + scale
-    if wide or shift < 0:
-        return 0, TOO_WIDE
-    for _ in range(shift):
+    for _ in range(places - scale):
+        if count % 10:
+            return 0, TOO_WIDE
+        count //= 10
+    for _ in range(scale - places):
         if count > limit // 10:
             return 0, TOO_WIDE
         count *= 10
@@ -156,9 +199,8 @@ def instant_at(text: Any, start: int, end: int) -> tuple[int, int]:
     day = _digits_at(text, start + 8, start + 10)
     if year < 0 or not 1 <= month <= 12 or day < 1:
         return 0, MALFORMED
-    first = days_since_1970(year, month, 1)
-    following = days_since_1970(year + month // 12, month % 12 + 1, 1)
-    if day > following - first:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if day > (29 if leap else 28) if month == 2 else day > 30 + (month + month // 8) % 2:
         return 0, MALFORMED
     seconds, fraction, at = 0, 0, start + 10
     if at < end:
@@ -190,7 +232,7 @@ def instant_at(text: Any, start: int, end: int) -> tuple[int, int]:
         return 0, fault
     if not 1678 <= year <= 2261:  # what int64 nanoseconds reach, in whole years
         return 0, TOO_WIDE
-    return (first + day - 1) * _DAY_NS + (seconds - east * 60) * 1_000_000_000 + fraction, FITS
+    return days_since_1970(year, month, day) * _DAY_NS + (seconds - east * 60) * 1_000_000_000 + fraction, FITS
 
 
 @njit([int64(BYTES, SPANS, SPANS, _UNITS, _FAULTS)], nogil=True, cache=True)
@@ -202,7 +244,7 @@ def read_times(text: Any, starts: Any, ends: Any, ns: Any, faults: Any) -> int:
         if end - start >= 10 and text[start + 4] == _MINUS:
             ns[i], fault = instant_at(text, start, end)
         else:
-            ns[i], fault = decimal_at(text, start, end, 9, 9_223_372_036_854_775_807)
+            ns[i], fault = decimal_at(text, start, end, 9, _LARGEST)
         faults[i] = fault
         wrong += fault != FITS
     return wrong
