@@ -4,7 +4,7 @@ Every record opens with the common columns (`ts_event` to `flags`); TRADE, QUOTE
 default scale.
 """
 
-from .arrays import decimal_array, name_array
+from .arrays import decimal_array, levels_array, name_array
 from .arrow import (
     RECORD_KINDS,
     RecordKind,
@@ -114,6 +114,7 @@ __all__ = [
     "decimal_array",
     "decimal_type",
     "decimal_units",
+    "levels_array",
     "name_array",
     "quote_schema",
     "received_schema",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .arrays import decimal_array
 from .kinds import Column
@@ -21,6 +23,8 @@ Misfits: TypeAlias = dict[int, str]
 """What was expected and found, by row."""
 
 _CODES = {INSTRUMENT: pa.int32(), NAME: pa.int8()}
+_NUMBER = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NO_FLOATS = "{}: expected decimal texts or integer units, found floats; exact numbers are parsed from the text"
 _REFUSALS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
@@ -107,17 +111,17 @@ def _decimals(column: Column, kind: pa.DataType, values: Values) -> tuple[pa.Arr
             return _counted(kind, values.fill_null(0).to_numpy(zero_copy_only=False), null)
     if isinstance(values, np.ndarray) and np.issubdtype(values.dtype, np.integer):
         return _counted(kind, values, None)
-    if isinstance(values, np.ndarray) or any(isinstance(value, float) for value in _first(values)):
-        raise TypeError(
-            f"{column.name}: expected decimal texts or int64 units, found floats; exact numbers come from the text"
-        )
+    if isinstance(values, np.ndarray):
+        raise TypeError(_NO_FLOATS.format(column.name))
     if pa.types.is_decimal128(kind):
+        if not isinstance(values, pa.Array) and any(isinstance(value, float) for value in values):
+            raise TypeError(_NO_FLOATS.format(column.name))
         return _one_by_one(
-            lambda value: _exact(value, kind), values, kind, lambda row: _misfit(column, kind, values, row)
+            lambda value: _exact(column, value, kind), values, kind, lambda row: _misfit(column, kind, values, row)
         )
     texts = _as_texts(values)
     if texts is None:
-        texts = pa.array([None if value is None else str(value) for value in values], pa.large_binary())
+        texts = pa.array([_written(column, value) for value in values], pa.large_binary())
     counts = decimal_units(texts, kind.scale)
     misfits = {row: _misfit(column, kind, values, row) for row in _rows_at_fault(counts)}
     return _array(counts).view(kind), misfits
@@ -129,20 +133,20 @@ def _counted(kind: pa.DataType, units: np.ndarray[Any, Any], null: Any) -> tuple
     if len(units) and (units.max() > LARGEST_DECIMAL64 or units.min() < -LARGEST_DECIMAL64):
         for row in np.flatnonzero((units > LARGEST_DECIMAL64) | (units < -LARGEST_DECIMAL64)).tolist():
             misfits[row] = f"expected at most 18 digits, found {units[row]} units of 1e-{kind.scale}"
-    if pa.types.is_decimal128(kind):
-        low = np.ascontiguousarray(units, np.int64)
-        words = np.column_stack([low, low >> 63]).ravel()
-        array = pa.Array.from_buffers(kind, len(low), [None, pa.py_buffer(words)])
-        return (array if null is None else pa.array(array.to_pylist(), kind, mask=null)), misfits
+    array = decimal_array(units, kind.scale)
+    if kind != array.type:  # EXACT
+        array = array.cast(kind)
     if null is None:
-        return decimal_array(units, kind.scale), misfits
-    return pa.array(np.ascontiguousarray(units, np.int64), mask=null).view(kind), misfits
+        return array, misfits
+    return pc.if_else(pa.array(null), pa.scalar(None, kind), array), misfits
 
 
 def _plain(kind: pa.DataType, values: Values) -> tuple[pa.Array, Misfits]:
     try:
         if isinstance(values, pa.Array):
             return (values if values.type == kind else values.cast(kind)), {}
+        if pa.types.is_string(kind) and _are_integers(values):
+            return pa.array(values).cast(kind), {}
         return pa.array(values, kind), {}
     except _REFUSALS:
         rows = values.to_pylist() if isinstance(values, pa.Array) else list(values)
@@ -152,6 +156,13 @@ def _plain(kind: pa.DataType, values: Values) -> tuple[pa.Array, Misfits]:
             kind,
             lambda row: f"expected {kind}, found {rows[row]!r:.60}",
         )
+
+
+def _are_integers(values: Values) -> bool:
+    """Whether they look like whole numbers, such as ids that a venue does not write as texts."""
+    if isinstance(values, np.ndarray):
+        return bool(np.issubdtype(values.dtype, np.integer))
+    return len(values) > 0 and isinstance(values[0], int) and not isinstance(values[0], bool)
 
 
 def _one_by_one(
@@ -168,18 +179,24 @@ def _one_by_one(
     return pa.array(found, kind), misfits
 
 
-def _exact(value: Any, kind: pa.DataType) -> Decimal | None:
-    if value is None:
+def _exact(column: Column, value: Any, kind: pa.DataType) -> Decimal | None:
+    """One number as a decimal128; ValueError where it is none or does not fit."""
+    written = _written(column, value)
+    if written is None:
         return None
+    if not _NUMBER.fullmatch(written):
+        raise ValueError(written)
     try:
-        number = Decimal(value.decode() if isinstance(value, bytes) else value)
-    except InvalidOperation as error:
-        raise ValueError(str(value)) from error
-    with localcontext(prec=200) as exactly:
+        number = Decimal(written.decode())
+    except InvalidOperation as error:  # an exponent of more than 18 digits
+        raise ValueError(written) from error
+    if number and not -100 < number.adjusted() < 100:
+        raise ValueError(written)
+    with localcontext(prec=len(written) + 200):
         units = number.scaleb(kind.scale)
-        if not number.is_finite() or units != units.to_integral_value() or abs(units) >= exactly.power(10, 38):
-            raise ValueError(str(value))
-        return number.quantize(Decimal(1).scaleb(-kind.scale))
+        if units != units.to_integral_value() or abs(units) >= 10**38:
+            raise ValueError(written)
+        return number.quantize(Decimal(1).scaleb(-kind.scale)) if number else Decimal(0)
 
 
 def _misfit(column: Column, kind: pa.DataType, values: Values, row: int) -> str:
@@ -215,8 +232,13 @@ def _as_texts(values: Values) -> pa.Array | None:
         return None
 
 
-def _first(values: Values) -> Sequence[Any]:
-    return () if isinstance(values, np.ndarray | pa.Array) else values[:1]
+def _written(column: Column, value: Any) -> bytes | None:
+    """A number of any exact type as text."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, float):
+        raise TypeError(_NO_FLOATS.format(column.name))
+    return str(value).encode(errors="replace")
 
 
 def _text(values: Values, row: int) -> str:

@@ -15,6 +15,7 @@ from .conversion import Values, converted, named
 from .kinds import CHECKSUM, KINDS, Column
 from .names import Names
 from .types import NS_UTC, Scales
+from .words import QUALITY_KINDS
 
 _SINGLE = (type(None), str, bytes, int)
 """One value for all rows."""
@@ -52,14 +53,14 @@ class Records:
         self._settled: dict[str, list[_Settled]] = {}
         self._bad: dict[str, set[int]] = {}
 
-    def add(self, kind: str, at: At, **columns: Any) -> None:
+    def add(self, kind: str, at: At, /, **columns: Any) -> None:
         """Rows of one kind, in columns by the names of the schema.
 
         `at`: the place of each row's message in `messages`. A column is a list, a numpy or Arrow array with as many
         values, or one value for all rows (str, int, bool, None). Instruments are names or codes of `instruments`;
-        prices and sizes decimal texts, `Decimal`s, or integer arrays in units of 10^-scale; times ISO 8601 texts,
-        seconds as texts, or integer nanoseconds; words of fixed lists words or their codes. What may be null may
-        be left out.
+        prices and sizes lists of decimal texts, ints or `Decimal`s, or integer arrays in units of 10^-scale; times
+        ISO 8601 texts, seconds as texts, or integer nanoseconds; words of fixed lists words or their codes. What may be
+        null may be left out.
 
         Raises TypeError for a column that the kind has not, or that is missing, ValueError for one of another length.
         """
@@ -92,8 +93,13 @@ class Records:
         detail: str | None = None,
         keep_raw: bool = False,
     ) -> None:
-        """One `quality_event` of a kind out of QUALITY_KINDS, about the message `at`; times in ns, names or codes of
-        instruments."""
+        """One `quality_event` about the message `at`; times in ns, instruments by name or code.
+
+        Raises ValueError for a `kind` that is not one of QUALITY_KINDS. What does not fit its column is left out; the
+        event stays.
+        """
+        if kind not in QUALITY_KINDS:
+            raise ValueError(f"expected a kind of quality event out of {', '.join(QUALITY_KINDS)}, found {kind!r}")
         columns = {
             "kind": [kind],
             "channel": [channel],
@@ -159,7 +165,9 @@ class Records:
                     faults.setdefault(first + row, (name, said))
                 first += len(array)
             arrays[name] = _joined(pieces)
-        if faults:
+        if kind == "quality_event":
+            _let_go(faults)
+        elif faults:
             self._refuse(kind, at, arrays["instrument_id"], faults)
         return _Settled(at, arrays)
 
@@ -201,6 +209,13 @@ class Records:
         if name == "ingest_seq":
             return pa.array(messages.ingest_seq[at])
         return pa.DictionaryArray.from_arrays(pa.array(messages.source_code[at]), pa.array(messages.source, pa.utf8()))
+
+
+def _let_go(faults: dict[int, tuple[str, str]]) -> None:
+    """Events about what is wrong are never themselves left out: a column that may be null is, in place of a misfit."""
+    for name, said in faults.values():
+        if not _layout("quality_event").given[name].nullable:
+            raise ValueError(f"quality_event.{name}: {said}")
 
 
 class _Rows(NamedTuple):
