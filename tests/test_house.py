@@ -70,6 +70,7 @@ WINGS = {"checkpoints", "containers", "edges", "examination", "mending"}
 STAGE_FLOORS = [
     {"schemas"},
     {"messages"},
+    {"venues"},
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},

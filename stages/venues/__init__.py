@@ -1,0 +1,67 @@
+"""Venues: how to read each one's messages, how to connect to it, and by which rule its books go on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+from stages.messages import Messages
+
+from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
+from .venue import (
+    BookRule,
+    ConnectionPlan,
+    Decoder,
+    Heartbeat,
+    Limits,
+    SnapshotRequest,
+    Venue,
+    nearest,
+)
+
+__all__ = [
+    "VENUES",
+    "BookRule",
+    "ConnectionPlan",
+    "Decoder",
+    "Heartbeat",
+    "Limits",
+    "SnapshotRequest",
+    "Venue",
+    "nearest",
+    "venue_named",
+    "venue_of",
+]
+
+VENUES: tuple[Venue, ...] = (BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM, BINANCE_US)
+"""All that are known; a venue is added by entering it here."""
+
+LOOKED_AT = 1000
+"""Messages of a run that are looked at to find whose they are."""
+
+
+def venue_named(word: str) -> Venue:
+    """The venue that YAML calls `word`. Raises LookupError with the nearest name."""
+    for venue in VENUES:
+        if venue.name == word:
+            return venue
+    raise LookupError(f"no venue is called '{word}'; {nearest(word, [venue.name for venue in VENUES])}")
+
+
+def venue_of(messages: Messages) -> Venue:
+    """Whose messages these are, by their first thousand. Raises LookupError where none or several venues know them."""
+    found = Counter(
+        venue.name
+        for message in islice(messages, LOOKED_AT)
+        for venue in VENUES
+        if venue.recognises(message.url, message.payload)
+    )
+    if len(found) == 1:
+        return venue_named(next(iter(found)))
+    known = ", ".join(venue.name for venue in VENUES)
+    if not found:
+        where = messages.source[0] if messages.source else "no messages"
+        raise LookupError(f"{where}: expected messages of a known venue, found none; name one of {known}")
+    raise LookupError(
+        f"{', '.join(messages.source)}: expected messages of one venue, found {', '.join(sorted(found))}; name the one"
+    )

@@ -1,0 +1,64 @@
+"""Binance as a venue: what its markets share; each says the rest in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from stages.venues.venue import BookRule, ConnectionPlan, Decoder, SnapshotRequest, Venue
+
+from .decoder import BinanceDecoder
+from .rows import Market
+from .streams import plans, stream_name
+
+
+class BinanceMarket(Venue, frozen=True, kw_only=True):
+    """One of Binance's markets."""
+
+    hosts: tuple[str, ...]
+    """What ends the host names of this market."""
+    streams: dict[str, str]
+    """The stream of a symbol that brings a kind of record."""
+    rule: BookRule
+    depth_path: str
+    depth_weight: int
+    """Of a request for `rule.known_depth` levels."""
+    size_unit: str = "base"
+
+    def decoder(self) -> Decoder:
+        return BinanceDecoder(self.suffix, Market(self.size_unit))
+
+    def book_rule(self, instrument_id: str) -> BookRule:
+        return self.rule
+
+    def connections(
+        self, symbols: Sequence[str], channels: Sequence[str], base_url: str | None = None
+    ) -> list[ConnectionPlan]:
+        names = [stream_name(symbol, channel, self.streams) for symbol in symbols for channel in channels]
+        return plans(names, base_url or self.websocket_url, self.limits, self.path_of)
+
+    def path_of(self, name: str) -> str:
+        """Where on the host a stream is asked for."""
+        return ""
+
+    def snapshot_request(self, symbol: str, base_url: str | None = None) -> SnapshotRequest:
+        base = (base_url or self.http_url).rstrip("/")
+        return SnapshotRequest(
+            f"{base}{self.depth_path}?symbol={symbol}&limit={self.rule.known_depth}", self.depth_weight
+        )
+
+    def recognises(self, url: str, payload: bytes) -> bool:
+        host = urlsplit(url).hostname or ""
+        for each in self.hosts:
+            if host == each or host.endswith(f".{each}"):
+                return True
+        return not _is_public(host) and self.writes(payload)
+
+    def writes(self, payload: bytes) -> bool:
+        """Whether only this market writes such a message."""
+        return False
+
+
+def _is_public(host: str) -> bool:
+    """Whether a host has a name of its own; a server of one's own, that stands in, has none."""
+    return "." in host and not host.replace(".", "").isdigit()

@@ -1,0 +1,160 @@
+"""What a venue tells of itself: how to read it, how to connect to it, and by which rule its books go on."""
+
+from __future__ import annotations
+
+import difflib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from stages.messages import Messages
+from stages.schemas import Records
+
+ChecksumOf: TypeAlias = Callable[[Sequence[tuple[str, str]], Sequence[tuple[str, str]]], int]
+"""The venue's checksum of a book's best bids and asks, each price and size as the venue writes them, best first."""
+
+
+class Decoder(ABC):
+    """Reads one venue's messages; what it remembers is only what the venue's own format needs to be read.
+
+    Deterministic: what a message becomes depends on it and those before it, never on how they were cut into runs.
+    """
+
+    def __init__(self) -> None:
+        self.control: Counter[str] = Counter()
+        """Messages that are understood and leave no rows (replies, heartbeats, statistics), by what they are."""
+
+    @abstractmethod
+    def decode(self, messages: Messages, records: Records) -> None:
+        """Add to `records` what the messages say.
+
+        Every message leaves rows, or exactly one quality event with its bytes, or is counted in `control`. Never
+        raises for what a message holds.
+        """
+
+    def snapshot(self) -> dict[str, Any]:
+        """What it remembers, as plain values; the counts are its user's."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Remember what another decoder of this venue gave as `snapshot`."""
+
+
+class BookRule(msgspec.Struct, frozen=True):
+    """How updates of one book follow each other and where a snapshot joins them.
+
+    `chain`: `previous` (prev_sequence is the last sequence), `contiguous` (first_sequence is the last + 1), `next`
+    (sequence is the last + 1), `monotone` (sequence never falls) or `none`. `join`, with L the snapshot's sequence, U
+    and u the first and last of an update, pu what it says was before: `spot` (U <= L+1 <= u), `futures` (U <= L <= u,
+    or pu == L) or `stream` (the snapshot comes in the stream and is the start). Updates that end before are dropped.
+    """
+
+    chain: Literal["previous", "contiguous", "next", "monotone", "none"]
+    join: Literal["spot", "futures", "stream"]
+    snapshots: Literal["http", "stream"] = "http"
+    depth: int | None = None
+    """Levels a side that the book is cut to after each group; None: all stay."""
+    known_depth: int | None = None
+    """Levels a side of a snapshot; of what lies beyond its last level, one that has as many tells nothing."""
+    reset_sequence: int | None = None
+    """A sequence that says the venue began anew: a snapshot, not a gap."""
+    checksum: ChecksumOf | None = None
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue allows one address to ask of it."""
+
+    streams_per_connection: int
+    streams_per_request: int
+    """Streams named in one subscription, so that it stays a message of moderate length."""
+    messages_per_second: float
+    """Messages that a client may send on one connection, pings and pongs among them."""
+    connections_per_minute: float
+    weight_per_minute: int
+    """Of HTTP requests to one host; each costs its own weight."""
+    connection_hours: float | None = None
+    """After so long the venue closes a connection by itself."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """What a client sends so that a connection is kept."""
+
+    payload: bytes
+    every_seconds: float
+
+
+class ConnectionPlan(msgspec.Struct, frozen=True):
+    """One connection: where to, which messages to send once it is open, and the streams that come of it."""
+
+    url: str
+    sends: tuple[bytes, ...] = ()
+    streams: tuple[str, ...] = ()
+
+
+class SnapshotRequest(msgspec.Struct, frozen=True):
+    """An HTTP GET whose response, given to the decoder with this url, is a snapshot of a book."""
+
+    url: str
+    weight: int
+
+
+class Venue(msgspec.Struct, frozen=True):
+    """One venue: a frozen value, made and registered once. Its name and its words are found in its own file only."""
+
+    name: str
+    """The word for it in YAML, such as `binance_spot`."""
+    suffix: str
+    """What its instruments' names end with: SYMBOL.SUFFIX."""
+    websocket_url: str
+    http_url: str
+    limits: Limits
+
+    def decoder(self) -> Decoder:
+        """A decoder that remembers nothing yet."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decoder()")
+
+    def book_rule(self, instrument_id: str) -> BookRule:
+        """By which rule that instrument's book goes on."""
+        raise NotImplementedError(f"{type(self).__name__} does not define book_rule()")
+
+    def connections(
+        self, symbols: Sequence[str], channels: Sequence[str], base_url: str | None = None
+    ) -> list[ConnectionPlan]:
+        """Connections that bring the channels of the symbols, as few as its limits allow.
+
+        Channels are kinds of record (`trade`, `quote`, `book_delta` ...) or the venue's own words. Raises LookupError
+        for a channel that is neither, with the nearest that is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define connections()")
+
+    def snapshot_request(self, symbol: str, base_url: str | None = None) -> SnapshotRequest | None:
+        """What to ask for a snapshot of a book; None where it comes in the stream."""
+        return None
+
+    def heartbeat(self) -> Heartbeat | None:
+        """What a client has to send of itself; None where answering the venue's pings is enough."""
+        return None
+
+    def recognises(self, url: str, payload: bytes) -> bool:
+        """Whether a message is surely this venue's, by where it came from or by what only this venue writes."""
+        return False
+
+    def instrument_id(self, symbol: str) -> str:
+        """The name of one of its instruments."""
+        return f"{symbol}.{self.suffix}"
+
+    def symbol(self, instrument_id: str) -> str:
+        """The venue's own word for an instrument."""
+        return instrument_id.removesuffix(f".{self.suffix}")
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """`did you mean 'x'?`, or all that is known."""
+    near = difflib.get_close_matches(word.lower(), [each.lower() for each in known], n=1)
+    for each in known:
+        if near and each.lower() == near[0]:
+            return f"did you mean '{each}'?"
+    return f"known: {', '.join(known)}"
