@@ -29,6 +29,7 @@ _TRADE, _AGG_TRADE, _DEPTH_UPDATE, _BOOK_TICKER, _MARKET, _STREAM, _DATA, _WHOLE
 )
 _TRUE, _FALSE, _NULL = (np.frombuffer(word, np.uint8) for word in (b"true", b"false", b"null"))
 _MOST_TIME = 9 * 10**15
+_LONGEST_SYMBOL = 64
 
 _KEYS = 64
 """Places of keys: 0 is `pu`, a letter has its code less 64, the last is for keys that no structure has."""
@@ -248,6 +249,8 @@ def scan(
         row[BEGIN], row[END] = count, after
         kind = _kind(data, end, found, seen, whole_book, row, price_scale, size_scale)
         if kind == LEFT:
+            continue
+        if not 0 < found[_S, 1] - found[_S, 0] <= _LONGEST_SYMBOL:
             continue
         place, known = symbol_place(data, found[_S, 0], found[_S, 1], source[at], at, slots, symbols, known)
         if place < 0:
