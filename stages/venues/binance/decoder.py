@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from stages.messages import MessageKind, Messages
 from stages.schemas import Records
 from stages.venues.venue import Decoder
 
-from . import wire
 from .reading import Unreadable, WholeBook, read
-from .rows import Group, Market, add, check
+from .rows import HANDLING, Group, Market
+from .streams import Stream
 
+_READ = (int(MessageKind.RECEIVED), int(MessageKind.RESPONSE))
 _SEVERAL = ("", "")
 """Stands for two symbols or more: which they are does not matter any more."""
 
@@ -40,20 +42,16 @@ class BinanceDecoder(Decoder):
         left = np.arange(len(messages)) if scan is None else np.flatnonzero(scan.kinds == 0)
         self.scanned += len(messages) - len(left)
         self.parsed += len(left)
-        found, refused = self._parse(messages, left)
-        symbols = [] if scan is None else scan.symbols
-        found = self._place_snapshots(messages, found, symbols, refused)
-        codes = self._codes(records, found, symbols, refused)
-        for at in sorted(refused):
-            self._refuse(at, refused[at], records, codes)
-        groups: dict[type, Group] = {}
-        for at, event in found:
-            group = groups.setdefault(type(event), Group([], [], []))
-            group.at.append(at)
-            group.codes.append(codes[_symbol(event)])
-            group.events.append(event)
-        for kind, group in groups.items():
-            add(kind, group, records, self._market)
+        parsed = self._parse(messages, left)
+        for at, source, symbol in scan.symbols if scan else ():
+            parsed.note(at, source, symbol)
+        self._place_books(messages, parsed)
+        codes = self._codes(records, parsed)
+        for at in sorted(parsed.refused):
+            _refuse(at, parsed.refused[at], records, codes)
+        for kind, found in parsed.found.items():
+            group = Group(found.at, [codes[symbol] for symbol in found.symbols], found.events)
+            HANDLING[kind].add(group, records, self._market)
         if scan is not None:
             scan.add(records, codes)
 
@@ -71,106 +69,116 @@ class BinanceDecoder(Decoder):
 
         return scan_messages(messages, records.scales)
 
-    def _parse(self, messages: Messages, left: Any) -> tuple[list[tuple[int, Any]], dict[int, Unreadable]]:
-        found: list[tuple[int, Any]] = []
-        refused: dict[int, Unreadable] = {}
-        kinds, urls = messages.kind, messages.url_code
-        payloads = messages.payload.take(left).to_pylist() if len(left) != len(messages) else messages.payloads()
-        for at, payload in zip(left.tolist(), payloads, strict=True):
-            kind = kinds[at]
-            if kind != MessageKind.RECEIVED and kind != MessageKind.RESPONSE:
+    def _parse(self, messages: Messages, left: Any) -> _Parsed:
+        parsed = _Parsed({}, {}, {})
+        payloads = messages.payload.take(pa.array(left)).to_pylist() if len(left) else []
+        kinds, urls, sources = (
+            column[left].tolist() for column in (messages.kind, messages.url_code, messages.source_code)
+        )
+        for at, kind, url, source, payload in zip(left.tolist(), kinds, urls, sources, payloads, strict=True):
+            if kind not in _READ:
                 self.control[MessageKind(kind).name.lower()] += 1
                 continue
             try:
-                events = read(payload, messages.url[urls[at]])
+                events = read(payload, messages.url[url])
                 if isinstance(events, str):
                     self.control[events] += 1
                     continue
                 for event in events:
-                    check(event)
+                    HANDLING[type(event)].check(event)
             except Unreadable as error:
-                refused[at] = error
-            else:
-                found.extend((at, event) for event in events)
-        return found, refused
+                parsed.refused[at] = error
+                continue
+            for event in events:
+                parsed.add(at, source, event)
+        return parsed
 
-    def _place_snapshots(
-        self,
-        messages: Messages,
-        found: list[tuple[int, Any]],
-        scanned: list[tuple[int, int, str]],
-        refused: dict[int, Unreadable],
-    ) -> list[tuple[int, Any]]:
+    def _place_books(self, messages: Messages, parsed: _Parsed) -> None:
         """Give books without a symbol the one that their source has had, and remember what sources have."""
-        sources = messages.source_code
-        seen = [(at, messages.source[source], symbol) for at, source, symbol in scanned]
-        placed: list[tuple[int, Any]] = []
-        seen.extend((at, messages.source[sources[at]], _symbol(event)) for at, event in found if _symbol(event))
-        seen.sort(key=lambda each: each[0])
-        upto = 0
-        for at, event in found:
-            if isinstance(event, WholeBook) and event.symbol is None:
-                while upto < len(seen) and seen[upto][0] < at:
-                    self._remember(*seen[upto][1:])
-                    upto += 1
-                source = messages.source[sources[at]]
-                symbols = self._seen.get(source, ())
-                if len(symbols) != 1:
-                    said = "none" if not symbols else "several"
-                    refused[at] = Unreadable(
-                        f"expected a book's symbol in its address, or one symbol in '{source}' before it, found {said}"
-                    )
+        books = parsed.found.get(WholeBook, _Found([], [], []))
+        for place, symbol in enumerate(books.symbols):
+            if symbol is None:
+                at = books.at[place]
+                source = int(messages.source_code[at])
+                name = messages.source[source]
+                before = [known for (other, known), first in parsed.seen.items() if other == source and first < at]
+                symbols = {*self._seen.get(name, ()), *before}
+                if len(symbols) == 1:
+                    books.symbols[place] = symbols.pop()
+                    parsed.note(at, source, books.symbols[place])
                     continue
-                event.symbol = symbols[0]
-            placed.append((at, event))
-        for _, source, symbol in seen[upto:]:
-            self._remember(source, symbol)
-        return placed
+                parsed.refused[at] = Unreadable(
+                    f"expected the symbol of a book in its address, or one symbol in '{name}' before it, "
+                    f"found {'several' if symbols else 'none'}"
+                )
+        placed = [place for place, symbol in enumerate(books.symbols) if symbol is not None]
+        if len(placed) < len(books.symbols):
+            parsed.found[WholeBook] = _Found(*([column[place] for place in placed] for column in books))
+        for source, symbol in sorted(parsed.seen, key=parsed.seen.__getitem__):
+            self._remember(messages.source[source], symbol)
 
     def _remember(self, source: str, symbol: str) -> None:
         symbols = self._seen.get(source, ())
         if len(symbols) < 2 and symbol not in symbols:
             self._seen[source] = _SEVERAL if symbols else (symbol,)
 
-    def _codes(
-        self,
-        records: Records,
-        found: list[tuple[int, Any]],
-        scanned: list[tuple[int, int, str]],
-        refused: dict[int, Unreadable],
-    ) -> dict[str, int]:
+    def _codes(self, records: Records, parsed: _Parsed) -> dict[str, int]:
         """Codes of all symbols in the order of the messages, whatever the cuts and whichever way a message went."""
         first: dict[str, int] = {}
-        for at, _, symbol in scanned:
-            first.setdefault(symbol, at)
-        named = [(at, _symbol(event)) for at, event in found]
-        named += [(at, error.stream.symbol) for at, error in refused.items() if error.stream and _is_told(error)]
-        for at, symbol in named:
-            if at < first.get(symbol, at + 1):
-                first[symbol] = at
+        for (_, symbol), at in parsed.seen.items():
+            first[symbol] = min(at, first.get(symbol, at))
+        for at, error in parsed.refused.items():
+            if error.stream is not None and _is_told(error.stream):
+                first[error.stream.symbol] = min(at, first.get(error.stream.symbol, at))
         code = records.instruments.code
-        ordered = sorted(first, key=first.__getitem__)
-        return {symbol: code(f"{symbol}.{self._suffix}") for symbol in ordered}
-
-    def _refuse(self, at: int, error: Unreadable, records: Records, codes: dict[str, int]) -> None:
-        told = _is_told(error)
-        records.quality(
-            at,
-            "parse_error",
-            channel=error.stream.channel if told and error.stream else None,
-            instrument_id=codes[error.stream.symbol] if told and error.stream else None,
-            action_taken="left out",
-            detail=str(error),
-            keep_raw=True,
-        )
+        return {symbol: code(f"{symbol}.{self._suffix}") for symbol in sorted(first, key=first.__getitem__)}
 
 
-def _is_told(error: Unreadable) -> bool:
-    """Whether the stream that brought it is one of an instrument."""
-    return error.stream is not None and error.stream.is_known and 0 < len(error.stream.symbol) <= 64
+class _Found(NamedTuple):
+    """Events of one type: the message of each, its symbol, and the event."""
+
+    at: list[int]
+    symbols: list[Any]
+    events: list[Any]
 
 
-def _symbol(event: Any) -> str:
-    if isinstance(event, wire.ForceOrder):
-        return event.o.s
-    return getattr(event, "s", None) or getattr(event, "symbol", None) or ""
+class _Parsed(NamedTuple):
+    """What the structures read: events by type, in which message a source first had a symbol, and what was refused."""
+
+    found: dict[type, _Found]
+    seen: dict[tuple[int, str], int]
+    refused: dict[int, Unreadable]
+
+    def add(self, at: int, source: int, event: Any) -> None:
+        kind = type(event)
+        found = self.found.get(kind)
+        if found is None:
+            found = self.found[kind] = _Found([], [], [])
+        symbol = HANDLING[kind].symbol(event)
+        found.at.append(at)
+        found.symbols.append(symbol)
+        found.events.append(event)
+        if symbol is not None:
+            self.seen.setdefault((source, symbol), at)
+
+    def note(self, at: int, source: int, symbol: str) -> None:
+        """The scanner has found a symbol first in this message."""
+        self.seen[source, symbol] = min(at, self.seen.get((source, symbol), at))
+
+
+def _refuse(at: int, error: Unreadable, records: Records, codes: dict[str, int]) -> None:
+    stream = error.stream if error.stream is not None and _is_told(error.stream) else None
+    records.quality(
+        at,
+        "parse_error",
+        channel=stream.channel if stream else None,
+        instrument_id=codes[stream.symbol] if stream else None,
+        action_taken="left out",
+        detail=str(error),
+        keep_raw=True,
+    )
+
+
+def _is_told(stream: Stream) -> bool:
+    """Whether it is a known one, of one instrument."""
+    return stream.is_known and 0 < len(stream.symbol) <= 64

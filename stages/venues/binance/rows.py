@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +49,7 @@ class Market(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Events of one kind: the message of each, the code of its instrument, and the event."""
+    """Events of one type: the message of each, the code of its instrument, and the event."""
 
     at: list[int]
     codes: list[int]
@@ -62,34 +63,6 @@ class Group(NamedTuple):
 def nanoseconds(time: int) -> int:
     """Since 1970, of a time as Binance sends it."""
     return time * (1000 if time >= wire.MICROSECONDS_FROM else _MS)
-
-
-def check(event: Any) -> None:
-    """Raise `Unreadable` for what a structure cannot refuse: numbers below 0, unknown words, times out of order."""
-    if isinstance(event, wire.DepthUpdate):
-        _no_minus(level for levels in (event.b, event.a) for level in levels)
-    elif isinstance(event, TopLevels | WholeBook):
-        _no_minus(level for levels in (event.bids, event.asks) for level in levels)
-        if isinstance(event, TopLevels):
-            _decimals(event)
-    elif isinstance(event, wire.Trade | wire.AggTrade):
-        _no_minus([(event.p, event.q)])
-    elif isinstance(event, wire.BookTicker | wire.SpotTicker):
-        _no_minus([(event.b, event.B), (event.a, event.A)])
-    elif isinstance(event, wire.Kline):
-        if event.k.t > event.k.T:
-            raise Unreadable(f"expected a candle's end `T` after its start `t` {event.k.t}, found {event.k.T}")
-        _vwap(event.k)
-    elif isinstance(event, wire.ForceOrder) and event.o.S not in _SIDES:
-        raise Unreadable(f"expected the side BUY or SELL, found {event.o.S!r:.80}")
-    elif isinstance(event, Instrument):
-        _increment(event, "PRICE_FILTER", "tickSize")
-        _increment(event, "LOT_SIZE", "stepSize")
-
-
-def add(kind: type, group: Group, records: Records, market: Market) -> None:
-    """Rows of events of one type."""
-    _ADD[kind](group, records, market)
 
 
 def _trades(group: Group, records: Records, market: Market) -> None:
@@ -305,20 +278,73 @@ def _instruments(group: Group, records: Records, market: Market) -> None:
     )
 
 
-_ADD: dict[type, Callable[[Group, Records, Market], None]] = {
-    wire.Trade: _trades,
-    wire.AggTrade: _trades,
-    wire.BookTicker: _quotes,
-    wire.SpotTicker: _quotes,
-    wire.DepthUpdate: _depth,
-    wire.Kline: _bars,
-    wire.MarkPriceUpdate: _funding,
-    wire.ForceOrder: _liquidations,
-    wire.OpenInterest: _open_interest,
-    wire.ContractInfo: _statuses,
-    TopLevels: _top_levels,
-    WholeBook: _whole_books,
-    Instrument: _instruments,
+def _check_trade(trade: Any) -> None:
+    _no_minus(((trade.p, trade.q),))
+
+
+def _check_quote(quote: Any) -> None:
+    _no_minus(((quote.b, quote.B), (quote.a, quote.A)))
+
+
+def _check_depth(depth: Any) -> None:
+    _no_minus(depth.b)
+    _no_minus(depth.a)
+
+
+def _check_book(book: Any) -> None:
+    _no_minus(book.bids)
+    _no_minus(book.asks)
+
+
+def _check_top(book: Any) -> None:
+    _check_book(book)
+    _decimals(book)
+
+
+def _check_candle(event: Any) -> None:
+    if event.k.t > event.k.T:
+        raise Unreadable(f"expected a candle's end `T` after its start `t` {event.k.t}, found {event.k.T}")
+    _vwap(event.k)
+
+
+def _check_side(event: Any) -> None:
+    if event.o.S not in _SIDES:
+        raise Unreadable(f"expected the side BUY or SELL, found {event.o.S!r:.80}")
+
+
+def _check_increments(event: Any) -> None:
+    _increment(event, "PRICE_FILTER", "tickSize")
+    _increment(event, "LOT_SIZE", "stepSize")
+
+
+def _nothing(event: Any) -> None:
+    """A structure refuses all there is to refuse."""
+
+
+class Handling(NamedTuple):
+    """What is done with events of one type."""
+
+    symbol: Callable[[Any], Any]
+    check: Callable[[Any], None]
+    """Raises `Unreadable` for what a structure cannot refuse: numbers below 0, unknown words, times out of order."""
+    add: Callable[[Group, Records, Market], None]
+
+
+_S, _SYMBOL = attrgetter("s"), attrgetter("symbol")
+HANDLING: dict[type, Handling] = {
+    wire.Trade: Handling(_S, _check_trade, _trades),
+    wire.AggTrade: Handling(_S, _check_trade, _trades),
+    wire.BookTicker: Handling(_S, _check_quote, _quotes),
+    wire.SpotTicker: Handling(_S, _check_quote, _quotes),
+    wire.DepthUpdate: Handling(_S, _check_depth, _depth),
+    wire.Kline: Handling(_S, _check_candle, _bars),
+    wire.MarkPriceUpdate: Handling(_S, _nothing, _funding),
+    wire.ForceOrder: Handling(attrgetter("o.s"), _check_side, _liquidations),
+    wire.OpenInterest: Handling(_SYMBOL, _nothing, _open_interest),
+    wire.ContractInfo: Handling(_S, _nothing, _statuses),
+    TopLevels: Handling(_SYMBOL, _check_top, _top_levels),
+    WholeBook: Handling(_SYMBOL, _check_book, _whole_books),
+    Instrument: Handling(_SYMBOL, _check_increments, _instruments),
 }
 
 

@@ -47,6 +47,7 @@ _TRADE_TEXTS, _TRADE_NUMBERS = _bits(_S, _P, _Q), _bits(_T, _UPPER_T)
 _AGG_NUMBERS, _TRADE_WORDS = _bits(_A, _UPPER_T), _bits(_M)
 _TICKER_TEXTS, _TICKER_NUMBERS = _bits(_S, _A, _UPPER_A, _B, _UPPER_B), _bits(_U)
 _DEPTH_TEXTS, _DEPTH_NUMBERS, _DEPTH_LEVELS = _bits(_S), _bits(_UPPER_E, _UPPER_U, _U), _bits(_A, _B)
+_PRICES, _DECIMALS = _bits(_P, _A, _B), _bits(_P, _A, _B, _Q, _UPPER_A, _UPPER_B)
 _TYPE, _ORDER, _TIMES = _bits(_E), _bits(_UPPER_X), _bits(_UPPER_T, _UPPER_E)
 _MATCHED, _SENT, _CHAIN, _ASKS, _BIDS = _bits(_UPPER_T), _bits(_UPPER_E), _bits(_PU), _bits(_A), _bits(_B)
 
@@ -100,10 +101,13 @@ def _object(
             return -1
         byte = data[i]
         if byte == 34:
-            close = text_end(data, i + 1, end)
+            if bit & _DECIMALS:
+                found[place, 0], close = decimal(data, i + 1, end, price_scale if bit & _PRICES else size_scale)
+            else:
+                close = text_end(data, i + 1, end)
+                found[place, 0], found[place, 1] = i + 1, close
             if close < 0:
                 return -1
-            found[place, 0], found[place, 1] = i + 1, close
             seen[_TEXTS] |= bit
             i = close + 1
         elif byte >= 48 and byte <= 57:
@@ -132,9 +136,7 @@ def _object(
 
 
 @njit(cache=True)
-def _kind(
-    data: Any, end: int, found: Any, seen: Any, whole_book: bool, row: Any, price_scale: int, size_scale: int
-) -> int:
+def _kind(data: Any, found: Any, seen: Any, whole_book: bool, row: Any) -> int:
     """What an object is, with its fields in `row`; LEFT where a field is missing, of another kind, or does not fit."""
     texts, numbers = seen[_TEXTS], seen[_NUMBERS]
     keys = texts | numbers | seen[_TRUES] | seen[_FALSES] | seen[_LEVELS]
@@ -154,10 +156,7 @@ def _kind(
             return LEFT
         row[ID] = found[_T if is_trade else _A, 0]
         row[SIDE] = 2 if seen[_TRUES] & _TRADE_WORDS else 1
-        row[PRICE], one = decimal(data, found[_P, 0], end, price_scale)
-        row[SIZE], two = decimal(data, found[_Q, 0], end, size_scale)
-        if one < 0 or two < 0:
-            return LEFT
+        row[PRICE], row[SIZE] = found[_P, 0], found[_Q, 0]
         return TRADE if is_trade else AGGREGATE
     # Times may be missing here, but where there are some they are numbers.
     if keys & _TIMES != numbers & _TIMES:
@@ -182,13 +181,9 @@ def _kind(
     if not typed or is_word(data, begin, close, _BOOK_TICKER):
         if texts & _TICKER_TEXTS != _TICKER_TEXTS or not numbers & _TICKER_NUMBERS:
             return LEFT
-        row[PRICE], one = decimal(data, found[_B, 0], end, price_scale)
-        row[SIZE], two = decimal(data, found[_UPPER_B, 0], end, size_scale)
-        row[ASK_PRICE], three = decimal(data, found[_A, 0], end, price_scale)
-        row[ASK_SIZE], four = decimal(data, found[_UPPER_A, 0], end, size_scale)
-        if one < 0 or two < 0 or three < 0 or four < 0 or row[SIZE] == 0 or row[ASK_SIZE] == 0:
-            return LEFT
-        return QUOTE
+        row[PRICE], row[SIZE] = found[_B, 0], found[_UPPER_B, 0]
+        row[ASK_PRICE], row[ASK_SIZE] = found[_A, 0], found[_UPPER_A, 0]
+        return QUOTE if row[SIZE] and row[ASK_SIZE] else LEFT
     return LEFT
 
 
@@ -221,7 +216,9 @@ def scan(
     it is of depth, is of the whole book.
     """
     slots = np.full(SLOTS, -1, np.int64)
-    found = np.empty((_KEYS, 2), np.int64)  # of a text where it begins and ends, of a number its value
+    found = np.empty(
+        (_KEYS, 2), np.int64
+    )  # of a text where it begins and ends, of a number its value, of a price its units
     seen = np.empty(5, np.uint64)
     known, count = 0, 0
     for at in range(len(offsets) - 1):
@@ -247,7 +244,7 @@ def scan(
             continue
         row = fields[at]
         row[BEGIN], row[END] = count, after
-        kind = _kind(data, end, found, seen, whole_book, row, price_scale, size_scale)
+        kind = _kind(data, found, seen, whole_book, row)
         if kind == LEFT:
             continue
         if not 0 < found[_S, 1] - found[_S, 0] <= _LONGEST_SYMBOL:
