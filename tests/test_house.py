@@ -69,14 +69,15 @@ WINGS = {"checkpoints", "containers", "edges", "examination", "mending"}
 
 STAGE_FLOORS = [
     {"schemas"},
-    {"messages"},
+    {"messages", "books"},
     {"venues"},
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},
     {"backtest", "report"},
 ]
-"""Rooms of `stages/`: strategies name features, execution ranks portfolios, the report shows what it ranked."""
+"""Rooms of `stages/`: books know no venue, strategies name features, execution ranks portfolios, the report shows what
+it ranked."""
 
 
 def modules(package: str) -> Iterator[Path]:
