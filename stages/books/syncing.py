@@ -57,6 +57,8 @@ class Sync(msgspec.Struct):
     dropped: int = 0
     highest: int = NONE
     """Of all sequences seen."""
+    passed: int = NONE
+    """The highest that had come when it went live: what comes after may be in the snapshot, but is not late."""
     broken: bool = False
     """Whether it was live before, so that going live again is a resync."""
     since: int = NONE
@@ -96,7 +98,7 @@ class Sync(msgspec.Struct):
 
     def settle(self) -> None:
         """Nothing is awaited any more."""
-        self.buffer, self.rows, self.dropped, self.tries = [], 0, 0, 0
+        self.buffer, self.rows, self.dropped, self.tries, self.passed = [], 0, 0, 0, self.highest
         self.highest, self.broken, self.since = NONE, False, NONE
 
     def state(self) -> dict[str, Any]:

@@ -107,17 +107,19 @@ class Turn:
         last = int(row[LAST])
         if row[JOINING] == WAITS:
             if NONE != group.sequence <= last:
-                self._remember(book, group.sequence)
-                self.counts["superseded"] += 1
+                self._superseded(at, book, rule, sync, group)
                 return False
             if joins(rule, last, group):
+                self._watch(at, rule, sync.passed, group, "none: the snapshot has what is missing")
                 row[JOINING] = ACCEPTED
                 return True
         elif group.sequence <= last:
             self._remember(book, group.sequence)
-            self._note(at, "out_of_order", seq_expected=last, seq_got=group.sequence, action_taken="dropped")
+            self._watch(at, rule, last, group, "dropped")
             return False
-        self._gap(at, rule, last, group, int(row[RECV]))
+        taken = "publishing stopped, snapshot asked for"
+        start, end = int(row[RECV]), group.recv
+        self._note(at, "gap", gap_start=start, gap_end=end, action_taken=taken, **hole(rule, last, group))
         self._break(at, book, sync)
         sync.highest = last
         if rule.snapshots == "http":
@@ -127,12 +129,19 @@ class Turn:
             self._remember(book, group.sequence)
         return False
 
+    def _superseded(self, at: int, book: int, rule: BookRule, sync: Sync, group: Group) -> None:
+        """An update that the snapshot has already: nothing is wrong, unless it is late or others are missing."""
+        self.counts["superseded"] += 1
+        self._remember(book, group.sequence)
+        self._watch(at, rule, sync.passed, group, "none: the snapshot has it")
+        sync.passed = max(sync.passed, group.sequence)
+
     def _unstreamed(self, at: int, book: int, rule: BookRule, sync: Sync, group: Group) -> None:
         """An update while the stream is to bring a snapshot: of no use, but it tells of further holes."""
         self.counts["superseded" if sync.broken else "unstarted"] += 1
         if group.sequence == NONE or rule.chain == "none":
             return
-        self._watch(at, rule, sync, group)
+        self._watch(at, rule, sync.highest, group, "dropped; a snapshot is awaited already")
         sync.highest = max(sync.highest, group.sequence)
         self._remember(book, group.sequence)
 
@@ -141,25 +150,17 @@ class Turn:
         if self._state(book) == EMPTY:
             self.shelf.books[book, STATE] = SYNCING
             self._request(book)
-        self._watch(at, rule, sync, group)
+        self._watch(at, rule, sync.highest, group, "kept; a snapshot is awaited already")
         self._keep(at, book, sync, group)
 
-    def _watch(self, at: int, rule: BookRule, sync: Sync, group: Group) -> None:
-        """Tell of a late group, or of another hole, by comparing with the highest sequence seen."""
-        if sync.highest == NONE:
+    def _watch(self, at: int, rule: BookRule, highest: int, group: Group, taken: str) -> None:
+        """Tell of a late group, or of a hole, by comparing with the highest sequence seen."""
+        if highest == NONE:
             return
-        if group.sequence <= sync.highest:
-            self._note(
-                at,
-                "out_of_order",
-                seq_expected=sync.highest,
-                seq_got=group.sequence,
-                action_taken="put in its place among the updates that await a snapshot"
-                if rule.snapshots == "http"
-                else "dropped",
-            )
-        elif not follows(rule, sync.highest, group):
-            self._gap(at, rule, sync.highest, group, NONE)
+        if group.sequence <= highest:
+            self._note(at, "out_of_order", seq_expected=highest, seq_got=group.sequence, action_taken=taken)
+        elif not follows(rule, highest, group):
+            self._note(at, "gap", gap_end=group.recv, action_taken=taken, **hole(rule, highest, group))
 
     def _snapshot(self, at: int, book: int, rule: BookRule, sync: Sync, group: Group) -> None:
         row = self.shelf.books[book]
@@ -292,16 +293,6 @@ class Turn:
             prices, _ = self.shelf.side(book, half)
             if rule.known_depth is not None and len(prices) >= rule.known_depth:
                 self.shelf.sides[2 * book + half, KNOWN] = -prices[-1] if half else prices[-1]
-
-    def _gap(self, at: int, rule: BookRule, last: int, group: Group, since: int) -> None:
-        self._note(
-            at,
-            "gap",
-            gap_start=None if since == NONE else since,
-            gap_end=group.recv,
-            action_taken="publishing stopped, snapshot asked for",
-            **hole(rule, last, group),
-        )
 
     def _name(self, rule: BookRule, group: Group) -> int:
         """What a repeated group is known by; NONE where nothing tells."""
