@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-RECORDINGS = Path(__file__).resolve().parents[4] / "shared" / "data"
+RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.fixture
