@@ -9,7 +9,6 @@ from stages.messages import Messages
 
 from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
 from .venue import (
-    BookRule,
     ConnectionPlan,
     Decoder,
     Heartbeat,
@@ -21,7 +20,6 @@ from .venue import (
 
 __all__ = [
     "VENUES",
-    "BookRule",
     "ConnectionPlan",
     "Decoder",
     "Heartbeat",

@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from stages.books.rule import BookRule
 from stages.messages import Messages
 from stages.schemas import Records
-
-ChecksumOf: TypeAlias = Callable[[Sequence[tuple[str, str]], Sequence[tuple[str, str]]], int]
-"""The venue's checksum of a book's best bids and asks, each price and size as the venue writes them, best first."""
 
 
 class Decoder(ABC):
@@ -41,27 +39,6 @@ class Decoder(ABC):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Remember what another decoder of this venue gave as `snapshot`."""
-
-
-class BookRule(msgspec.Struct, frozen=True):
-    """How updates of one book follow each other and where a snapshot joins them.
-
-    `chain`: `previous` (prev_sequence is the last sequence), `contiguous` (first_sequence is the last + 1), `next`
-    (sequence is the last + 1), `monotone` (sequence never falls) or `none`. `join`, with L the snapshot's sequence, U
-    and u the first and last of an update, pu what it says was before: `spot` (U <= L+1 <= u), `futures` (U <= L <= u,
-    or pu == L) or `stream` (the snapshot comes in the stream and is the start). Updates that end before are dropped.
-    """
-
-    chain: Literal["previous", "contiguous", "next", "monotone", "none"]
-    join: Literal["spot", "futures", "stream"]
-    snapshots: Literal["http", "stream"] = "http"
-    depth: int | None = None
-    """Levels a side that the book is cut to after each group; None: all stay."""
-    known_depth: int | None = None
-    """Levels a side of a snapshot; of what lies beyond its last level, one that has as many tells nothing."""
-    reset_sequence: int | None = None
-    """A sequence that says the venue began anew: a snapshot, not a gap."""
-    checksum: ChecksumOf | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from stages.venues.venue import BookRule, ConnectionPlan, Decoder, SnapshotRequest, Venue
+from stages.books.rule import BookRule
+from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue
 
 from .decoder import BinanceDecoder
 from .rows import Market

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stages.venues.venue import BookRule, Limits
+from stages.books.rule import BookRule
+from stages.venues.venue import Limits
 
 from .markets import BinanceMarket
 from .streams import DEFAULT_STREAMS
@@ -47,7 +48,7 @@ BINANCE_SPOT = SpotMarket(
         *(f"api{number}.binance.com" for number in ("", 1, 2, 3, 4, "-gcp")),
     ),
     streams=DEFAULT_STREAMS,
-    rule=BookRule(chain="contiguous", join="spot", known_depth=1000),
+    rule=BookRule(chain="contiguous", join="spot", snapshots="http", known_depth=1000),
     depth_path="/api/v3/depth",
     depth_weight=50,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from stages.venues.venue import BookRule, Limits
+from stages.books.rule import BookRule
+from stages.venues.venue import Limits
 
 from .markets import BinanceMarket
 from .streams import FUTURES_STREAMS, stream_named
@@ -49,7 +50,7 @@ BINANCE_USDM = UsdmMarket(
     ),
     hosts=("fstream.binance.com", "fapi.binance.com", "stream.binancefuture.com", "testnet.binancefuture.com"),
     streams=FUTURES_STREAMS,
-    rule=BookRule(chain="previous", join="futures", known_depth=1000),
+    rule=BookRule(chain="previous", join="futures", snapshots="http", known_depth=1000),
     depth_path="/fapi/v1/depth",
     depth_weight=20,
 )
