@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .lookahead import LookaheadReport, check_lookahead
     from .mending.dead_letters import DeadLetter, DeadLetters
     from .mending.tolerance import ErrorPolicy
+    from .pacing import Pacing
     from .registry import Registry
     from .report import Report
     from .results import PhaseResults, load_summary, open_results
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from .stage import Context, Feed, Footprint, Logic, Outputs, Recipe, RowTransform, Sink, Stage, Transform
     from .stores import Stores, open_stores
     from .summary import PhaseSummary
-    from .timeline import Pacing
     from .topology import Input, Topology, TopologyBuilder
 else:  # the same again; each module is imported when one of its names is asked for
     __getattr__, __dir__ = lazily(
@@ -122,7 +122,7 @@ else:  # the same again; each module is imported when one of its names is asked 
             ),
             "stores": ("Stores", "open_stores"),
             "summary": ("PhaseSummary",),
-            "timeline": ("Pacing",),
+            "pacing": ("Pacing",),
             "topology": ("Input", "Topology", "TopologyBuilder"),
         },
     )

@@ -17,7 +17,7 @@ import pyarrow as pa
 from .clock import Clock, SystemClock
 from .data.base import DataManager
 from .frames import Batch, MemberRows, Result, Row, Watermark
-from .timeline import Pacing
+from .pacing import Pacing
 
 Output: TypeAlias = Batch | Result | MemberRows
 Outputs: TypeAlias = (

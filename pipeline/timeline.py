@@ -7,24 +7,15 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import anyio
-import msgspec
 import numpy as np
 
 from .clock import Clock
 from .errors import PenstockError
+from .pacing import Pacing
 
 Stamps: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 State: TypeAlias = Literal["stopped", "running", "paused", "stepping", "finished"]
 NEVER = -(1 << 62)
-
-
-class Pacing(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast a feed would be replayed."""
-
-    speed: float | None = None
-    """Seconds of recorded time in a second; None: as fast as its consumers take it."""
-    max_idle_gap_ns: int | None = None
-    """Stretches without a row last no longer than this, in recorded time; None: as long as they were."""
 
 
 class Pace:

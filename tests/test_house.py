@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = [
-    {"errors", "clock", "durations", "machine", "report", "version", "lazily"},
+    {"errors", "clock", "durations", "machine", "report", "version", "lazily", "pacing"},
     {"frames", "pool", "edges.bell", "timeline"},
     {"edges.in_flight", "edges.kept", "edges.latest", "checkpoints.cuts"},
     {"edges.edge", "threads", "lag", "hashing", "storage"},

@@ -10,7 +10,8 @@ from ..clock import Clock
 from ..containers.container import TransformContainer
 from ..containers.feeding import Container, FeedContainer, Gate
 from ..errors import InputError, PenstockError
-from ..timeline import Pacing, Timeline
+from ..pacing import Pacing
+from ..timeline import Timeline
 
 RESTS = 3
 """Turns of the loop in a row in which nobody has anything to do, before everything is at rest."""

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PenstockError
+from pipeline.pacing import Pacing
 from pipeline.testing import VirtualClock
-from pipeline.timeline import Pacing, Timeline
+from pipeline.timeline import Timeline
 
 SECOND = 1_000_000_000
 
