@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from .arrays import decimal_array
 from .kinds import Column
@@ -138,6 +137,9 @@ def _counted(kind: pa.DataType, units: np.ndarray[Any, Any], null: Any) -> tuple
         array = array.cast(kind)
     if null is None:
         return array, misfits
+
+    import pyarrow.compute as pc
+
     return pc.if_else(pa.array(null), pa.scalar(None, kind), array), misfits
 
 
