@@ -71,6 +71,7 @@ STAGE_FLOORS = [
     {"schemas"},
     {"messages", "books"},
     {"venues"},
+    {"interpreting"},
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},

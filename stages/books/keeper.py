@@ -150,6 +150,15 @@ class BookKeeper:
                 needed.append(SnapshotNeeded(name))
         return needed
 
+    def unread(self, instrument_id: str) -> SnapshotNeeded | None:
+        """An update of this book came and could not be read, which has been told: it goes on from a snapshot."""
+        book = self._books.get(instrument_id)
+        if book is None or self._shelf.books[book, STATE] != LIVE:
+            return None
+        row, sync = self._shelf.books[book], self._syncs[book]
+        row[STATE], sync.broken, sync.since = SYNCING, True, int(row[RECV])
+        return SnapshotNeeded(instrument_id)
+
     def refused(self, instrument_id: str) -> SnapshotNeeded | None:
         """A snapshot that was asked for could not be had: ask again, or None where the book was given up as stale."""
         book = self._books.get(instrument_id)

@@ -6,7 +6,7 @@ import difflib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -88,6 +88,9 @@ class Venue(msgspec.Struct, frozen=True):
     websocket_url: str
     http_url: str
     limits: Limits
+    trade_sequence: Literal["next", "monotone", "none"] = "none"
+    """How the numbers of an instrument's trades go on: each the last + 1, which is known of the venue; rising; or they
+    have none and are told apart by their ids."""
 
     def decoder(self) -> Decoder:
         """A decoder that remembers nothing yet."""
@@ -109,6 +112,14 @@ class Venue(msgspec.Struct, frozen=True):
 
     def snapshot_request(self, symbol: str, base_url: str | None = None) -> SnapshotRequest | None:
         """What to ask for a snapshot of a book; None where it comes in the stream."""
+        return None
+
+    def record_of(self, channel: str) -> str | None:
+        """Kind of record that a channel, in the venue's word for it, brings; None of one that is not known."""
+        return None
+
+    def instrument_asked(self, url: str) -> str | None:
+        """Of which instrument the book was asked for by this address, as `snapshot_request` makes it."""
         return None
 
     def heartbeat(self) -> Heartbeat | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
 from stages.books.rule import BookRule
 from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue
 
 from .decoder import BinanceDecoder
 from .rows import Market
-from .streams import plans, stream_name
+from .streams import Stream, plans, stream_name
 
 
 class BinanceMarket(Venue, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
     streams: dict[str, str]
     """The stream of a symbol that brings a kind of record."""
     rule: BookRule
+    trade_sequence: Literal["next", "monotone", "none"] = "next"
     depth_path: str
     depth_weight: int
     """Of a request for `rule.known_depth` levels."""
@@ -47,6 +49,15 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
         return SnapshotRequest(
             f"{base}{self.depth_path}?symbol={symbol}&limit={self.rule.known_depth}", self.depth_weight
         )
+
+    def record_of(self, channel: str) -> str | None:
+        if Stream("", channel).is_depth:
+            return "book_delta" if Stream("", channel).levels is None else "book_snapshot"
+        return {"trade": "trade", "aggTrade": "trade", "bookTicker": "quote"}.get(channel)
+
+    def instrument_asked(self, url: str) -> str | None:
+        symbols = parse_qs(urlsplit(url).query).get("symbol")
+        return None if symbols is None else self.instrument_id(symbols[0].upper())
 
     def recognises(self, url: str, payload: bytes) -> bool:
         host = urlsplit(url).hostname or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -9,6 +10,8 @@ from msgspec import UNSET, Struct
 
 from . import wire
 from .streams import Stream, stream_named, streams_of, symbol_asked_for
+
+_BEGINS = re.compile(rb'\{"stream":"([^"\\]{1,128})"')
 
 
 class Unreadable(Exception):
@@ -96,7 +99,13 @@ def _carefully(payload: bytes, url: str) -> Found:
     except RecursionError:
         raise Unreadable("expected a message of Binance, found one nested too deeply", stream) from None
     except REFUSALS as error:
-        raise Unreadable(f"expected a message of Binance: {error}"[:_SHOWN], stream) from None
+        raise Unreadable(f"expected a message of Binance: {error}"[:_SHOWN], stream or _begun(payload)) from None
+
+
+def _begun(payload: bytes) -> Stream | None:
+    """The stream that a message begins with, though the rest of it cannot be read."""
+    found = _BEGINS.match(payload)
+    return None if found is None else stream_named(found[1].decode(errors="replace"))
 
 
 def _many(parts: list[msgspec.Raw], stream: Stream | None, url: str) -> Found:

@@ -1,0 +1,199 @@
+"""A venue's messages become records: read, checked, put into books, and published while they are trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import StateOf
+from stages.books.keeper import BookKeeper
+from stages.books.kept import SnapshotNeeded
+from stages.messages import MessageKind, Messages
+from stages.schemas import Names, Records
+from stages.venues import Venue
+
+from .connections import Connections
+from .ledger import Ledger
+from .sequences import Sequences
+from .settings import Interpreting
+
+VERSION = 1
+
+
+class Interpreted(NamedTuple):
+    """What a run of messages came to."""
+
+    batches: tuple[pa.RecordBatch, ...]
+    """One for each kind of record there are rows of, rows in the order of the messages they came of."""
+    requests: tuple[SnapshotNeeded, ...]
+    """Books that can go on only from a fresh snapshot. A live feed fetches it; in a replay it follows by itself."""
+
+
+class Interpreter:
+    """Turns one venue's messages into records.
+
+    What comes out is a function of the messages alone: how they are cut into runs changes nothing, and what a live
+    session did beside receiving (it connected, fetched a snapshot) is among the messages. So a replay of what was
+    recorded says what was said live. Blocks for as long as it computes; compiled where that is worth it.
+    """
+
+    def __init__(self, venue: Venue, settings: Interpreting, instruments: Names | None = None) -> None:
+        self.venue, self.settings = venue, settings
+        self.instruments = Names() if instruments is None else instruments
+        self.decoder = venue.decoder()
+        self.books = BookKeeper(
+            venue.book_rule, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns
+        )
+        self.ledger = Ledger()
+        self._sequences = Sequences(venue)
+        self._connections = Connections()
+        self._wanted = frozenset(settings.kinds)
+        self._wants_books = bool(self._wanted & {"book_delta", "book_snapshot"}) or settings.quotes != "venue"
+
+    def interpret(self, messages: Messages) -> Interpreted:
+        """The records of the messages that follow those before."""
+        records = Records(messages, self.settings.scales, self.instruments)
+        self.decoder.decode(messages, records)
+        lost = self._connections.follow(messages, records)
+        events = records.take("quality_event")
+        unread = self._unread(messages, events)
+        found: dict[str, list[pa.RecordBatch]] = {}
+        requests: list[SnapshotNeeded] = []
+        for kind in records.kinds():
+            if kind in ("quality_event", "book_delta"):
+                continue
+            batch = records.take(kind)
+            if batch is not None:
+                batch = self._sequences.checked(kind, batch, messages, records)
+                if kind in self._wanted and not (kind == "quote" and self.settings.quotes == "book"):
+                    found.setdefault(kind, []).append(batch)
+        moments = sorted([*lost, *unread])
+        self._keep_books(messages, records, moments, found, requests)
+        checks = records.take("quality_event")
+        found["quality_event"] = [
+            *(part for part in (events, checks) if part is not None), *found.get("quality_event", ())
+        ]  # fmt: skip
+        batches = tuple(batch for kind in self.settings.kinds if (batch := _in_order(found.get(kind, ()))) is not None)
+        self.ledger.count(messages, batches)
+        return Interpreted(batches, tuple(requests))
+
+    def _keep_books(
+        self,
+        messages: Messages,
+        records: Records,
+        moments: Sequence[tuple[int, str]],
+        found: dict[str, list[pa.RecordBatch]],
+        requests: list[SnapshotNeeded],
+    ) -> None:
+        """Apply what came of books, in pieces between moments at which something happened beside it.
+
+        A moment is a message, with the connection it was about, or the book whose update it was and could not be read.
+        """
+        received = records.take("book_delta", received=True)
+        if received is not None:
+            self._connections.saw(received)
+        if not self._wants_books:
+            return
+        seqs = None if received is None else received.column("ingest_seq").to_numpy()
+        begun = 0
+        for at, name in [*moments, (len(messages), "")]:
+            if received is not None and seqs is not None:
+                end = len(seqs) if at == len(messages) else int(np.searchsorted(seqs, messages.ingest_seq[at]))
+                if end > begun:
+                    kept = self.books.apply(received.slice(begun, end - begun))
+                    requests += kept.requests
+                    self._publish(kept, found)
+                    begun = end
+            if at < len(messages):
+                requests += self._happened(messages, at, name)
+
+    def _publish(self, kept: Any, found: dict[str, list[pa.RecordBatch]]) -> None:
+        parts = {"book_delta": kept.deltas, "book_snapshot": kept.snapshots, "quality_event": kept.quality}
+        if self.settings.quotes != "venue":
+            parts["quote"] = kept.quotes
+        for kind, batch in parts.items():
+            if batch.num_rows and kind in self._wanted:
+                found.setdefault(kind, []).append(batch)
+
+    def _happened(self, messages: Messages, at: int, name: str) -> list[SnapshotNeeded]:
+        if messages.kind[at] == MessageKind.CLOSED:
+            return self.books.interrupted(self._connections.books_of(name))
+        if messages.kind[at] == MessageKind.FAILED:
+            asked = self.venue.instrument_asked(messages.url[int(messages.url_code[at])])
+            needed = None if asked is None else self.books.refused(asked)
+        else:
+            needed = self.books.unread(name)
+        return [] if needed is None else [needed]
+
+    def _unread(self, messages: Messages, events: pa.RecordBatch | None) -> list[tuple[int, str]]:
+        """Messages that could not be read, told already: those of trades excuse a number that is missing then, those
+        of books are given back with the instrument."""
+        books: list[tuple[int, str]] = []
+        if events is None:
+            return books
+        columns = events.select(["kind", "channel", "instrument_id", "ingest_seq"]).to_pylist()
+        for event in columns:
+            instrument, channel = event["instrument_id"], event["channel"]
+            if event["kind"] != "parse_error" or instrument is None or channel is None:
+                continue
+            record = self.venue.record_of(channel)
+            if record == "trade":
+                self._sequences.unread(instrument, event["ingest_seq"])
+            elif record == "book_delta":
+                books.append((int(np.searchsorted(messages.ingest_seq, event["ingest_seq"])), instrument))
+        return books
+
+    # -- checkpoints -------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that later records depend on; nothing in it changes afterwards."""
+        return self._state_of().seal(
+            {
+                "instruments": list(self.instruments.names),
+                "decoder": self.decoder.snapshot(),
+                "control": dict(self.decoder.control),
+                "books": self.books.snapshot(),
+                "sequences": self._sequences.snapshot(),
+                "connections": self._connections.snapshot(),
+                "ledger": self.ledger.snapshot(),
+            }
+        )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what an equal interpreter gave. Raises `StateMismatch`."""
+        told = self._state_of().open(state)
+        for name in told["instruments"]:
+            self.instruments.code(name)
+        self.decoder.restore(told["decoder"])
+        self.decoder.control.update(told["control"])
+        self.books.restore(told["books"])
+        self._sequences.restore(told["sequences"])
+        self._connections.restore(told["connections"])
+        self.ledger.restore(told["ledger"])
+
+    def _state_of(self) -> StateOf:
+        settings = self.settings
+        told = {"venue": self.venue.name, "scales": [settings.price_scale, settings.size_scale]}
+        return StateOf("interpreter", VERSION, told)
+
+
+def _in_order(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
+    """Rows of several batches in the order of their messages; those of one message in the order of the batches."""
+    parts = [part for part in parts if part.num_rows]
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    names = [part.column("instrument_id").dictionary for part in parts]
+    sources = [part.column("source_id").dictionary for part in parts]
+    table = pa.Table.from_batches(parts)
+    if any(not each.equals(names[0]) for each in names) or any(not each.equals(sources[0]) for each in sources):
+        table = table.unify_dictionaries()
+    whole: pa.RecordBatch = table.combine_chunks().to_batches()[0]
+    seqs = whole.column("ingest_seq").to_numpy()
+    if np.any(seqs[1:] < seqs[:-1]):
+        whole = whole.take(pa.array(np.argsort(seqs, kind="stable")))
+    return whole

@@ -1,0 +1,293 @@
+"""Trades and quotes by their venue's numbers: what is missing, came late, or came twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from stages.messages import Messages
+from stages.schemas import Records
+from stages.venues import Venue
+
+WINDOW: Final = 8192
+"""Trades of an instrument that are remembered, to know one that comes again."""
+MAX_MISSING: Final = 8192
+"""Numbers of missing trades that are remembered, to know one that comes late; of more, the oldest are forgotten."""
+AGGREGATE: Final = "aggregate"
+"""Word in `trade_type` of trades that are sums of others, and are numbered by themselves."""
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Sequences:
+    """Checks rows in the order they came, each instrument's by itself.
+
+    Trades: numbers one after another where the venue is known to give them so, else rising; those without a number by
+    their id. A trade that comes again is left out, and so is a quote older than the last: a best quote is what holds
+    now. Whatever is left out or missing is one quality event.
+    """
+
+    def __init__(self, venue: Venue) -> None:
+        self.chain = venue.trade_sequence
+        self._trades: dict[str, _Trades] = {}
+        self._quotes: dict[str, int] = {}
+
+    def checked(self, kind: str, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
+        """The batch without what must not be in it."""
+        if kind == "trade":
+            return self._checked_trades(batch, messages, records)
+        if kind == "quote":
+            return self._checked_quotes(batch, messages, records)
+        return batch
+
+    def unread(self, instrument: str, ingest_seq: int) -> None:
+        """A trade of this instrument came and could not be read: that one is missing there is told already."""
+        for aggregate in ("", AGGREGATE):
+            self._trades.setdefault(instrument + aggregate, _Trades()).unread.append(ingest_seq)
+
+    def _checked_trades(self, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
+        instruments = batch.column("instrument_id")
+        codes = np.asarray(instruments.indices).astype(np.int64) * 2
+        kinds = batch.column("trade_type")
+        aggregate = kinds.dictionary.index(AGGREGATE).as_py() if AGGREGATE in kinds.dictionary.to_pylist() else -1
+        if aggregate >= 0:
+            codes += np.asarray(kinds.indices.fill_null(-1)) == aggregate
+        numbers = batch.column("sequence")
+        numbered = self.chain != "none" and not numbers.null_count
+        ids = _ids(numbers) if numbered else batch.column("trade_id").to_pylist()
+        seqs = batch.column("ingest_seq").to_numpy().tolist()
+        out: list[int] = []
+        for code in np.unique(codes).tolist():
+            rows = np.flatnonzero(codes == code)
+            name = instruments.dictionary[code // 2].as_py()
+            state = self._trades.setdefault(name + (AGGREGATE if code % 2 else ""), _Trades())
+            if numbered:
+                assert isinstance(ids, np.ndarray)
+                if self._run_on(state, ids[rows]):
+                    state.unread_before(seqs[rows[-1]])
+                    state.remember(batch, rows, ids)
+                    continue
+                out += self._numbered(state, rows, ids, _Told(batch, messages, records, name))
+            else:
+                out += self._named(state, rows, ids, _Told(batch, messages, records, name))
+        return _without(batch, out)
+
+    def _run_on(self, state: _Trades, ids: Ints) -> bool:
+        """Whether all of them follow the last one; then the last one is the newest."""
+        if state.highest is None:
+            state.highest = int(ids[0]) - 1
+        steps = np.diff(ids)
+        follows = ids[0] == state.highest + 1 and (steps == 1).all()
+        if self.chain == "monotone":
+            follows = ids[0] > state.highest and (steps > 0).all()
+        if follows:
+            state.highest = int(ids[-1])
+        return bool(follows)
+
+    def _numbered(self, state: _Trades, rows: Ints, ids: Any, told: _Told) -> list[int]:
+        out = []
+        assert state.highest is not None
+        for row in rows.tolist():
+            number = int(ids[row])
+            missing = number - state.highest - 1
+            if missing >= 0:
+                unread = state.unread_before(told.seq(row))
+                if missing > unread and self.chain == "next":
+                    told.event(row, "gap", seq_expected=state.highest + 1, seq_got=number, missing=missing,
+                               gap_start=state.newest, action_taken="none: trades are not sent again")  # fmt: skip
+                    state.lack(state.highest + 1, number)
+                state.highest = number
+            elif number in state.missing or (self.chain == "monotone" and number not in state.recent):
+                state.missing.discard(number)
+                told.event(row, "out_of_order", seq_expected=state.highest + 1, seq_got=number,
+                           action_taken="kept where it came")  # fmt: skip
+            else:
+                out.append(row)
+                self._again(state, number, row, told)
+                continue
+            state.remember(told.batch, np.array([row]), ids)
+        return out
+
+    def _named(self, state: _Trades, rows: Ints, ids: Any, told: _Told) -> list[int]:
+        """Trades with ids that are no numbers; those without any cannot be told apart, and are all kept."""
+        out = []
+        for row in rows.tolist():
+            if ids[row] is None:
+                continue
+            if ids[row] in state.recent:
+                out.append(row)
+                self._again(state, ids[row], row, told)
+            else:
+                state.remember(told.batch, np.array([row]), ids)
+        return out
+
+    def _again(self, state: _Trades, name: int | str, row: int, told: _Told) -> None:
+        number = name if isinstance(name, int) else None
+        known = state.recent.get(name)
+        if known is None or known == _content(told.batch, row):
+            told.event(row, "duplicate", seq_got=number, action_taken="left out",
+                       detail=f"trade {name} came before")  # fmt: skip
+        else:
+            told.event(row, "parse_error", seq_got=number, action_taken="left out", keep_raw=True,
+                       detail=f"trade {name} came before with another price, size or side")  # fmt: skip
+
+    def _checked_quotes(self, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
+        numbers = batch.column("sequence")
+        if numbers.null_count:
+            return batch
+        ids, instruments = _ids(numbers), batch.column("instrument_id")
+        codes = np.asarray(instruments.indices)
+        out: list[int] = []
+        for code in np.unique(codes).tolist():
+            rows = np.flatnonzero(codes == code)
+            name = instruments.dictionary[code].as_py()
+            last = self._quotes.get(name, -1)
+            if ids[rows[0]] > last and (np.diff(ids[rows]) > 0).all():
+                self._quotes[name] = int(ids[rows[-1]])
+                continue
+            told = _Told(batch, messages, records, name)
+            for row in rows.tolist():
+                number = int(ids[row])
+                if number < last:
+                    out.append(row)
+                    told.event(row, "out_of_order", seq_expected=last + 1, seq_got=number, action_taken="left out")
+                elif number == last:
+                    out.append(row)
+                    told.event(row, "duplicate", seq_got=number, action_taken="left out")
+                last = max(last, number)
+            self._quotes[name] = last
+        return _without(batch, out)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "trades": {name: state.plain() for name, state in self._trades.items()},
+            "quotes": dict(self._quotes),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._trades = {name: _Trades.of(plain) for name, plain in state["trades"].items()}
+        self._quotes = dict(state["quotes"])
+
+
+class _Trades:
+    """What is remembered of one instrument's trades."""
+
+    def __init__(self) -> None:
+        self.highest: int | None = None
+        self.newest: int | None = None
+        """When the newest of them was received, ns."""
+        self.missing: set[int] = set()
+        self.unread: list[int] = []
+        """`ingest_seq` of messages with trades that came and could not be read, since the newest."""
+        self._parts: deque[tuple[pa.RecordBatch, Ints, Any]] = deque()
+        self._held = 0
+        self._recent: dict[Any, Any] | None = None
+
+    def remember(self, batch: pa.RecordBatch, rows: Ints, ids: Any) -> None:
+        """These rows came; what they say is looked up only where one comes again."""
+        rows = rows[-WINDOW:]
+        kept = batch.select(["price", "size", "aggressor_side"]).take(pa.array(rows))
+        names = ids[rows] if isinstance(ids, np.ndarray) else [ids[row] for row in rows.tolist()]
+        self._parts.append((kept, rows, names))
+        self._held += len(rows)
+        while self._held - len(self._parts[0][1]) >= WINDOW:
+            self._held -= len(self._parts.popleft()[1])
+        self._recent = None
+        self.newest = int(batch.column("ts_recv").view(pa.int64())[int(rows[-1])].as_py())
+
+    @property
+    def recent(self) -> dict[Any, Any]:
+        """What the last trades said, by number or id."""
+        if self._recent is None:
+            self._recent = {}
+            for kept, _, names in self._parts:
+                listed = names.tolist() if isinstance(names, np.ndarray) else names
+                for place, name in enumerate(listed):
+                    self._recent[name] = _content(kept, place)
+        return self._recent
+
+    def unread_before(self, ingest_seq: int) -> int:
+        """How many could not be read before this message; from here on they are no excuse any more."""
+        count = sum(seq < ingest_seq for seq in self.unread)
+        self.unread = self.unread[count:]
+        return count
+
+    def lack(self, first: int, end: int) -> None:
+        """These numbers have not come."""
+        self.missing.update(range(max(first, end - MAX_MISSING), end))
+        if len(self.missing) > MAX_MISSING:
+            self.missing = set(sorted(self.missing)[-MAX_MISSING:])
+
+    def plain(self) -> dict[str, Any]:
+        recent = self.recent
+        return {
+            "highest": self.highest,
+            "newest": self.newest,
+            "missing": sorted(self.missing),
+            "unread": list(self.unread),
+            "names": list(recent),
+            "said": [list(content) for content in recent.values()],
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> _Trades:
+        made = cls()
+        made.highest, made.newest = plain["highest"], plain["newest"]
+        made.missing, made.unread = set(plain["missing"]), list(plain["unread"])
+        kept = pa.RecordBatch.from_pylist(
+            [dict(zip(("price", "size", "aggressor_side"), said, strict=True)) for said in plain["said"]],
+            schema=pa.schema([("price", pa.int64()), ("size", pa.int64()), ("aggressor_side", pa.int8())]),
+        )
+        if kept.num_rows:
+            made._parts.append((kept, np.arange(kept.num_rows), list(plain["names"])))
+            made._held = kept.num_rows
+        return made
+
+
+class _Told:
+    """Where events about rows of one batch go."""
+
+    def __init__(self, batch: pa.RecordBatch, messages: Messages, records: Records, instrument: str) -> None:
+        self.batch, self.instrument = batch, instrument
+        self._messages, self._records = messages, records
+
+    def seq(self, row: int) -> int:
+        """`ingest_seq` of the message a row came in."""
+        seq: int = self.batch.column("ingest_seq")[row].as_py()
+        return seq
+
+    def event(self, row: int, kind: str, **words: Any) -> None:
+        at = int(np.searchsorted(self._messages.ingest_seq, self.seq(row)))
+        if kind == "gap":
+            words["gap_end"] = int(self._messages.ts_recv[at])
+        channel = "trade" if "trade_id" in self.batch.schema.names else "quote"
+        self._records.quality(at, kind, channel=channel, instrument_id=self.instrument, **words)
+
+
+def _content(batch: pa.RecordBatch, row: int) -> tuple[Any, ...]:
+    """Price, size and side of a trade, as whole numbers."""
+    return tuple(_units(batch.column(name))[row] for name in ("price", "size", "aggressor_side"))
+
+
+def _units(column: pa.Array) -> Any:
+    if pa.types.is_decimal(column.type):
+        if column.type.bit_width == 64:
+            return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)].tolist()
+        return [int(value.scaleb(column.type.scale)) for value in column.to_pylist()]
+    return column.to_pylist()
+
+
+def _ids(column: pa.Array) -> Ints:
+    ids: Ints = column.to_numpy(zero_copy_only=False).astype(np.int64)
+    return ids
+
+
+def _without(batch: pa.RecordBatch, rows: list[int]) -> pa.RecordBatch:
+    if not rows:
+        return batch
+    keep = np.ones(batch.num_rows, np.bool_)
+    keep[rows] = False
+    return batch.filter(pa.array(keep))
