@@ -33,6 +33,7 @@ def schema_of(
     return _schema(kind_named(kind).name, *_types(scale, price, size))
 
 
+@lru_cache(maxsize=64)
 def received_schema(scale: int | Scales = DEFAULT_SCALE) -> pa.Schema:
     """Book deltas as they came: the published columns and the venue's checksum."""
     return schema_of("book_delta", scale).append(_field(CHECKSUM, *_types(scale, None, None)))
@@ -87,6 +88,13 @@ def _types(scale: int | Scales, price: pa.DataType | None, size: pa.DataType | N
     """Of prices and sizes; sizes are like prices where only those are given."""
     scales = Scales(scale, scale) if isinstance(scale, int) else scale
     return price or decimal_type(scales.price), size or price or decimal_type(scales.size)
+
+
+@lru_cache(maxsize=256)
+def column_types(kind: str, scales: Scales) -> dict[str, pa.DataType]:
+    """The types of a kind's columns by name, those of book deltas with their checksum."""
+    schema = received_schema(scales) if kind == "book_delta" else schema_of(kind, scales)
+    return {field.name: field.type for field in schema}
 
 
 @lru_cache(maxsize=256)

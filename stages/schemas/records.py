@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from .arrow import kind_named, received_schema, schema_of
+from .arrow import column_types, kind_named, received_schema, schema_of
 from .conversion import Values, converted, named
 from .kinds import CHECKSUM, KINDS, Column
 from .names import Names
@@ -140,7 +140,7 @@ class Records:
             for name in schema.names
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-        if len(at) > 1 and np.any(at[1:] < at[:-1]):
+        if len(at) > 1 and (at[1:] < at[:-1]).any():
             batch = batch.take(pa.array(np.argsort(at, kind="stable")))
         return batch
 
@@ -152,14 +152,14 @@ class Records:
 
     def _converted(self, kind: str, added: list[_Rows]) -> _Settled:
         at = _places([rows.at for rows in added], len(self.messages))
-        schema = received_schema(self.scales) if kind == "book_delta" else schema_of(kind, self.scales)
+        types = column_types(kind, self.scales)
         stretches = [_Stretch(list(rows)) for _, rows in groupby(added, lambda rows: tuple(rows.columns))]
         arrays: dict[str, pa.Array] = {}
         faults: dict[int, tuple[str, str]] = {}
         for name, column in _layout(kind).given.items():
             pieces, first = [], 0
             for values in chain.from_iterable(stretch.values(column) for stretch in stretches):
-                array, misfits = converted(column, schema.field(name).type, values, self.instruments)
+                array, misfits = converted(column, types[name], values, self.instruments)
                 pieces.append(array)
                 for row, said in misfits.items():
                     faults.setdefault(first + row, (name, said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import boolean, int64, njit, types, uint8
 
 BYTES = types.Array(uint8, 1, "C", readonly=True)
@@ -17,6 +18,7 @@ FITS, MALFORMED, TOO_WIDE = 0, 1, 2
 
 _NINE, _ZERO, _POINT, _PLUS, _MINUS, _COLON = 57, 48, 46, 43, 45, 58
 _LARGEST = 9_223_372_036_854_775_807
+_POWERS = np.array([10**n for n in range(19)], np.int64)
 _LARGEST_EXPONENT = 10**17
 _NO_EXPONENT = 10**18
 _DAY_NS = 86_400_000_000_000
@@ -119,14 +121,19 @@ def decimal_at(text: Any, start: int, end: int, scale: int, limit: int) -> tuple
         return 0, MALFORMED
     if count == 0:
         return 0, FITS
-    for _ in range(places - scale):
-        if count % 10:
-            return 0, TOO_WIDE
-        count //= 10
-    for _ in range(scale - places):
-        if count > limit // 10:
-            return 0, TOO_WIDE
-        count *= 10
+    shift = scale - places
+    if shift < 0:
+        for _ in range(-shift):
+            if count % 10:
+                return 0, TOO_WIDE
+            count //= 10
+    elif end - first - pointed + shift <= 18:
+        count *= _POWERS[shift]
+    else:
+        for _ in range(shift):
+            if count > limit // 10:
+                return 0, TOO_WIDE
+            count *= 10
     if count > limit:
         return 0, TOO_WIDE
     return (-count if negative else count), FITS
@@ -143,16 +150,11 @@ def read_decimals(text: Any, starts: Any, ends: Any, scale: int, limit: int, uni
     return wrong
 
 
-@njit([int64(BYTES, int64, int64)], nogil=True, cache=True)
-def _digits_at(text: Any, start: int, end: int) -> int:
-    """The count written there in digits alone; -1 where anything else is."""
-    count = 0
-    for at in range(start, end):
-        byte = int64(text[at])
-        if not _ZERO <= byte <= _NINE:
-            return -1
-        count = count * 10 + byte - _ZERO
-    return count
+@njit([int64(BYTES, int64)], nogil=True, cache=True, inline="always")
+def _two_at(text: Any, at: int) -> int:
+    """The count that two digits there write; less than 0 where one is none."""
+    tens, ones = int64(text[at]) - _ZERO, int64(text[at + 1]) - _ZERO
+    return tens * 10 + ones if 0 <= tens <= 9 and 0 <= ones <= 9 else -10_000
 
 
 @njit([int64(int64, int64, int64)], nogil=True, cache=True)
@@ -175,12 +177,12 @@ def _offset_at(text: Any, at: int, end: int) -> tuple[int, int]:
     if text[at] != _PLUS and text[at] != _MINUS:
         return 0, MALFORMED
     length = end - at
-    hours = _digits_at(text, at + 1, at + 3) if length >= 3 else -1
+    hours = _two_at(text, at + 1) if length >= 3 else -1
     minutes = 0
     if length == 5:
-        minutes = _digits_at(text, at + 3, at + 5)
+        minutes = _two_at(text, at + 3)
     elif length == 6 and text[at + 3] == _COLON:
-        minutes = _digits_at(text, at + 4, at + 6)
+        minutes = _two_at(text, at + 4)
     elif length != 3:
         minutes = -1
     if not (0 <= hours <= 23 and 0 <= minutes <= 59):
@@ -195,8 +197,11 @@ def instant_at(text: Any, start: int, end: int) -> tuple[int, int]:
     do), and its fault; UTC where no offset is written."""
     if end - start < 10 or text[start + 4] != _MINUS or text[start + 7] != _MINUS:
         return 0, MALFORMED
-    year, month = _digits_at(text, start, start + 4), _digits_at(text, start + 5, start + 7)
-    day = _digits_at(text, start + 8, start + 10)
+    year, month, day = (
+        _two_at(text, start) * 100 + _two_at(text, start + 2),
+        _two_at(text, start + 5),
+        _two_at(text, start + 8),
+    )
     if year < 0 or not 1 <= month <= 12 or day < 1:
         return 0, MALFORMED
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
@@ -206,11 +211,11 @@ def instant_at(text: Any, start: int, end: int) -> tuple[int, int]:
     if at < end:
         if (text[at] != 84 and text[at] != 32) or end - at < 6 or text[at + 3] != _COLON:  # T, blank
             return 0, MALFORMED
-        hour, minute = _digits_at(text, at + 1, at + 3), _digits_at(text, at + 4, at + 6)
+        hour, minute = _two_at(text, at + 1), _two_at(text, at + 4)
         second = 0
         at += 6
         if at < end and text[at] == _COLON:
-            second = _digits_at(text, at + 1, at + 3) if end - at >= 3 else -1
+            second = _two_at(text, at + 1) if end - at >= 3 else -1
             at += 3
             if at < end and text[at] == _POINT:
                 place, unit = at + 1, 100_000_000
