@@ -56,53 +56,53 @@ class Scanned(NamedTuple):
         self._quotes(records, instruments)
         self._depth(records, instruments)
 
-    def _of(self, *kinds: int) -> tuple[Any, Any]:
-        """The places of messages of these kinds, and a column of their fields at a time."""
-        taken = np.flatnonzero(np.isin(self.kinds, kinds))
-        return taken, self.fields if len(taken) == len(self.kinds) else self.fields[taken]
+    def _of(self, whether: Any) -> tuple[Any, Any]:
+        """The places of messages, and their fields, a row for each."""
+        taken = np.flatnonzero(whether)
+        return taken, self.fields if len(taken) == len(self.kinds) else self.fields[:, taken]
 
     def _trades(self, records: Records, instruments: Any) -> None:
-        at, fields = self._of(TRADE, AGGREGATE)
+        at, fields = self._of((self.kinds == TRADE) | (self.kinds == AGGREGATE))
         if not len(at):
             return
-        ids = np.ascontiguousarray(fields[:, ID])
+        ids = fields[ID]
         records.add(
             "trade",
             at,
-            ts_event=_nanoseconds(fields[:, TIME]),
-            instrument_id=instruments[fields[:, SYMBOL]],
+            ts_event=_nanoseconds(fields[TIME]),
+            instrument_id=instruments[fields[SYMBOL]],
             sequence=ids.view(np.uint64),
             flags=FLAG_LAST,
-            price=np.ascontiguousarray(fields[:, PRICE]),
-            size=np.ascontiguousarray(fields[:, SIZE]),
-            aggressor_side=fields[:, SIDE].astype(np.int8),
+            price=fields[PRICE],
+            size=fields[SIZE],
+            aggressor_side=fields[SIDE].astype(np.int8),
             trade_id=pa.array(ids).cast(pa.utf8()),
             trade_type="regular",
         )
 
     def _quotes(self, records: Records, instruments: Any) -> None:
-        at, fields = self._of(QUOTE)
+        at, fields = self._of(self.kinds == QUOTE)
         if not len(at):
             return
-        time = fields[:, TIME]
+        time = fields[TIME]
         records.add(
             "quote",
             at,
             ts_event=pa.array(_nanoseconds(time), mask=time < 0),
-            instrument_id=instruments[fields[:, SYMBOL]],
-            sequence=np.ascontiguousarray(fields[:, ID]).view(np.uint64),
+            instrument_id=instruments[fields[SYMBOL]],
+            sequence=fields[ID].view(np.uint64),
             flags=FLAG_LAST | FLAG_TOB,
-            bid_price=np.ascontiguousarray(fields[:, PRICE]),
-            bid_size=np.ascontiguousarray(fields[:, SIZE]),
-            ask_price=np.ascontiguousarray(fields[:, ASK_PRICE]),
-            ask_size=np.ascontiguousarray(fields[:, ASK_SIZE]),
+            bid_price=fields[PRICE],
+            bid_size=fields[SIZE],
+            ask_price=fields[ASK_PRICE],
+            ask_size=fields[ASK_SIZE],
         )
 
     def _depth(self, records: Records, instruments: Any) -> None:
-        at, fields = self._of(DEPTH)
+        at, fields = self._of(self.kinds == DEPTH)
         if not len(at):
             return
-        begin, end, bids_end = fields[:, BEGIN], fields[:, END], fields[:, SIDE]
+        begin, end, bids_end = fields[BEGIN], fields[END], fields[SIDE]
         empty = begin == end
         counts = end - begin + empty
         stop = np.cumsum(counts)
@@ -116,19 +116,19 @@ class Scanned(NamedTuple):
             levels = ~np.repeat(empty, counts)
             prices, sizes, action = (_spread(values, levels) for values in (prices, sizes, action))
             side[~levels], action[~levels] = NO_SIDE, NO_CHANGE
-        previous = np.repeat(fields[:, PREVIOUS], counts)
+        previous = np.repeat(fields[PREVIOUS], counts)
         records.add(
             "book_delta",
             np.repeat(at, counts),
-            ts_event=np.repeat(_nanoseconds(fields[:, TIME]), counts),
-            instrument_id=np.repeat(instruments[fields[:, SYMBOL]], counts),
-            sequence=np.repeat(fields[:, ID], counts).view(np.uint64),
+            ts_event=np.repeat(_nanoseconds(fields[TIME]), counts),
+            instrument_id=np.repeat(instruments[fields[SYMBOL]], counts),
+            sequence=np.repeat(fields[ID], counts).view(np.uint64),
             flags=last,
             action=action,
             side=side,
             price=prices,
             size=sizes,
-            first_sequence=np.repeat(fields[:, FIRST], counts).view(np.uint64),
+            first_sequence=np.repeat(fields[FIRST], counts).view(np.uint64),
             prev_sequence=pa.array(previous.view(np.uint64), mask=previous < 0 if (previous < 0).any() else None),
         )
 
@@ -138,7 +138,7 @@ def scan_messages(messages: Messages, scales: Scales) -> Scanned:
     text, offsets = messages.joined()
     rows = len(messages)
     most = int(offsets[-1] - offsets[0]) // _SMALLEST_LEVEL + 1
-    kinds, fields = np.empty(rows, np.int8), np.empty((rows, FIELDS), np.int64)
+    kinds, fields = np.empty(rows, np.int8), np.empty((FIELDS, rows), np.int64)
     prices, sizes = np.empty(most, np.int64), np.empty(most, np.int64)
     symbols = np.empty((MOST_SYMBOLS, 4), np.int64)
     plain = np.array(
@@ -159,7 +159,7 @@ def scan_messages(messages: Messages, scales: Scales) -> Scanned:
         symbols,
     )
     depth = np.flatnonzero(kinds == DEPTH)
-    levels = int(fields[depth[-1], END]) if len(depth) else 0
+    levels = int(fields[END, depth[-1]]) if len(depth) else 0
     found = [
         (first, source, text[begin:end].tobytes().decode()) for source, begin, end, first in symbols[:known].tolist()
     ]

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numba import int64, njit, types, uint64
 
-from .tokens import SLOTS, decimal, is_word, levels, starts, symbol_place, text_end, whole
+from .tokens import SLOTS, byte_at, decimal, is_word, levels, starts, symbol_place, text_end, whole
 
 LEFT, TRADE, AGGREGATE, DEPTH, QUOTE = 0, 1, 2, 3, 4
 """What a message was found to be; LEFT is for `wire.py`."""
 
 FIELDS = 12
 (ID, TIME, FIRST, PREVIOUS, PRICE, SIZE, ASK_PRICE, ASK_SIZE, SIDE, SYMBOL, BEGIN, END) = range(FIELDS)
-"""Columns of the table of fields; which of them a row has depends on what the message is.
+"""Rows of the table of fields, which has a column for each message; which of them it has depends on what it is.
 
 ID is the trade's or the update's; TIME as sent, -1 for none; PREVIOUS -1 for none; SIDE 1 or 2, and for depth where
 the bids end; SYMBOL a place in the list of symbols; BEGIN and END a range of levels.
@@ -63,7 +63,7 @@ _TEXTS, _NUMBERS, _TRUES, _FALSES, _LEVELS = 0, 1, 2, 3, 4
 
 @njit(cache=True)
 def _object(
-    data: Any,
+    text: int,
     begin: int,
     end: int,
     price_scale: int,
@@ -74,22 +74,22 @@ def _object(
     found: Any,
     seen: Any,
 ) -> int:
-    """Read one flat object that is all of data[begin:end]; how many levels there are now, or -1 where it is none."""
+    """Read one flat object from `begin` to `end`; how many levels there are now, or -1 where it is none."""
     seen[:] = 0
     keys = uint64(0)
     i = begin
-    if i >= end or data[i] != 123:
+    if i >= end or byte_at(text, i) != 123:
         return -1
     while True:
         # A key of one or two characters, as all have.
-        if i + 5 >= end or data[i + 1] != 34:
+        if i + 5 >= end or byte_at(text, i + 1) != 34:
             return -1
-        close = text_end(data, i + 2, min(i + 5, end))
-        key = int64(data[i + 2])
+        close = text_end(text, i + 2, min(i + 5, end))
+        key = byte_at(text, i + 2)
         if close == i + 3:
             place = key - 64 if 64 < key < 127 else _OTHER
         elif close == i + 4:
-            place = _PU if key * 256 + int64(data[i + 3]) == _PU_CODE else _OTHER
+            place = _PU if key * 256 + byte_at(text, i + 3) == _PU_CODE else _OTHER
         else:
             return -1
         bit = uint64(1) << uint64(place)
@@ -97,66 +97,67 @@ def _object(
             return -1
         keys |= bit
         i = close + 2
-        if i >= end or data[close + 1] != 58:
+        if i >= end or byte_at(text, close + 1) != 58:
             return -1
-        byte = data[i]
+        byte = byte_at(text, i)
         if byte == 34:
             if bit & _DECIMALS:
-                found[place, 0], close = decimal(data, i + 1, end, price_scale if bit & _PRICES else size_scale)
+                found[place, 0], close = decimal(text, i + 1, end, price_scale if bit & _PRICES else size_scale)
             else:
-                close = text_end(data, i + 1, end)
+                close = text_end(text, i + 1, end)
                 found[place, 0], found[place, 1] = i + 1, close
             if close < 0:
                 return -1
             seen[_TEXTS] |= bit
             i = close + 1
         elif byte >= 48 and byte <= 57:
-            found[place, 0], i = whole(data, i, end)
+            found[place, 0], i = whole(text, i, end)
             seen[_NUMBERS] |= bit
         elif byte == 91 and ((place == _B and not keys & _ASKS) or (place == _A and keys & _BIDS)):
-            count, i = levels(data, i, end, price_scale, size_scale, prices, sizes, count)
+            count, i = levels(text, i, end, price_scale, size_scale, prices, sizes, count)
             found[place, 0] = count
             seen[_LEVELS] |= bit
-        elif starts(data, i, end, _TRUE):
+        elif starts(text, i, end, _TRUE):
             seen[_TRUES] |= bit
             i += 4
-        elif starts(data, i, end, _FALSE):
+        elif starts(text, i, end, _FALSE):
             seen[_FALSES] |= bit
             i += 5
-        elif place == _OTHER and starts(data, i, end, _NULL):
+        elif place == _OTHER and starts(text, i, end, _NULL):
             i += 4
         else:
             return -1
         if i < 0 or i >= end:
             return -1
-        if data[i] == 125:
+        if byte_at(text, i) == 125:
             return count if i + 1 == end else -1
-        if data[i] != 44:
+        if byte_at(text, i) != 44:
             return -1
 
 
 @njit(cache=True)
-def _kind(data: Any, found: Any, seen: Any, whole_book: bool, row: Any) -> int:
-    """What an object is, with its fields in `row`; LEFT where a field is missing, of another kind, or does not fit."""
+def _kind(text: int, found: Any, seen: Any, whole_book: bool, fields: Any, at: int) -> int:
+    """What an object is, with its fields in column `at`; LEFT where one is missing, of another kind, or does not fit."""
     texts, numbers = seen[_TEXTS], seen[_NUMBERS]
     keys = texts | numbers | seen[_TRUES] | seen[_FALSES] | seen[_LEVELS]
-    row[TIME] = found[_UPPER_T, 0] if numbers & _MATCHED else -1
+    fields[TIME, at] = found[_UPPER_T, 0] if numbers & _MATCHED else -1
     if keys & _TYPE and not texts & _TYPE:
         return LEFT
     begin, close = found[_E, 0], found[_E, 1]
     typed = (keys & _TYPE) != 0
-    is_trade = typed and is_word(data, begin, close, _TRADE)
-    if is_trade or (typed and is_word(data, begin, close, _AGG_TRADE)):
+    length = close - begin if typed else 0
+    is_trade = length == 5 and is_word(text, begin, close, _TRADE)
+    if is_trade or (length == 8 and is_word(text, begin, close, _AGG_TRADE)):
         needed = _TRADE_NUMBERS if is_trade else _AGG_NUMBERS
         if texts & _TRADE_TEXTS != _TRADE_TEXTS or numbers & needed != needed:
             return LEFT
-        if not (seen[_TRUES] | seen[_FALSES]) & _TRADE_WORDS or row[TIME] >= _MOST_TIME:
+        if not (seen[_TRUES] | seen[_FALSES]) & _TRADE_WORDS or fields[TIME, at] >= _MOST_TIME:
             return LEFT
-        if keys & _ORDER and not (texts & _ORDER and is_word(data, found[_UPPER_X, 0], found[_UPPER_X, 1], _MARKET)):
+        if keys & _ORDER and not (texts & _ORDER and is_word(text, found[_UPPER_X, 0], found[_UPPER_X, 1], _MARKET)):
             return LEFT
-        row[ID] = found[_T if is_trade else _A, 0]
-        row[SIDE] = 2 if seen[_TRUES] & _TRADE_WORDS else 1
-        row[PRICE], row[SIZE] = found[_P, 0], found[_Q, 0]
+        fields[ID, at] = found[_T if is_trade else _A, 0]
+        fields[SIDE, at] = 2 if seen[_TRUES] & _TRADE_WORDS else 1
+        fields[PRICE, at], fields[SIZE, at] = found[_P, 0], found[_Q, 0]
         return TRADE if is_trade else AGGREGATE
     # Times may be missing here, but where there are some they are numbers.
     if keys & _TIMES != numbers & _TIMES:
@@ -164,26 +165,26 @@ def _kind(data: Any, found: Any, seen: Any, whole_book: bool, row: Any) -> int:
     if numbers & _SENT:
         if found[_UPPER_E, 0] >= _MOST_TIME:
             return LEFT
-        if row[TIME] < 0:
-            row[TIME] = found[_UPPER_E, 0]
-    row[ID] = found[_U, 0]
-    if row[TIME] >= _MOST_TIME:
+        if fields[TIME, at] < 0:
+            fields[TIME, at] = found[_UPPER_E, 0]
+    fields[ID, at] = found[_U, 0]
+    if fields[TIME, at] >= _MOST_TIME:
         return LEFT
-    if typed and is_word(data, begin, close, _DEPTH_UPDATE):
+    if length == 11 and is_word(text, begin, close, _DEPTH_UPDATE):
         if not whole_book or not texts & _DEPTH_TEXTS or seen[_LEVELS] != _DEPTH_LEVELS:
             return LEFT
         if numbers & _DEPTH_NUMBERS != _DEPTH_NUMBERS or keys & _CHAIN != numbers & _CHAIN:
             return LEFT
-        row[FIRST] = found[_UPPER_U, 0]
-        row[PREVIOUS] = found[_PU, 0] if numbers & _CHAIN else -1
-        row[SIDE] = found[_B, 0]
+        fields[FIRST, at] = found[_UPPER_U, 0]
+        fields[PREVIOUS, at] = found[_PU, 0] if numbers & _CHAIN else -1
+        fields[SIDE, at] = found[_B, 0]
         return DEPTH
-    if not typed or is_word(data, begin, close, _BOOK_TICKER):
+    if not typed or is_word(text, begin, close, _BOOK_TICKER):
         if texts & _TICKER_TEXTS != _TICKER_TEXTS or not numbers & _TICKER_NUMBERS:
             return LEFT
-        row[PRICE], row[SIZE] = found[_B, 0], found[_UPPER_B, 0]
-        row[ASK_PRICE], row[ASK_SIZE] = found[_A, 0], found[_UPPER_A, 0]
-        return QUOTE if row[SIZE] and row[ASK_SIZE] else LEFT
+        fields[PRICE, at], fields[SIZE, at] = found[_B, 0], found[_UPPER_B, 0]
+        fields[ASK_PRICE, at], fields[ASK_SIZE, at] = found[_A, 0], found[_UPPER_A, 0]
+        return QUOTE if fields[SIZE, at] and fields[ASK_SIZE, at] else LEFT
     return LEFT
 
 
@@ -210,15 +211,14 @@ def scan(
     sizes: Any,
     symbols: Any,
 ) -> int:
-    """Fill `kinds` and `fields` (a row for each message), levels and symbols; return how many symbols there are.
+    """Fill `kinds` and `fields` (a column for each message), levels and symbols; return how many symbols there are.
 
     `looked_at` says of each message whether it may be taken, `plain_depth` whether one without a stream's name, if
     it is of depth, is of the whole book.
     """
+    text = int64(data.ctypes.data)
     slots = np.full(SLOTS, -1, np.int64)
-    found = np.empty(
-        (_KEYS, 2), np.int64
-    )  # of a text where it begins and ends, of a number its value, of a price its units
+    found = np.empty((_KEYS, 2), np.int64)  # where a text begins and ends, or the value of a number
     seen = np.empty(5, np.uint64)
     known, count = 0, 0
     for at in range(len(offsets) - 1):
@@ -227,32 +227,31 @@ def scan(
         if not looked_at[at] or begin == end:
             continue
         whole_book = plain_depth[at]
-        if starts(data, begin, end, _STREAM):
+        if starts(text, begin, end, _STREAM):
             name = begin + len(_STREAM)
-            close = text_end(data, name, end)
-            if close < 0 or not starts(data, close + 1, end, _DATA) or data[end - 1] != 125:
+            close = text_end(text, name, end)
+            if close < 0 or not starts(text, close + 1, end, _DATA) or byte_at(text, end - 1) != 125:
                 continue
             mark = name
-            while mark < close and data[mark] != 64:
+            while mark < close and byte_at(text, mark) != 64:
                 mark += 1
-            whole_book = starts(data, mark, close, _WHOLE_DEPTH) and data[name] != 33
-            whole_book = whole_book and (mark + 6 == close or data[mark + 6] == 64)
+            whole_book = starts(text, mark, close, _WHOLE_DEPTH) and byte_at(text, name) != 33
+            whole_book = whole_book and (mark + 6 == close or byte_at(text, mark + 6) == 64)
             begin = close + 1 + len(_DATA)
             end -= 1
-        after = _object(data, begin, end, price_scale, size_scale, prices, sizes, count, found, seen)
+        after = _object(text, begin, end, price_scale, size_scale, prices, sizes, count, found, seen)
         if after < 0:
             continue
-        row = fields[at]
-        row[BEGIN], row[END] = count, after
-        kind = _kind(data, found, seen, whole_book, row)
+        fields[BEGIN, at], fields[END, at] = count, after
+        kind = _kind(text, found, seen, whole_book, fields, at)
         if kind == LEFT:
             continue
         if not 0 < found[_S, 1] - found[_S, 0] <= _LONGEST_SYMBOL:
             continue
-        place, known = symbol_place(data, found[_S, 0], found[_S, 1], source[at], at, slots, symbols, known)
+        place, known = symbol_place(text, found[_S, 0], found[_S, 1], source[at], at, slots, symbols, known)
         if place < 0:
             continue
-        row[SYMBOL] = place
+        fields[SYMBOL, at] = place
         kinds[at] = kind
         if kind == DEPTH:
             count = after
