@@ -61,7 +61,7 @@ _TEXTS, _NUMBERS, _TRUES, _FALSES, _LEVELS = 0, 1, 2, 3, 4
 """Kinds of values; of each, `seen` has the keys that had one."""
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _object(
     text: int,
     begin: int,
@@ -135,9 +135,9 @@ def _object(
             return -1
 
 
-@njit(cache=True)
+@njit(inline="always")
 def _kind(text: int, found: Any, seen: Any, whole_book: bool, fields: Any, at: int) -> int:
-    """What an object is, with its fields in column `at`; LEFT where one is missing, of another kind, or does not fit."""
+    """What an object is, with its fields in column `at`; LEFT where one is missing, or of another kind."""
     texts, numbers = seen[_TEXTS], seen[_NUMBERS]
     keys = texts | numbers | seen[_TRUES] | seen[_FALSES] | seen[_LEVELS]
     fields[TIME, at] = found[_UPPER_T, 0] if numbers & _MATCHED else -1

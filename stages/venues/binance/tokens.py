@@ -20,9 +20,8 @@ _PLAIN = np.array([32 <= byte < 127 and byte not in b'"\\' for byte in range(256
 _POWERS = 10 ** np.arange(19, dtype=np.int64)
 
 
-@intrinsic
-def byte_at(typing: Any, text: Any, place: Any) -> Any:
-    """The byte at an address and a place behind it."""
+def _byte_at(typing: Any, text: Any, place: Any) -> Any:
+    """The byte at an address and a place behind it, as an int64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(builder.add(*args), ir.IntType(8).as_pointer())
@@ -31,9 +30,12 @@ def byte_at(typing: Any, text: Any, place: Any) -> Any:
     return int64(types.int64, types.int64), generate
 
 
+byte_at: Any = intrinsic(_byte_at)
+
+
 @njit(cache=True)
 def is_digit(byte: int) -> bool:
-    return uint64(byte - 48) < uint64(10)
+    return 48 <= byte <= 57
 
 
 @njit(cache=True)
