@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
 
 from stages.messages import Messages
 
@@ -50,7 +49,7 @@ def venue_of(messages: Messages) -> Venue:
     """Whose messages these are, by their first thousand. Raises LookupError where none or several venues know them."""
     found = Counter(
         venue.name
-        for message in islice(messages, LOOKED_AT)
+        for message in messages.slice(0, min(LOOKED_AT, len(messages)))
         for venue in VENUES
         if venue.recognises(message.url, message.payload)
     )

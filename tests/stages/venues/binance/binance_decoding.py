@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from stages.messages import MessageKind, Messages, RawMessage
+from stages.messages.captures import open_captures
 from stages.schemas import Names, Records, Scales
 from stages.venues import Decoder, Venue
 from stages.venues.binance.decoder import BinanceDecoder
@@ -81,40 +81,15 @@ def both_ways(venue: Venue, market: Market) -> tuple[BinanceDecoder, BinanceDeco
     return BinanceDecoder(venue.suffix, market), BinanceDecoder(venue.suffix, market, compiled=False)
 
 
-def capture(path: Path, limit: int | None = None) -> Messages:
-    """Lines `local_ts_ns JSON`."""
-    stamps, payloads = [], []
-    with gzip.open(path) as lines:
-        for line in lines:
-            stamp, _, payload = line.partition(b" ")
-            stamps.append(int(stamp))
-            payloads.append(payload.rstrip())
-            if len(stamps) == limit:
-                break
-    return Messages.of_payloads(payloads, stamps, source=path.name)
-
-
-def cryptofeed(path: Path) -> Messages:
-    """A recording of cryptofeed: an address with ` <-> ` opens a connection, one with ` -> ` a response."""
-    return Messages.of(_cryptofeed_lines(path))
-
-
-def _cryptofeed_lines(path: Path) -> Iterator[RawMessage]:
-    url, at = "", 0
-    for line in path.read_bytes().splitlines():
-        if line.startswith(b"configuration:") or not line:
-            continue
-        head, _, rest = line.partition(b": ")
-        kind = MessageKind.RECEIVED
-        if b" <-> " in line[:100_000] and line.startswith(b"wss://"):
-            url = line.partition(b" <-> ")[0].decode()
-            continue
-        if line.startswith(b"http"):
-            where, _, rest = line.partition(b" -> ")
-            head, _, rest = rest.partition(b": ")
-            url, kind = where.decode(), MessageKind.RESPONSE
-        yield RawMessage(int(float(head) * 1e9), at, kind, path.name, url, rest)
-        at += 1
+def capture(path: Path, limit: int = 10**9) -> Messages:
+    """The first messages of a recording."""
+    runs: list[Messages] = []
+    for run in open_captures(path).runs():
+        runs.append(run.slice(0, min(limit, len(run))))
+        limit -= len(run)
+        if limit <= 0:
+            break
+    return Messages.concat(runs)
 
 
 def values(rows: Sequence[dict[str, Any]], *names: str) -> list[Any]:
