@@ -27,6 +27,8 @@ class LaneCut(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of a batch the consumer had begun to hand on, those that were left of it."""
     order: Any = None
     """Time by which each row of `head` is merged, int64 ns; None where it has no time."""
+    newest: int | None = None
+    """Time by which the last row is merged that the consumer has taken from its edge, ns."""
     frames: Sequence[Batch | Watermark | Stored] = ()
     """What was behind it, up to the producer's own cut."""
     watermark: int | None = None

@@ -157,6 +157,7 @@ class _Lane:
 
     __slots__ = (
         "_done",
+        "_newest",
         "_order",
         "_position",
         "edge",
@@ -175,6 +176,8 @@ class _Lane:
         self.watermark = NEVER
         self._order: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
         self._position = 0
+        self._newest = NEVER
+        """The latest time of all rows that came: who steps back stands with it, wherever its producer cut."""
         self._done: list[Batch] = []
 
     def fill(self, newest: int) -> Barrier | None:
@@ -192,8 +195,11 @@ class _Lane:
                     continue
                 self.head, self._position = frame, 0
                 times = frame.times()
-                self._order = None if times is None else np.maximum.accumulate(times)
                 self.is_timeless = times is None
+                self._order = None
+                if times is not None:
+                    self._order = np.maximum(np.maximum.accumulate(times), self._newest)
+                    self._newest = int(self._order[-1])
             elif isinstance(frame, Watermark):
                 self.idle = frame.idle
                 if frame.ts is not None and frame.ts > self.watermark:
@@ -217,6 +223,7 @@ class _Lane:
             finished_rows=self.edge.finished_rows + (0 if head is None else at),
             head=None if head is None else head.slice(at) if at else head,
             order=None if head is None or order is None else order[at:],
+            newest=None if self._newest == NEVER else self._newest,
             watermark=None if self.watermark in (NEVER, FOREVER) else self.watermark,
             idle=self.idle,
             timeless=self.is_timeless,
@@ -230,6 +237,7 @@ class _Lane:
         self.idle, self.is_timeless, self.ended = left.idle, left.timeless, left.ended and merged
         self.watermark = FOREVER if self.ended else NEVER if left.watermark is None else left.watermark
         self.head, self._order, self._position = left.head, left.order, 0
+        self._newest = NEVER if left.newest is None else left.newest
 
     @property
     def head_ts(self) -> int:

@@ -64,7 +64,8 @@ class Recording:
         lanes = [
             LaneCut(
                 source=lane.source, records=lane.records, finished_rows=lane.finished_rows, head=lane.head,
-                order=lane.order, frames=[frame.content if isinstance(frame, Kept) else frame for frame in frames],
+                order=lane.order, newest=lane.newest,
+                frames=[frame.content if isinstance(frame, Kept) else frame for frame in frames],
                 watermark=lane.watermark, idle=lane.idle, timeless=lane.timeless, ended=lane.ended,
             )
             for lane, frames in zip(self._lanes, self._frames, strict=True)

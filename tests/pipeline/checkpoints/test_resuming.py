@@ -112,6 +112,7 @@ GRAPHS: dict[str, Callable[[], Topology]] = {
     "a chain that spills": lambda: spills("slow", "state"),
     "replayed ones that spill": lambda: spills("slow", "replayed"),
     "a diamond that spills": lambda: diamond_that_spills("thread"),
+    "a diamond of rows that spills": lambda: diamond_that_spills("rows"),
 }
 
 

@@ -92,10 +92,15 @@ def test_a_failed_input_is_an_error_that_names_it() -> None:
         drain(inbox)
 
 
+@pytest.mark.parametrize("lateness", [0, 5])
 @pytest.mark.parametrize("seed", range(50))
-def test_the_order_does_not_depend_on_cuts_or_arrival(seed: int) -> None:
+def test_the_order_does_not_depend_on_cuts_or_arrival(seed: int, lateness: int) -> None:
+    """A row that steps back stands with the latest before it in its input, whichever batch that came in."""
     fixed = random.Random(7)
-    streams = {name: sorted(fixed.randrange(60) for _ in range(40)) for name in "abc"}
+    streams = {
+        name: [max(0, ts - fixed.randrange(lateness + 1)) for ts in sorted(fixed.randrange(60) for _ in range(40))]
+        for name in "abc"
+    }
     shuffle = random.Random(seed)
     edges = {name: Edge(name, "x") for name in streams}
     inbox = Inbox(list(edges.values()))
@@ -107,12 +112,18 @@ def test_the_order_does_not_depend_on_cuts_or_arrival(seed: int) -> None:
         part, left[name] = left[name][:size], left[name][size:]
         edges[name].send_nowait(batch(*[ts for _, ts in part], tag=name))
         if shuffle.random() < 0.5:
-            edges[name].send_nowait(Watermark(part[-1][1]))
+            newest = max(ts for _, ts in list(enumerate(streams[name]))[: len(streams[name]) - len(left[name])])
+            edges[name].send_nowait(Watermark(newest - lateness))
         if not left[name]:
             edges[name].send_nowait(End())
         if shuffle.random() < 0.7:
             got += drain(inbox)
     got += drain(inbox)
     rows = [item for item in got if isinstance(item, tuple) and item[0] != "wm"]
-    assert rows == sorted(((ts, name) for name, stamps in streams.items() for ts in stamps), key=lambda row: row)
+    placed = [
+        (max(stamps[: place + 1]), name, place, ts)
+        for name, stamps in streams.items()
+        for place, ts in enumerate(stamps)
+    ]
+    assert rows == [(ts, name) for _, name, _, ts in sorted(placed)]
     assert got[-1] == "end"
