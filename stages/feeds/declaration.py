@@ -13,7 +13,21 @@ class Declaration(Stage, frozen=True):
 
     instrument: str | None = None
     """`SYMBOL.VENUE`: names the instrument of a CSV or parquet file, selects one in a LEAN folder."""
-    schema: Literal["auto", "trade", "quote", "bar"] = "auto"
+    schema: Literal[
+        "auto",
+        "trade",
+        "quote",
+        "bar",
+        "book_delta",
+        "book_snapshot",
+        "funding_rate",
+        "open_interest",
+        "liquidation",
+        "instrument_status",
+        "instrument",
+        "quality_event",
+    ] = "auto"
+    """The kind of record; where a file's content does not tell, or holds several."""
     columns: dict[str, str] | list[str] | None = None
     """Source column -> standard column; or the standard columns in file order, where a file has no header."""
     time_column: str | None = None
@@ -46,5 +60,5 @@ class Declaration(Stage, frozen=True):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of record this declaration admits."""
+        """The kinds of record this declaration admits of tables that are known by their columns."""
         return RECORD_KINDS if self.schema == "auto" else (self.schema,)

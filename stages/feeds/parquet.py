@@ -1,5 +1,8 @@
 """Reads parquet files row group by row group, those of our own schemas and others by the names of their columns.
 
+Trades, quotes and bars are numbered through; all other kinds of record of our own keep the ordinals they were
+recorded with.
+
 Files are read in order of their names; the shards of one parquet sink are woven together again, row group by row
 group, into the order in which they were written. Files whose times overlap are not merged otherwise.
 """
@@ -13,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import InputError
-from stages.schemas import SHARD_KEY
+from stages.schemas import KINDS, RECORD_KINDS, SHARD_KEY, schema_of
 
 from .columns import map_columns
 from .convert import Converter
@@ -21,7 +24,7 @@ from .counts import Counts
 from .declaration import Declaration
 from .recording import Recording
 from .standardizing import Standardizer
-from .text import Where
+from .text import Where, converted
 
 READ_ROWS = 65_536
 
@@ -39,6 +42,8 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
                 f"{file}: expected the columns of {files[0].name}, found {', '.join(schema.names)} "
                 "or other types; replay files of one schema at a time"
             )
+    if first.record in KINDS and first.record not in RECORD_KINDS:
+        return _open_own(files, first, declared)
     mapped = map_columns(first.schema.names, declared, files[0], nameless_time=first.time_index)
     floats = frozenset(
         standard for standard, source in mapped.source.items() if pa.types.is_floating(first.schema.field(source).type)
@@ -57,6 +62,42 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
+def _open_own(files: Sequence[Path], first: _Footer, declared: Declaration) -> Recording:
+    """Records of a kind that only we write, as they were written."""
+    if declared.schema not in ("auto", first.record):
+        raise InputError(f"{files[0]}: expected records of kind {declared.schema}, found {first.record}")
+    ours = schema_of(first.record)
+    unknown = [field.name for field in ours if not field.nullable and field.name not in first.schema.names]
+    if unknown:
+        raise InputError(
+            f"{files[0]}: expected the columns of {first.record}, found none called {', '.join(unknown)}; "
+            "write the file again with this version, or declare `columns`"
+        )
+    schema = pa.schema([_as_written(field, first.schema) for field in ours], metadata=ours.metadata)
+    columns = [name for name in schema.names if name in first.schema.names]
+
+    def read(counts: Counts) -> Iterator[pa.RecordBatch]:
+        standard = Standardizer(schema, counts, sources=[file.name for file in files])
+        for place, rows, where in _rows(files, columns):
+            standard.open(place)
+            given = {name: _of_type(rows.column(name), schema.field(name).type, where.at(name)) for name in columns}
+            yield standard.batch(given, where)
+
+    return Recording(schema, tuple(files), read, tuple(name for name in first.schema.names if name not in columns))
+
+
+def _as_written(field: pa.Field, written: pa.Schema) -> pa.Field:
+    """A column of ours at the scale that it was written with."""
+    scaled = pa.types.is_decimal(field.type) or pa.types.is_list(field.type)
+    return field.with_type(written.field(field.name).type) if scaled and field.name in written.names else field
+
+
+def _of_type(values: pa.Array, kind: pa.DataType, where: Where) -> pa.Array:
+    if values.type == kind or pa.types.is_dictionary(kind):
+        return values
+    return converted(values, lambda part: part.cast(kind), f"a value of type {kind}", where)
+
+
 def rows_of_footers(files: Sequence[Path]) -> int | None:
     """Rows of parquet files together; None where a file is of another format. Raises `InputError`."""
     if not all(file.name.lower().endswith((".parquet", ".pq")) for file in files):
@@ -67,6 +108,7 @@ def rows_of_footers(files: Sequence[Path]) -> int | None:
 class _Footer:
     def __init__(self, parquet: pq.ParquetFile) -> None:
         self.schema: pa.Schema = parquet.schema_arrow.remove_metadata()
+        self.record = (parquet.schema_arrow.metadata or {}).get(b"record", b"").decode("utf-8", "replace")
         self.time_index = time_index(parquet.schema_arrow)
         self.row_groups: int = parquet.metadata.num_row_groups
         self.rows: int = parquet.metadata.num_rows

@@ -56,8 +56,8 @@ class Standardizer:
         """A standard batch of a chunk's columns, whose rows are at `where`; of bars those that `BarChecks` lets pass.
 
         `columns` must hold `ts_event` or `ts_recv`, not both null in a row; what it lacks becomes null. Without
-        `instrument_id` (texts, one per row) all rows are of the first instrument. Raises `InputError` for bars that
-        cannot be.
+        `instrument_id` (texts, one per row) all rows are of the first instrument; without `ingest_seq` they are
+        numbered through. Raises `InputError` for bars that cannot be.
         """
         given = dict(columns)
         rows = len(next(iter(given.values())))
@@ -70,7 +70,8 @@ class Standardizer:
         for name, code in (("instrument_id", 0), ("source_id", self._source)):
             if name not in given:
                 given[name] = self._known[name].repeated(code, rows)
-        given["ingest_seq"] = self._ordinals(rows)
+        if "ingest_seq" not in given:
+            given["ingest_seq"] = self._ordinals(rows)
         arrays = []
         for column in self.schema:
             if column.name not in given:
