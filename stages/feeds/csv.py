@@ -30,7 +30,7 @@ def open_csv(files: Sequence[Path], instrument: str, declared: Declaration) -> R
 
     `instrument` names the rows of tables without such a column.
     """
-    layouts = [_Layout.of(file, declared) for file in files]
+    layouts = [Layout.of(file, declared) for file in files]
     for file, layout in zip(files, layouts, strict=True):
         if layout.names != layouts[0].names:
             raise InputError(
@@ -53,7 +53,7 @@ def open_csv(files: Sequence[Path], instrument: str, declared: Declaration) -> R
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
-class _Layout:
+class Layout:
     """How the lines of one file are cut into named columns."""
 
     def __init__(self, names: tuple[str, ...], delimiter: str, header: bool) -> None:
@@ -62,7 +62,7 @@ class _Layout:
         self._header = header
 
     @classmethod
-    def of(cls, file: Path, declared: Declaration) -> _Layout:
+    def of(cls, file: Path, declared: Declaration) -> Layout:
         lines = first_lines(file, 1)
         if not lines:
             raise InputError(f"{file}: expected a table, found an empty file")

@@ -24,6 +24,7 @@ from pipeline import (
 from stages.schemas import record_kind, schema_of
 
 from .counts import Counts
+from .dbn_layout import is_dbn
 from .declaration import Declaration
 from .lean_layout import is_lean
 from .recording import Recording, cut, span_of
@@ -50,7 +51,7 @@ class ReplayClock(Recipe, frozen=True):
 
 
 class Replay(Declaration, frozen=True):
-    """A recording on disk: a file, a folder or a glob, in LEAN's layout, parquet or CSV (also .gz and .zip).
+    """A recording on disk: a file, a folder or a glob, of parquet, CSV (also .gz and .zip), LEAN, Tardis or DBN.
 
     ```yaml
     containers:
@@ -72,6 +73,9 @@ class Replay(Declaration, frozen=True):
         time_format: ms
     ```
 
+    Parquet files of our own hold any kind of record; Tardis' CSV books, liquidations and tickers as well; DBN files are
+    read by the extra `dbn`: see `tardis` and `dbn`. Formats are told by content; `format` overrules.
+
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
     moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
     an error: see `bar_checks`. Trades and quotes may share their times. `batch_rows` never changes what comes out.
@@ -85,7 +89,7 @@ class Replay(Declaration, frozen=True):
     path: str | None = None
     table: HandedTable | None = None
     """Rows handed over from Python instead of a path."""
-    format: Literal["auto", "parquet", "csv", "lean"] = "auto"
+    format: Literal["auto", "parquet", "csv", "lean", "tardis", "dbn"] = "auto"
     batch_rows: int = 65_536
     clock: ReplayClock = ReplayClock()
 
@@ -147,14 +151,21 @@ class Replay(Declaration, frozen=True):
             from .lean import open_lean
 
             return open_lean(path, self)
-        kind, files = find_tables(path, self.format)
+        if self.format == "dbn" or (self.format == "auto" and is_dbn(path)):
+            from .dbn import open_dbn
+
+            return open_dbn(path, self)
+        kind, files = find_tables(path, "csv" if self.format == "tardis" else self.format)
         instrument = self.instrument or f"{files[0].name.split('.')[0]}.FILE".upper()
         if kind == "parquet":
             from .parquet import open_parquet
 
             return open_parquet(files, instrument, self)
         from .csv import open_csv
+        from .tardis import is_tardis, open_tardis
 
+        if self.format == "tardis" or (self.format == "auto" and is_tardis(files[0], self)):
+            return open_tardis(files, self)
         return open_csv(files, instrument, self)
 
 
