@@ -27,6 +27,8 @@ from .standardizing import Standardizer
 from .text import Where
 
 READ_BYTES = 1 << 20
+MOST_HELD = 65_536
+"""Records of one group that are kept together; a longer one is cut."""
 INSTALL = "pip install 'penstock[dbn]'"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _LAST = 128
@@ -101,11 +103,12 @@ def _runs(file: Path, *, whole_groups: bool) -> Iterator[tuple[list[Any], Where]
         held = []
         if whole_groups and not ended:
             end = next((at for at in range(len(records), 0, -1) if _ends_group(records[at - 1])), 0)
+            end = end or (len(records) if len(records) > MOST_HELD else 0)
             records, held = records[:end], records[end:]
-        for name, run in groupby(records, key=lambda record: type(record).__name__):
+        for _, run in groupby(records, key=type):
             rows = list(run)
             yield rows, Where(file, first)
-            first += len(rows) if name != "Metadata" else 0
+            first += len(rows) if type(rows[0]).__name__ != "Metadata" else 0
 
 
 def _ends_group(record: Any) -> bool:

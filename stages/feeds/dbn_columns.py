@@ -75,7 +75,10 @@ def columns_of(
 ) -> Columns:
     """Columns of records of one type; those that are none of `kind` are left out and counted."""
     layout = np.dtype(type(records[0])._dtypes)
-    rows = np.frombuffer(b"".join(bytes(record)[: layout.itemsize] for record in records), layout)
+    joined = b"".join(map(bytes, records))
+    if len(joined) != len(records) * layout.itemsize:  # a stream may add to each when it was sent
+        joined = b"".join(bytes(record)[: layout.itemsize] for record in records)
+    rows = np.frombuffer(joined, layout)
     if kind == "trade":
         rows = _only(rows, rows["action"] == b"T", "a change of the book, which is no trade", where, counts)
     elif kind == "book_delta":

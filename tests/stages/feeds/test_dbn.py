@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.stage import Context
 from stages.feeds import dbn
+from stages.feeds.counts import Counts
 from stages.feeds.replay import Replay
 from stages.schemas import Scales, schema_of
 
@@ -168,6 +169,20 @@ def test_trades_and_fills_leave_groups_of_orders_whole(
     assert table["order_id"].to_pylist() == [100, 101, 102, 105, 108]
     assert table["price"].to_pylist()[:2] == [0, Decimal("3700.000000001")]
     assert metrics["left_out: a trade or fill, which changes no book"] == 4
+
+
+def test_a_file_whose_groups_never_end_is_read_in_bounded_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbn, "READ_BYTES", 560)
+    monkeypatch.setattr(dbn, "MOST_HELD", 25)
+    file = write(tmp_path / "a.dbn", [order(at, "A", 0) for at in range(200)])
+
+    recording = Replay(path=str(file)).recording()
+    pieces = [batch.num_rows for batch in recording.read(Counts())]
+
+    assert sum(pieces) == 200
+    assert max(pieces) <= 25 + 10 + 10
 
 
 def test_numbers_without_a_symbol_stay_numbers_and_others_get_theirs(tmp_path: Path) -> None:
