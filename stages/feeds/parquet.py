@@ -34,9 +34,9 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
 
     `instrument` names the rows of tables without such a column.
     """
-    first = _footer(files[0])
+    first = footer_of(files[0])
     for file in files[1:]:
-        schema = _footer(file).schema
+        schema = footer_of(file).schema
         if not schema.equals(first.schema):
             raise InputError(
                 f"{file}: expected the columns of {files[0].name}, found {', '.join(schema.names)} "
@@ -55,14 +55,14 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
         converter = Converter(mapped, declared, float_columns=floats)
         standard = Standardizer(schema, counts, sources=[file.name for file in files], instruments=instruments)
         columns = list(dict.fromkeys(mapped.source.values()))
-        for place, rows, where in _rows(files, columns):
+        for place, rows, where in chunks(files, columns):
             standard.open(place)
             yield standard.batch(converter.columns(rows, where), where)
 
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
-def _open_own(files: Sequence[Path], first: _Footer, declared: Declaration) -> Recording:
+def _open_own(files: Sequence[Path], first: Footer, declared: Declaration) -> Recording:
     """Records of a kind that only we write, as they were written."""
     if declared.schema not in ("auto", first.record):
         raise InputError(f"{files[0]}: expected records of kind {declared.schema}, found {first.record}")
@@ -78,7 +78,7 @@ def _open_own(files: Sequence[Path], first: _Footer, declared: Declaration) -> R
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:
         standard = Standardizer(schema, counts, sources=[file.name for file in files])
-        for place, rows, where in _rows(files, columns):
+        for place, rows, where in chunks(files, columns):
             standard.open(place)
             given = {name: _of_type(rows.column(name), schema.field(name).type, where.at(name)) for name in columns}
             yield standard.batch(given, where)
@@ -102,13 +102,16 @@ def rows_of_footers(files: Sequence[Path]) -> int | None:
     """Rows of parquet files together; None where a file is of another format. Raises `InputError`."""
     if not all(file.name.lower().endswith((".parquet", ".pq")) for file in files):
         return None
-    return sum(_footer(file).rows for file in files)
+    return sum(footer_of(file).rows for file in files)
 
 
-class _Footer:
+class Footer:
+    """What the end of a parquet file says of it."""
+
     def __init__(self, parquet: pq.ParquetFile) -> None:
         self.schema: pa.Schema = parquet.schema_arrow.remove_metadata()
-        self.record = (parquet.schema_arrow.metadata or {}).get(b"record", b"").decode("utf-8", "replace")
+        self.told: dict[bytes, bytes] = parquet.schema_arrow.metadata or {}
+        self.record = self.told.get(b"record", b"").decode("utf-8", "replace")
         self.time_index = time_index(parquet.schema_arrow)
         self.row_groups: int = parquet.metadata.num_row_groups
         self.rows: int = parquet.metadata.num_rows
@@ -127,9 +130,10 @@ def time_index(schema: pa.Schema) -> str | None:
     return next((name for name in names if pa.types.is_temporal(schema.field(name).type)), None)
 
 
-def _footer(file: Path) -> _Footer:
+def footer_of(file: Path) -> Footer:
+    """Reads the end of a file. Raises `InputError`."""
     with _open(file) as parquet:
-        return _Footer(parquet)
+        return Footer(parquet)
 
 
 def _open(file: Path) -> pq.ParquetFile:
@@ -143,13 +147,13 @@ def _open(file: Path) -> pq.ParquetFile:
         ) from error
 
 
-def _rows(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
+def chunks(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
     """Chunks of rows with the place of their file (of shards, the first), shards of one sink in turns."""
     place = 0
     while place < len(files):
-        footer = _footer(files[place])
+        footer = footer_of(files[place])
         together = files[place : place + footer.shards]
-        footers = [_footer(file) for file in together]
+        footers = [footer_of(file) for file in together]
         whole = [(one.shard, one.shards) for one in footers] == [
             (shard, footer.shards) for shard in range(footer.shards)
         ]
@@ -163,7 +167,7 @@ def _rows(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, pa.R
 
 
 def _woven(
-    files: Sequence[Path], footers: Sequence[_Footer], place: int, columns: list[str]
+    files: Sequence[Path], footers: Sequence[Footer], place: int, columns: list[str]
 ) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
     opened = [_open(file) for file in files]
     rows = [1] * len(files)

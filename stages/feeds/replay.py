@@ -73,8 +73,9 @@ class Replay(Declaration, frozen=True):
         time_format: ms
     ```
 
-    Parquet files of our own hold any kind of record; Tardis' CSV books, liquidations and tickers as well; DBN files are
-    read by the extra `dbn`: see `tardis` and `dbn`. Formats are told by content; `format` overrules.
+    Parquet files of our own hold any kind of record, those of a NautilusTrader catalog its trades, quotes, bars and
+    deltas; Tardis' CSV books, liquidations and tickers as well; DBN files are read by the extra `dbn`: see `nautilus`,
+    `tardis` and `dbn`. Formats are told by content; `format` overrules.
 
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
     moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
@@ -158,8 +159,11 @@ class Replay(Declaration, frozen=True):
         kind, files = find_tables(path, "csv" if self.format == "tardis" else self.format)
         instrument = self.instrument or f"{files[0].name.split('.')[0]}.FILE".upper()
         if kind == "parquet":
+            from .nautilus import is_nautilus, open_nautilus
             from .parquet import open_parquet
 
+            if is_nautilus(files[0]):
+                return open_nautilus(files, self)
             return open_parquet(files, instrument, self)
         from .csv import open_csv
         from .tardis import is_tardis, open_tardis
