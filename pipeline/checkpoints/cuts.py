@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -111,3 +111,11 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
                         f"{lane.rows_under_way}"
                     )
         return wrong
+
+
+class Saved(NamedTuple):
+    """What it took to write a checkpoint."""
+
+    num_bytes: int
+    cpu_ns: int
+    """Of the thread that wrote it, without what it waited for the disk."""

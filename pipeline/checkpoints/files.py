@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from time import thread_time_ns
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from ..storage.manifest import CHECKPOINTS, WAL
 from ..storage.room import storage_error
 from ..storage.root import StorageRoot
 from ..storage.segments import Record
-from .cuts import Checkpoint
+from .cuts import Checkpoint, Saved
 from .records import decode_checkpoint, decode_frame, encode_checkpoint, encode_frame
 from .streaming import Lying, digest_of, lying, payload_of, write_whole
 
@@ -63,11 +64,12 @@ class CheckpointFiles:
     def __init__(self, root: StorageRoot, phase: str, told: Mapping[str, Any]) -> None:
         self.root, self.phase, self.told = root, phase, told
 
-    def save(self, checkpoint: Checkpoint) -> int:
-        """Write the file, commit it, and remove the one before; bytes written.
+    def save(self, checkpoint: Checkpoint) -> Saved:
+        """Write the file, commit it, and remove the one before; what it took.
 
         Raises `DiskFull`, `StorageFailed` or `UnsupportedType`; the one before then stays.
         """
+        began = thread_time_ns()
         file = f"{CHECKPOINTS}/{checkpoint.number:06d}.seg"
         path = self.root.path / file
         before = self.entry
@@ -86,7 +88,7 @@ class CheckpointFiles:
         if before is not None and before.file is not None and before.file != file:
             with suppress(OSError):  # what is not listed is removed when the folder is opened next
                 self.root.disk.unlink(self.root.path / before.file)
-        return num_bytes
+        return Saved(num_bytes, thread_time_ns() - began)
 
     @property
     def entry(self) -> Entry | None:

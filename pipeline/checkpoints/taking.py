@@ -13,16 +13,22 @@ import msgspec
 from ..clock import Clock
 from ..containers.container import TransformContainer
 from ..containers.feeding import Container, FeedContainer
+from ..edges.edge import Edge
 from ..errors import PenstockError, StorageFailed
-from ..frames import CHECKPOINT, Barrier
+from ..frames import CHECKPOINT, Barrier, Batch
 from ..storage.journal import Journal
 from ..threads import settled
-from .cuts import Checkpoint
+from .cuts import Checkpoint, Saved
 from .cutting import Cut
 
 PATIENCE_SECONDS = 0.25
-"""A barrier that has not come through all queues by then is waited for no longer: containers are asked directly, and
-what is queued before them becomes a part of the checkpoint."""
+"""A barrier that has not come through all queues by then is waited for no longer where the queues are short: containers
+are asked directly, one behind the other, and what is queued before them becomes a part of the checkpoint."""
+QUEUED_BYTES = 1 << 20
+"""A queue up to here is short. A longer one costs more to write than its barrier's way through it, and is waited for
+until half of the time has passed in which the checkpoint has to be complete."""
+COST_SHARE = 0.05
+"""Checkpoints may take so much of the time; where one costs more, the next is put off."""
 ALIGN_SECONDS = 10.0
 """A checkpoint that has not come to all containers by then is given up, and the next one tried."""
 log = logging.getLogger("penstock.checkpoint")
@@ -33,8 +39,8 @@ class Checkpoints:
     """How checkpoints of a phase are taken, where they go and what is read back. Files and locks are others' matter."""
 
     every_seconds: float
-    save: Callable[[Checkpoint], Awaitable[int]]
-    """Make it the one the phase goes on from; returns its bytes once it is on disk."""
+    save: Callable[[Checkpoint], Awaitable[Saved]]
+    """Make it the one the phase goes on from; returns what it took once it is on disk."""
     read_back: Callable[[Any], Iterable[Any]]
     """Records of the journal up to a mark, in order; blocking."""
     align_seconds: float = ALIGN_SECONDS
@@ -54,6 +60,10 @@ class CheckpointFigures(msgspec.Struct, kw_only=True):
     """From the barrier until it was on disk, of all taken."""
     longest_pause_ms: float = 0.0
     """The longest that one container stood still for its state."""
+    cost_seconds: float = 0.0
+    """For which containers stood still and a processor wrote, of all taken."""
+    put_off: int = 0
+    """How many came later than asked for, since the one before had cost so much."""
     resumed_from_rows: int | None = None
     """Rows of feeds that were in when this run went on; None: it began anew."""
 
@@ -102,8 +112,12 @@ class Checkpointer:
             await self._sleep_until(due)
             if self._stopped or self._all_ended():
                 return
+            spent = self.figures.cost_seconds
             await self.take()
-            due = max(due + every, self.clock.monotonic_ns())
+            cost = int((self.figures.cost_seconds - spent) * 1e9)
+            now, wanted = self.clock.monotonic_ns(), due + every
+            due = max(wanted, now + int(cost * (1 / COST_SHARE - 1)))
+            self.figures.put_off += due > max(wanted, now)
 
     def stop(self) -> None:
         """Take no more: what happens from here on is not to be gone on from. One under way is given up."""
@@ -172,39 +186,36 @@ class Checkpointer:
 
     async def _gather(self, under_way: _Open, asking: set[asyncio.Task[None]]) -> str:
         """Wait for every container's cut; why it was not to be had, or nothing."""
-        deadline = self.clock.monotonic_ns() + int(self.settings.align_seconds * 1e9)
-        timer = asyncio.ensure_future(self.clock.sleep_until(deadline))
-        patience = asyncio.ensure_future(
-            self.clock.sleep_until(self.clock.monotonic_ns() + int(PATIENCE_SECONDS * 1e9))
-        )
+        now = self.clock.monotonic_ns()
+        timers = [
+            asyncio.ensure_future(self.clock.sleep_until(now + int(seconds * 1e9)))
+            for seconds in _patience(self.settings.align_seconds)
+        ]
         try:
             while True:
                 under_way.changed.clear()
                 if self._stopped:
                     return "the run is being stopped"
-                await self._ask(under_way, asking, patience.done())
+                passed = sum(timer.done() for timer in timers)
+                await self._ask(under_way, asking, passed)
                 if under_way.failure:
                     return under_way.failure
                 cuts = under_way.cuts
                 if len(cuts) == len(self.containers) and all(cut.is_complete for cut in cuts.values()):
                     return ""
-                if timer.done():
+                if passed == len(timers):
                     return self._late(under_way)
                 waiting = asyncio.ensure_future(under_way.changed.wait())
                 try:
-                    still = (waiting, timer) if patience.done() else (waiting, timer, patience)
-                    await asyncio.wait(still, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait((waiting, *timers[passed:]), return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     waiting.cancel()
         finally:
-            timer.cancel()
-            patience.cancel()
+            for timer in timers:
+                timer.cancel()
 
-    async def _ask(self, under_way: _Open, asking: set[asyncio.Task[None]], everybody: bool) -> None:
-        """Ask whoever no barrier will reach: feeds, those whose inputs have all ended, and those that have ended.
-
-        With `everybody` also those that one would reach later.
-        """
+    async def _ask(self, under_way: _Open, asking: set[asyncio.Task[None]], passed: int) -> None:
+        """Ask whoever no barrier will reach, or not soon: feeds, those that have ended, and others; see `_is_asked`."""
         barrier = Barrier(under_way.number, CHECKPOINT)
         for name, container in self.containers.items():
             if name in under_way.cuts:
@@ -217,12 +228,24 @@ class Checkpointer:
             elif isinstance(container, FeedContainer):
                 under_way.asked.add(name)
                 asking.add(asyncio.create_task(container.take_cut(barrier), name=f"penstock:barrier:{name}"))
-            elif not container.is_joint and (everybody or self._inputs_ended(container)):
+            elif not container.is_joint and self._is_asked(container, under_way, passed):
                 under_way.asked.add(name)
                 container.request_cut(barrier)
 
-    def _inputs_ended(self, container: TransformContainer) -> bool:
-        return all(self.containers[edge.source].ended for edge in container.inbox.edges)
+    def _is_asked(self, container: TransformContainer, under_way: _Open, passed: int) -> bool:
+        """Whether a container is asked directly, after so many steps of patience.
+
+        With little before it: at once where its inputs have ended, which will bring no barrier, later where those have
+        taken their cuts whose barriers it waits for; if it were asked before them, all that they are still to send
+        would be recorded. At last everybody is.
+        """
+        edges = container.inbox.edges
+        if passed >= 2 or any(edge.on_disk for edge in edges) or sum(map(_queued_bytes, edges)) > QUEUED_BYTES:
+            return passed >= 2
+        sources = [edge.source for edge in edges]
+        if all(self.containers[source].ended for source in sources):
+            return True
+        return passed == 1 and all(source in under_way.cuts for source in sources)
 
     def _late(self, under_way: _Open) -> str:
         lacking = [name for name in self.containers if name not in under_way.cuts]
@@ -248,15 +271,16 @@ class Checkpointer:
         wrong = checkpoint.faults()
         if wrong:
             raise PenstockError("its books do not balance: " + "; ".join(wrong))
-        num_bytes = await self.settings.save(checkpoint)
+        saved = await self.settings.save(checkpoint)
         for name, cut in under_way.cuts.items():
             self.containers[name].keeper.committed(cut.kept)
         self.last = checkpoint
         self.settings.on_saved(checkpoint)
         figures = self.figures
         figures.taken += 1
-        figures.bytes += num_bytes
-        figures.last_bytes = num_bytes
+        figures.bytes += saved.num_bytes
+        figures.last_bytes = saved.num_bytes
+        figures.cost_seconds += (saved.cpu_ns + sum(cut.pause_ns for cut in under_way.cuts.values())) / 1e9
         figures.seconds += (self.clock.monotonic_ns() - began) / 1e9
         return checkpoint
 
@@ -271,3 +295,13 @@ class Checkpointer:
         finally:
             timer.cancel()
             waking.cancel()
+
+
+def _patience(align_seconds: float) -> tuple[float, float, float]:
+    """When short queues are waited for no longer, when long ones are not, and when it is given up."""
+    long = align_seconds / 2
+    return min(PATIENCE_SECONDS, long), long, align_seconds
+
+
+def _queued_bytes(edge: Edge) -> int:
+    return sum(frame.num_bytes for frame in edge.queued if isinstance(frame, Batch))
