@@ -47,6 +47,7 @@ def write_whole(disk: Disk, path: Path, groups: Iterable[Sequence[Record]]) -> t
                     digest.update(piece)
                 end = disk.write(fd, pieces, end)
             disk.sync(fd)
+            disk.forget(fd, end)
         finally:
             disk.close(fd)
         disk.rename(temporary, path)

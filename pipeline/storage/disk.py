@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,13 @@ class Disk(Protocol):
 
     def sync(self, fd: int) -> None:
         """Bytes and length of the file are on disk. A failed sync must never be tried again on the same file."""
+
+    def forget(self, fd: int, num_bytes: int) -> None:
+        """The first bytes of the file are on disk, and need not stay in memory too: advice, which never fails.
+
+        For what is read again after a crash only. New memory for every byte that is written costs more processor time
+        than writing it.
+        """
 
     def sync_folder(self, path: Path) -> None:
         """Names made, renamed and removed in the folder are on disk."""
@@ -88,6 +96,11 @@ class RealDisk:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync leaves the bytes in the drive's own memory there
         else:
             os.fdatasync(fd)
+
+    def forget(self, fd: int, num_bytes: int) -> None:
+        if sys.platform == "linux":  # pages that are used in part stay: the next write goes there
+            with suppress(OSError):
+                os.posix_fadvise(fd, 0, num_bytes, os.POSIX_FADV_DONTNEED)
 
     def sync_folder(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from ..errors import DataError, StorageFailed
 from .codecs import Buffer
@@ -14,6 +15,9 @@ from .manifest import WAL, segment_file
 from .room import storage_error
 from .root import StorageRoot
 from .segments import SEGMENT_BYTES
+
+FORGET_BYTES: Final = 1 << 20
+"""So much that is on disk is forgotten at once."""
 
 
 class Ask:
@@ -37,11 +41,11 @@ class Ask:
 class _Segment:
     """The file that is written now."""
 
-    __slots__ = ("fd", "gens", "listed", "number", "path", "records", "synced", "tail")
+    __slots__ = ("fd", "forgotten", "gens", "listed", "number", "path", "records", "synced", "tail")
 
     def __init__(self, number: int, path: Path, fd: int) -> None:
         self.number, self.path, self.fd = number, path, fd
-        self.tail = self.synced = self.records = 0
+        self.tail = self.synced = self.forgotten = self.records = 0
         self.listed = False
         """Whether the manifest knows it."""
         self.gens: dict[str, int] = {}
@@ -160,6 +164,9 @@ class JournalWriter:
             except OSError as error:
                 raise _SyncFailed(segment, start, error) from error
             segment.synced = segment.tail
+            if segment.synced - segment.forgotten >= FORGET_BYTES:
+                self._disk.forget(segment.fd, segment.synced)
+                segment.forgotten = segment.synced
         self.moved += [(segment.number, record.container, record.gen) for record in self._again]
         self._again = []
         return ends
@@ -203,6 +210,7 @@ class JournalWriter:
             if segment.synced < segment.tail:
                 self._disk.sync(segment.fd)
                 segment.synced = segment.tail
+                self._disk.forget(segment.fd, segment.synced)
         self._end_segment(segment.tail)
 
     def _end_segment(self, num_bytes: int) -> None:

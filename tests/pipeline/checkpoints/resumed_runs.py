@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import Batch, Context, Feed, MemberRows, Result, Row, Stage, Topology, Transform, Watermark
-from pipeline.checkpoints.cuts import Checkpoint
+from pipeline.checkpoints.cuts import Checkpoint, Saved
 from pipeline.checkpoints.files import CheckpointFiles
 from pipeline.checkpoints.taking import Checkpoints
 from pipeline.engines.local import LocalEngine
@@ -65,7 +65,7 @@ class Host:
 
         root, files, found = await blocking.run(begin)
 
-        async def save(checkpoint: Checkpoint) -> int:
+        async def save(checkpoint: Checkpoint) -> Saved:
             return await blocking.run(files.save, checkpoint)
 
         engine = LocalEngine(

@@ -283,6 +283,9 @@ class MemoryDisk:
             raise
         self._do("sync", number)
 
+    def forget(self, fd: int, num_bytes: int) -> None:
+        """Advice: nothing can be seen of it."""
+
     def sync_folder(self, path: Path) -> None:
         self._ask("sync_folder", Path(path))
         self._do("sync_folder", Path(path))
