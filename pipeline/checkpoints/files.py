@@ -144,7 +144,7 @@ class CheckpointFiles:
         """Records, those of batches on a disk one by one."""
         stored: list[Stored] = []
         records = encode_checkpoint(checkpoint, self.told, stored)
-        yield [Record(0, 0, key, checkpoint.number, (payload,)) for key, payload in records]
+        yield [Record(0, 0, key, checkpoint.number, pieces) for key, pieces in records]
         for batch in stored:
             key = ROWS.pack(batch.num_rows)
             yield [Record(STORED, 0, key, checkpoint.number, (encode_frame(batch.read()),))]

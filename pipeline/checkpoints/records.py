@@ -11,6 +11,7 @@ import msgspec
 from ..errors import StateMismatch, UnsupportedType
 from ..frames import Batch, Stored, Watermark
 from ..storage import trees
+from ..storage.codecs import Buffer
 from .cuts import FORMATS, Checkpoint, ContainerCut, InboxCut, LaneCut
 
 HEAD = b""
@@ -19,15 +20,25 @@ HEAD = b""
 
 def encode_checkpoint(
     checkpoint: Checkpoint, told: Mapping[str, Any], stored: list[Stored] | None = None
-) -> list[tuple[bytes, bytes]]:
+) -> list[tuple[bytes, list[Buffer]]]:
     """Keys and payloads of the records; `told` must be equal where it is resumed from. Raises `UnsupportedType`.
+
+    Large arrays are records behind that of their container, under the same key, and are not copied.
 
     Batches on a disk are gathered in `stored`; each is to become a record beside these, see `encode_frame`.
     """
     stored = [] if stored is None else stored
     cuts = {name: _plain_cut(cut, stored) for name, cut in checkpoint.containers.items()}
+    records: list[tuple[bytes, list[Buffer]]] = []
+    for name, cut in cuts.items():
+        aside: trees.Aside = []
+        try:
+            records.append((name.encode(), [trees.encode(cut, [], aside)]))
+        except UnsupportedType as error:
+            raise UnsupportedType(f"the state of '{name}' cannot be written: {error}") from error
+        records += [(name.encode(), list(trees.aside_pieces(array))) for array in aside]
     head = {
-        "format": FORMATS[bool(stored)],
+        "format": FORMATS[2 if len(records) > len(cuts) else bool(stored)],
         "told": dict(told),
         "phase": checkpoint.phase,
         "number": checkpoint.number,
@@ -35,13 +46,7 @@ def encode_checkpoint(
         "mark": msgspec.to_builtins(checkpoint.mark),
         "containers": list(checkpoint.containers),
     }
-    records = [(HEAD, trees.encode(head, []))]
-    for name, cut in cuts.items():
-        try:
-            records.append((name.encode(), trees.encode(cut, [])))
-        except UnsupportedType as error:
-            raise UnsupportedType(f"the state of '{name}' cannot be written: {error}") from error
-    return records
+    return [(HEAD, [trees.encode(head, [])]), *records]
 
 
 def decode_checkpoint(
@@ -51,10 +56,12 @@ def decode_checkpoint(
 
     `stored` are the batches in records of their own, in the order in which they were gathered.
     """
-    found = dict(records)
+    found: dict[bytes, list[Any]] = {}
+    for key, payload in records:
+        found.setdefault(key, []).append(payload)
     if HEAD not in found:
         raise StateMismatch("expected a record that tells whose checkpoint it is, found none")
-    head = trees.decode(found[HEAD], ())
+    head = trees.decode(found[HEAD][0], ())
     if head["format"] not in FORMATS:
         raise StateMismatch(f"expected a checkpoint of version {FORMATS[-1]}, found version {head['format']}")
     for name in sorted({*told, *head["told"]}):
@@ -69,8 +76,14 @@ def decode_checkpoint(
         number=head["number"],
         every_seconds=head["every_seconds"],
         mark=head["mark"],
-        containers={name: _cut_of(trees.decode(found[name.encode()], ()), stored) for name in head["containers"]},
+        containers={name: _cut_of(_decoded(found[name.encode()]), stored) for name in head["containers"]},
     )
+
+
+def _decoded(records: list[Any]) -> dict[str, Any]:
+    """What a container's record holds, whose large arrays follow it."""
+    plain: dict[str, Any] = trees.decode(records[0], (), records[1:])
+    return plain
 
 
 def _plain_cut(cut: ContainerCut, stored: list[Stored]) -> dict[str, Any]:

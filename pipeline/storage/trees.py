@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import io
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ _pack = msgspec.msgpack.encode
 _TUPLE, _SET, _FROZENSET, _STRUCT, _PAIRS, _INT, _DECIMAL, _STAMP, _DATE, _TIME, _DELTA, _UUID, _NUMBER, _ARROW = range(
     1, 15
 )
-_BYTEARRAY, _ARRAY, _TABLE = 15, 16, 17
+_BYTEARRAY, _ARRAY, _TABLE, _ASIDE = 15, 16, 17, 18
 
 
 def check(value: Any) -> bool:
@@ -88,12 +88,16 @@ def _check_node(node: Any, below: list[Any]) -> bool:
     return plain
 
 
-def encode(value: Any, context: list[Any]) -> bytes:
-    """The tree as msgpack; struct classes met on the way are appended to `context`."""
-    return _pack(_plain(value, context))
+Aside: TypeAlias = list[np.ndarray[Any, Any]]
+"""Large arrays that are written from where they lie, beside the tree they belong to."""
 
 
-def decode(payload: Any, context: tuple[Any, ...]) -> Any:
+def encode(value: Any, context: list[Any], aside: Aside | None = None) -> bytes:
+    """The tree as msgpack; struct classes met on the way are appended to `context`, large arrays to `aside`."""
+    return _pack(_plain(value, context, aside))
+
+
+def decode(payload: Any, context: tuple[Any, ...], aside: Sequence[Any] = ()) -> Any:
     """The tree again. Structs become dicts where `context` does not hold their classes."""
 
     def restore(code: int, data: memoryview) -> Any:
@@ -109,6 +113,8 @@ def decode(payload: Any, context: tuple[Any, ...]) -> Any:
             return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)[()]
         if code == _BYTEARRAY:
             return bytearray(data)
+        if code == _ASIDE:
+            return _from_aside(data, aside)
         content = msgspec.msgpack.Decoder(ext_hook=restore).decode(data)
         if code == _STRUCT:
             index, names, *fields = content
@@ -119,52 +125,80 @@ def decode(payload: Any, context: tuple[Any, ...]) -> Any:
     return msgspec.msgpack.Decoder(ext_hook=restore).decode(payload)
 
 
-def _plain(node: Any, context: list[Any]) -> Any:
+def _plain(node: Any, context: list[Any], aside: Aside | None) -> Any:
     kind = type(node)
     if kind in _EASY or kind is str:
         return node
     if kind is int:
         return node if _MIN_INT <= node <= _MAX_INT else msgspec.msgpack.Ext(_INT, _pack(str(node)))
     if kind is list:
-        return [_plain(child, context) for child in node]
+        return [_plain(child, context, aside) for child in node]
     if kind is dict:
         if set(map(type, node)) <= {str}:
-            return {key: _plain(child, context) for key, child in node.items()}
-        flat = [_plain(part, context) for item in node.items() for part in item]
+            return {key: _plain(child, context, aside) for key, child in node.items()}
+        flat = [_plain(part, context, aside) for item in node.items() for part in item]
         return msgspec.msgpack.Ext(_PAIRS, _pack(flat))
     if isinstance(node, msgspec.Struct):
         if kind not in context:
             context.append(kind)
-        fields = [_plain(child, context) for child in msgspec.structs.astuple(node)]
+        fields = [_plain(child, context, aside) for child in msgspec.structs.astuple(node)]
         content = [context.index(kind), kind.__struct_fields__, *fields]
         return msgspec.msgpack.Ext(_STRUCT, _pack(content))
     if kind in _COLLECTIONS:
-        content = [_plain(child, context) for child in node]
+        content = [_plain(child, context, aside) for child in node]
         return msgspec.msgpack.Ext(_COLLECTIONS[kind], _pack(content))
     code, write = _writer(node)
+    if code == _ARRAY and aside is not None and node.nbytes > LARGE_BYTES:
+        aside.append(node)
+        return msgspec.msgpack.Ext(_ASIDE, _pack([len(aside) - 1, _head(node)]))
     return msgspec.msgpack.Ext(code, write(node))
 
 
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 
 
+ROW_BYTES = 4096
+"""Rows below this are copied together before they are written."""
 LARGE_BYTES = 256 << 10
 """Arrays above this are copied once instead of three times, by a call that lets go of the interpreter."""
 
 
 def _npy(value: Any) -> bytes | bytearray:
     array = np.asarray(value)
-    sink = io.BytesIO()
     if array.nbytes > LARGE_BYTES and (array.flags.c_contiguous or not array.flags.f_contiguous):
-        head = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
-        np.lib.format.write_array_header_2_0(sink, head)
-        begin = sink.tell()
-        made = bytearray(begin + array.nbytes)
-        made[:begin] = sink.getvalue()
-        np.ndarray(array.shape, array.dtype, made, begin)[...] = array
+        head = _head(array)
+        made = bytearray(len(head) + array.nbytes)
+        made[: len(head)] = head
+        np.ndarray(array.shape, array.dtype, made, len(head))[...] = array
         return made
+    sink = io.BytesIO()
     np.lib.format.write_array(sink, array, allow_pickle=False)
     return sink.getvalue()
+
+
+def _head(array: np.ndarray[Any, Any]) -> bytes:
+    """What stands before an array's values, in C order."""
+    sink = io.BytesIO()
+    head = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
+    np.lib.format.write_array_header_2_0(sink, head)
+    return sink.getvalue()
+
+
+def aside_pieces(array: np.ndarray[Any, Any]) -> list[memoryview]:
+    """An array's values in C order, as they are to be written; copied only where they do not lie row by row."""
+    if array.ndim > 1 and not array.flags.c_contiguous and array[0].flags.c_contiguous and array[0].nbytes >= ROW_BYTES:
+        return [row.reshape(-1).view(np.uint8).data for row in array]
+    return [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data]
+
+
+def _from_aside(data: memoryview, aside: Sequence[Any]) -> np.ndarray[Any, Any]:
+    place, head = msgspec.msgpack.decode(data)
+    sink = io.BytesIO(head)
+    np.lib.format.read_magic(sink)
+    shape, _, dtype = np.lib.format.read_array_header_2_0(sink)
+    array = np.frombuffer(aside[place], dtype=dtype).reshape(shape).copy()  # compiled code wants it aligned
+    array.flags.writeable = False
+    return array
 
 
 def _stream(value: pa.RecordBatch | pa.Table) -> bytes:

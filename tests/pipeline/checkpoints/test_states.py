@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,10 @@ from pipeline import (
     packed,
     unpacked,
 )
+from pipeline.checkpoints.cuts import Checkpoint, ContainerCut, InboxCut
+from pipeline.checkpoints.files import CheckpointFiles
+from pipeline.storage.entries import Mark
+from pipeline.storage.root import StorageRoot
 from pipeline.testing import check_snapshots
 
 MINE = StateOf("counter", 2, {"every": 5, "names": ["a"]})
@@ -161,3 +166,32 @@ async def test_r6_a_stage_that_is_brought_back_rightly_passes() -> None:
 async def test_r6_a_stage_that_is_brought_back_wrongly_is_caught(mistake: str, said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         await check_snapshots(Sums(mistake=mistake), batches())
+
+
+@pytest.mark.parametrize("lies", ["in a row", "row by row", "in short rows", "column by column", "as records", "apart"])
+def test_large_arrays_of_a_state_are_written_from_where_they_lie_and_come_back(lies: str, tmp_path: Path) -> None:
+    """R-6: beside the tree, through a file, aligned; small ones and whole trees of values as ever."""
+    base = np.arange(400_000.0).reshape(400, 1000)
+    array: Any = {
+        "in a row": base,
+        "row by row": base[:, :900],
+        "in short rows": np.arange(400_000.0).reshape(-1, 4)[:, :3],
+        "column by column": np.asfortranarray(base),
+        "as records": np.zeros(50_000, np.dtype([("at", "M8[ns]"), ("side", "i1"), ("price", "f8")])),
+        "apart": base[::2, ::2],
+    }[lies]
+    state = {"small": np.arange(3), "pair": (array, [array[:1]]), "text": "x"}
+    cuts = {name: ContainerCut(kind="state", state=state, inbox=InboxCut()) for name in ("a", "b")}
+    checkpoint = Checkpoint(phase="run", number=7, containers=cuts, mark=Mark(0, 0))
+    root = StorageRoot.open(tmp_path)
+    files = CheckpointFiles(root, "run", {"test": 1})
+    files.save(checkpoint)
+    loaded = files.load()
+    root.close()
+    assert loaded is not None
+    for name in ("a", "b"):
+        found = loaded.containers[name].state
+        assert found["small"].tolist() == [0, 1, 2] and found["text"] == "x"
+        for array_found, wanted in ((found["pair"][0], array), (found["pair"][1][0], array[:1])):
+            assert array_found.dtype == wanted.dtype and array_found.flags.aligned and not array_found.flags.writeable
+            assert np.array_equal(array_found, wanted)
