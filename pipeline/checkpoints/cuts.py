@@ -10,8 +10,8 @@ import msgspec
 from ..frames import Batch, Stored, Watermark
 
 FORMATS = (1, 2, 3)
-"""Versions of a checkpoint's layout: plain, with batches in records of their own, and with large arrays so too; no other
-is resumed from."""
+"""Versions of a checkpoint's layout: plain, with batches in records of their own, and with large arrays in such too; no
+other is resumed from."""
 Kind = Literal["feed", "state", "stateless", "replayed"]
 """How a container is brought back: reading again, taking back its state, not at all, or being given its input again."""
 

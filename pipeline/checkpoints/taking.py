@@ -15,7 +15,7 @@ from ..containers.container import TransformContainer
 from ..containers.feeding import Container, FeedContainer
 from ..edges.edge import Edge
 from ..errors import PenstockError, StorageFailed
-from ..frames import CHECKPOINT, Barrier, Batch
+from ..frames import CHECKPOINT, Barrier, End, Watermark
 from ..storage.journal import Journal
 from ..threads import settled
 from .cuts import Checkpoint, Saved
@@ -240,7 +240,7 @@ class Checkpointer:
         would be recorded. At last everybody is.
         """
         edges = container.inbox.edges
-        if passed >= 2 or any(edge.on_disk for edge in edges) or sum(map(_queued_bytes, edges)) > QUEUED_BYTES:
+        if passed >= 2 or sum(map(_queued_bytes, edges)) > QUEUED_BYTES:
             return passed >= 2
         sources = [edge.source for edge in edges]
         if all(self.containers[source].ended for source in sources):
@@ -304,4 +304,5 @@ def _patience(align_seconds: float) -> tuple[float, float, float]:
 
 
 def _queued_bytes(edge: Edge) -> int:
-    return sum(frame.num_bytes for frame in edge.queued if isinstance(frame, Batch))
+    """Of batches that wait on the edge, in memory or on its disk."""
+    return sum(frame.num_bytes for frame in edge.queued if not isinstance(frame, Watermark | Barrier | End))
