@@ -1,7 +1,8 @@
 """Compiled readers of the pieces that compact JSON is made of: texts, whole numbers, decimals, levels of a book.
 
 They are given the address of the first byte instead of an array: an array that is handed on is counted each time, which
-took as long as the reading. Whoever calls them knows where the bytes end.
+took as long as the reading. Whoever calls them knows where the bytes end. What is compiled is kept on disk with
+`scanning.py`, and made anew when that file changes: touch it after a change here.
 """
 
 from __future__ import annotations
