@@ -16,7 +16,7 @@ from stages.messages import Messages
 from stages.schemas import Names, Records, Scales
 from stages.venues import venue_named
 from stages.venues.binance.decoder import BinanceDecoder
-from stages.venues.binance.rows import Market
+from stages.venues.binance.group import Market
 
 CAPTURE = Path(__file__).resolve().parents[2] / "shared/data/hftbacktest/usdm/btcusdt_20240808.gz"
 RUN = 4096

@@ -12,8 +12,9 @@ from stages.messages import MessageKind, Messages
 from stages.schemas import Records
 from stages.venues.venue import Decoder
 
+from .group import Group, Market
 from .reading import Unreadable, WholeBook, read
-from .rows import HANDLING, Group, Market
+from .rows import HANDLING
 from .streams import Stream
 
 _READ = (int(MessageKind.RECEIVED), int(MessageKind.RESPONSE))

@@ -10,7 +10,7 @@ from stages.books.rule import BookRule
 from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue
 
 from .decoder import BinanceDecoder
-from .rows import Market
+from .group import Market
 from .streams import Stream, plans, stream_name
 
 

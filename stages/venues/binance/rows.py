@@ -28,41 +28,12 @@ from stages.schemas import (
     Records,
 )
 
-from . import wire
+from . import contracts, wire
+from .group import Group, Market, nanoseconds
 from .reading import Instrument, TopLevels, Unreadable, WholeBook
 
 TRADE_TYPES = {"MARKET": "regular", "INSURANCE_FUND": "liquidation", "LIQUIDATION": "liquidation", "ADL": "adl"}
 """What futures say a trade was; another word stays as it is."""
-_SIDES = {"BUY": BUY, "SELL": SELL}
-_MS = 1_000_000
-
-
-class Market(NamedTuple):
-    """What differs between Binance's markets in the meaning of the same fields."""
-
-    size_unit: str
-    """What sizes count: `base` units or `contract`s."""
-
-    @property
-    def counts_contracts(self) -> bool:
-        return self.size_unit == "contract"
-
-
-class Group(NamedTuple):
-    """Events of one type: the message of each, the code of its instrument, and the event."""
-
-    at: list[int]
-    codes: list[int]
-    events: list[Any]
-
-    @property
-    def instruments(self) -> Any:
-        return np.array(self.codes, np.int32)
-
-
-def nanoseconds(time: int) -> int:
-    """Since 1970, of a time as Binance sends it."""
-    return time * (1000 if time >= wire.MICROSECONDS_FROM else _MS)
 
 
 def _trades(group: Group, records: Records, market: Market) -> None:
@@ -197,87 +168,6 @@ def _bars(group: Group, records: Records, market: Market) -> None:
     )
 
 
-def _funding(group: Group, records: Records, market: Market) -> None:
-    events = group.events
-    records.add(
-        "funding_rate",
-        group.at,
-        ts_event=[nanoseconds(event.E) for event in events],
-        instrument_id=group.instruments,
-        flags=FLAG_LAST,
-        rate=[event.r or None for event in events],
-        next_funding_ts=[nanoseconds(event.T) or None for event in events],
-        mark_price=[event.p for event in events],
-        index_price=[event.i for event in events],
-    )
-
-
-def _liquidations(group: Group, records: Records, market: Market) -> None:
-    orders = [event.o for event in group.events]
-    records.add(
-        "liquidation",
-        group.at,
-        ts_event=[nanoseconds(order.T) for order in orders],
-        instrument_id=group.instruments,
-        flags=FLAG_LAST,
-        side=[_SIDES[order.S] for order in orders],
-        price=[order.p for order in orders],
-        size=[order.q for order in orders],
-        average_price=[order.ap for order in orders],
-        filled_size=[order.z for order in orders],
-        order_status=[order.X for order in orders],
-    )
-
-
-def _open_interest(group: Group, records: Records, market: Market) -> None:
-    records.add(
-        "open_interest",
-        group.at,
-        ts_event=[nanoseconds(event.time) for event in group.events],
-        instrument_id=group.instruments,
-        flags=FLAG_LAST,
-        open_interest=[event.openInterest for event in group.events],
-    )
-
-
-def _statuses(group: Group, records: Records, market: Market) -> None:
-    records.add(
-        "instrument_status",
-        group.at,
-        ts_event=[nanoseconds(event.E) for event in group.events],
-        instrument_id=group.instruments,
-        flags=FLAG_LAST,
-        action=[event.cs.lower() for event in group.events],
-    )
-
-
-def _instruments(group: Group, records: Records, market: Market) -> None:
-    listed = [event.listed for event in group.events]
-    kinds = [_asset_class(each) for each in listed]
-    records.add(
-        "instrument",
-        group.at,
-        ts_event=[None if event.time is None else nanoseconds(event.time) for event in group.events],
-        instrument_id=group.instruments,
-        flags=FLAG_LAST,
-        raw_symbol=[each.symbol for each in listed],
-        asset_class=kinds,
-        base=[each.baseAsset for each in listed],
-        quote=[each.quoteAsset for each in listed],
-        settlement=[each.marginAsset or each.quoteAsset for each in listed],
-        price_increment=[_increment(event, "PRICE_FILTER", "tickSize") for event in group.events],
-        size_increment=[_increment(event, "LOT_SIZE", "stepSize") for event in group.events],
-        multiplier=[None if each.contractSize is None else str(each.contractSize) for each in listed],
-        size_unit=market.size_unit,
-        calendar="24/7",
-        ts_valid_from=[None if each.onboardDate is None else nanoseconds(each.onboardDate) for each in listed],
-        ts_valid_to=[
-            nanoseconds(each.deliveryDate) if kind == "future" and each.deliveryDate else None
-            for each, kind in zip(listed, kinds, strict=True)
-        ],
-    )
-
-
 def _check_trade(trade: Any) -> None:
     _no_minus(((trade.p, trade.q),))
 
@@ -307,16 +197,6 @@ def _check_candle(event: Any) -> None:
     _vwap(event.k)
 
 
-def _check_side(event: Any) -> None:
-    if event.o.S not in _SIDES:
-        raise Unreadable(f"expected the side BUY or SELL, found {event.o.S!r:.80}")
-
-
-def _check_increments(event: Any) -> None:
-    _increment(event, "PRICE_FILTER", "tickSize")
-    _increment(event, "LOT_SIZE", "stepSize")
-
-
 def _nothing(event: Any) -> None:
     """A structure refuses all there is to refuse."""
 
@@ -338,13 +218,13 @@ HANDLING: dict[type, Handling] = {
     wire.SpotTicker: Handling(_S, _check_quote, _quotes),
     wire.DepthUpdate: Handling(_S, _check_depth, _depth),
     wire.Kline: Handling(_S, _check_candle, _bars),
-    wire.MarkPriceUpdate: Handling(_S, _nothing, _funding),
-    wire.ForceOrder: Handling(attrgetter("o.s"), _check_side, _liquidations),
-    wire.OpenInterest: Handling(_SYMBOL, _nothing, _open_interest),
-    wire.ContractInfo: Handling(_S, _nothing, _statuses),
+    wire.MarkPriceUpdate: Handling(_S, _nothing, contracts.funding),
+    wire.ForceOrder: Handling(attrgetter("o.s"), contracts.check_side, contracts.liquidations),
+    wire.OpenInterest: Handling(_SYMBOL, _nothing, contracts.open_interest),
+    wire.ContractInfo: Handling(_S, _nothing, contracts.statuses),
     TopLevels: Handling(_SYMBOL, _check_top, _top_levels),
     WholeBook: Handling(_SYMBOL, _check_book, _whole_books),
-    Instrument: Handling(_SYMBOL, _check_increments, _instruments),
+    Instrument: Handling(_SYMBOL, contracts.check_increments, contracts.instruments),
 }
 
 
@@ -352,21 +232,6 @@ def _time(event: Any) -> int | None:
     """When it was matched, else when it was sent, else nothing."""
     time = event.T if event.T is not UNSET else event.E
     return None if time is UNSET else nanoseconds(time)
-
-
-def _asset_class(listed: wire.Listed) -> str:
-    if not listed.contractType:
-        return "spot" if listed.marginAsset is None else "future"
-    return "perpetual" if "PERPETUAL" in listed.contractType else "future"
-
-
-def _increment(event: Instrument, kind: str, field: str) -> str | None:
-    for rule in event.listed.filters:
-        if rule.get("filterType") == kind:
-            if isinstance(found := rule.get(field), str):
-                return found
-            raise Unreadable(f"expected text in `{field}` of {event.symbol}'s {kind}, found {found!r:.40}")
-    return None
 
 
 def _repeated(values: Sequence[int | None], counts: list[int]) -> pa.Array:

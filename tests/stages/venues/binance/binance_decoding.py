@@ -14,7 +14,7 @@ from stages.messages.captures import open_captures
 from stages.schemas import Names, Records, Scales
 from stages.venues import Decoder, Venue
 from stages.venues.binance.decoder import BinanceDecoder
-from stages.venues.binance.rows import Market
+from stages.venues.binance.group import Market
 
 Rows = dict[str, list[dict[str, Any]]]
 

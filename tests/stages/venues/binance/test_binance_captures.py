@@ -11,7 +11,7 @@ from binance_decoding import batches, both_ways, capture, in_cuts
 from stages.messages import Messages
 from stages.schemas import Names
 from stages.venues import Venue, venue_of
-from stages.venues.binance.rows import Market
+from stages.venues.binance.group import Market
 
 LIMIT = 6_000
 CAPTURES = {

@@ -14,7 +14,7 @@ from binance_decoding import batches, both_ways, decoded, received
 from stages.messages import Messages
 from stages.schemas import Names, Scales
 from stages.venues import venue_named
-from stages.venues.binance.rows import Market
+from stages.venues.binance.group import Market
 from tests import counted
 
 SPOT, USDM = venue_named("binance_spot"), venue_named("binance_usdm")
