@@ -36,11 +36,20 @@ class BookRule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     chain: Literal["previous", "contiguous", "next", "monotone", "none"]
-    join: Literal["spot", "futures", "stream"] = "stream"
-    snapshots: Literal["http", "stream"] = "stream"
+    join: Literal["spot", "futures", "stream"]
+    snapshots: Literal["http", "stream"] = "http"
     depth: int | None = None
     known_depth: int | None = None
     reset_sequence: int | None = None
     checksum: Callable[[Levels, Levels], int] | None = None
     checksum_depth: int = 10
     checksum_places: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.join == "stream") != (self.snapshots == "stream"):
+            raise ValueError(
+                f"expected join 'stream' exactly where snapshots come in the stream, found join '{self.join}' and "
+                f"snapshots '{self.snapshots}'"
+            )
+        if self.checksum is not None and not self.checksum_places:
+            raise ValueError("expected checksum_places beside a checksum, such as ((5, 8),); found none")

@@ -31,8 +31,8 @@ from stages.schemas import (
 
 SPOT = BookRule(chain="contiguous", join="spot", snapshots="http", known_depth=1000)
 FUTURES = BookRule(chain="previous", join="futures", snapshots="http", known_depth=1000)
-NEXT = BookRule(chain="next", reset_sequence=1)
-UNCOUNTED = BookRule(chain="none")
+NEXT = BookRule(chain="next", join="stream", snapshots="stream", reset_sequence=1)
+UNCOUNTED = BookRule(chain="none", join="stream", snapshots="stream")
 EIGHT = Scales()
 
 Level = tuple[str, str]

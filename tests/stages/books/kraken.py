@@ -23,7 +23,12 @@ def checksum(bids: Levels, asks: Levels) -> int:
 
 
 RULE = BookRule(
-    chain="none", depth=1000, checksum=checksum, checksum_places=tuple((places, 8) for places in range(1, 11))
+    chain="none",
+    join="stream",
+    snapshots="stream",
+    depth=1000,
+    checksum=checksum,
+    checksum_places=tuple((places, 8) for places in range(1, 11)),
 )
 
 

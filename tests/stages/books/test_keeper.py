@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -210,7 +211,7 @@ def test_a_book_that_is_crossed_is_told_once_until_it_is_not() -> None:
 
 
 def test_what_falls_off_the_end_of_a_cut_book_is_published_as_gone() -> None:
-    told = Told(BookRule(chain="none", depth=2))
+    told = Told(msgspec.structs.replace(UNCOUNTED, depth=2))
     told(shot(None, [10, 1, 9, 1, 8, 1], [11, 1]), Event(A, levels(9.5, 1), []))
     assert told.levels()[0] == [(10.0, 1.0), (9.5, 1.0)]
     rows = [(row["action"], float(row["price"]), row["flags"]) for row in told.rows("deltas")]
@@ -218,7 +219,7 @@ def test_what_falls_off_the_end_of_a_cut_book_is_published_as_gone() -> None:
 
 
 def test_quotes_beyond_what_a_full_snapshot_knows_may_be_bad() -> None:
-    told = Told(BookRule(chain="contiguous", join="spot", snapshots="http", known_depth=1))
+    told = Told(msgspec.structs.replace(SPOT, known_depth=1))
     told(shot(0), spot(1, 1, [9, 1]), spot(2, 2, [10, 0]), spot(3, 3, [10.5, 1]))
     assert [(float(row["bid_price"]), row["flags"]) for row in told.rows("quotes")] == [(10, 64), (9, 68), (10.5, 64)]
 
@@ -288,6 +289,13 @@ def test_an_empty_batch_is_nothing() -> None:
     told = Told(SPOT)(shot(0))
     kept = told.books.apply(received([shot(0)], told.names, told.scales).slice(0, 0))
     assert [kept.deltas.num_rows, kept.quotes.num_rows, kept.quality.num_rows, kept.requests] == [0, 0, 0, []]
+
+
+def test_a_rule_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ValueError, match="exactly where snapshots come in the stream"):
+        BookRule(chain="none", join="stream")
+    with pytest.raises(ValueError, match="checksum_places"):
+        BookRule(chain="none", join="stream", snapshots="stream", checksum=lambda bids, asks: 0)
 
 
 def test_a_keeper_of_other_settings_refuses_a_snapshot() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -11,15 +12,14 @@ from hypothesis import strategies as st
 
 from stages.books import shelf
 from stages.books.keeper import BookKeeper
-from stages.books.rule import BookRule
 from stages.schemas import Names, Scales
-from tests.stages.books.groups import Event, received
+from tests.stages.books.groups import UNCOUNTED, Event, received
 from tests.stages.books.plain import PlainBook, Quote
 
 SCALES = Scales(2, 1)
 NAMES = ("A", "B", "C")
-CUT = BookRule(chain="none", depth=5)
-WHOLE = BookRule(chain="none")
+WHOLE = UNCOUNTED
+CUT = msgspec.structs.replace(WHOLE, depth=5)
 
 level = st.tuples(st.integers(1, 400).map(str), st.sampled_from(["0", "0", "1", "2.5", "30"]))
 sides = st.lists(level, max_size=40)
