@@ -121,12 +121,15 @@ def settle(
     out = counters[TOPS]
     for half in range(2):
         slot = 2 * book + half
-        end = sides[slot, START] + sides[slot, COUNT] - 1
+        place = sides[slot, START] + sides[slot, COUNT] - 1
         for level in range(depth):
-            there = level < sides[slot, COUNT]
-            price = (keys[end - level] if half == 0 else -keys[end - level]) if there else NONE
-            size = sizes[end - level] if there else NONE
-            unknown = unknown or (there and keys[end - level] < sides[slot, KNOWN])
+            while place >= sides[slot, START] and sizes[place] == 0:
+                place -= 1
+            there = place >= sides[slot, START]
+            price = (keys[place] if half == 0 else -keys[place]) if there else NONE
+            size = sizes[place] if there else NONE
+            unknown = unknown or (there and keys[place] < sides[slot, KNOWN])
+            place -= 1
             at = 2 * (half * depth + level)
             changed = changed or told[book, at] != price or told[book, at + 1] != size
             tops[out, 4 + at], tops[out, 5 + at] = price, size

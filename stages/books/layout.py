@@ -17,9 +17,10 @@ BOOK_WIDTH: Final = BEST + 4
 EMPTY, SYNCING, LIVE, STALE = range(4)
 """Values of STATE."""
 
-START, ROOM, COUNT, KNOWN = range(4)
-"""A side's row: where its levels begin, how many fit, how many there are, and the key below which nothing is known."""
-SIDE_WIDTH: Final = 4
+START, ROOM, COUNT, GONE, KNOWN = range(5)
+"""A side's row: where its places begin, how many fit, how many are in use, how many of these hold a level that is gone
+(size 0), and the key below which nothing is known."""
+SIDE_WIDTH: Final = 5
 
 PREVIOUS, CONTIGUOUS, NEXT, MONOTONE, UNCHAINED = range(5)
 """Values of CHAIN, in the order of `BookRule.chain`."""

@@ -2,6 +2,9 @@
 
 All sides lie in two arrays, keys and sizes; a row of `sides` says where (layout.py). A key is the price of a bid and
 the negative price of an ask, so that the best level of either side is the one with the largest key.
+
+A level that is gone leaves its place behind, with size 0: often the same price comes back, or a neighbour takes it, and
+a new level moves others only as far as to the next such place. The last place of a side is never one.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from typing import Any
 
 from numba import int8, int64, njit, types
 
-from .layout import COUNT, LIMIT, ROOM, START, TRIMMED, UNDONE
+from .layout import COUNT, GONE, LIMIT, ROOM, START, TRIMMED, UNDONE
 
+SQUEEZED = 64
+"""Places from which on a side more than half empty is made dense again."""
 CLEARS, DELETES, CHANGES_NOTHING, BIDS = 4, 3, 0, 1
 """Actions and the side as in the rows; compiled code takes no constants from the package of schemas."""
 
@@ -50,22 +55,48 @@ def put(keys: Any, sizes: Any, sides: Any, slot: int, key: int, size: int) -> in
     at = place(keys, first, last, key)
     if at < last and keys[at] == key:
         before: int = sizes[at]
-        if size != 0:
-            sizes[at] = size
-        else:
-            for i in range(at, last - 1):
-                keys[i] = keys[i + 1]
-                sizes[i] = sizes[i + 1]
-            sides[slot, COUNT] -= 1
-        return before
-    if size != 0:
-        for i in range(last, at, -1):
-            keys[i] = keys[i - 1]
-            sizes[i] = sizes[i - 1]
-        keys[at] = key
         sizes[at] = size
-        sides[slot, COUNT] += 1
+        if size == 0 and before != 0:
+            sides[slot, GONE] += 1
+            if at == last - 1:
+                while sides[slot, COUNT] > 0 and sizes[first + sides[slot, COUNT] - 1] == 0:
+                    sides[slot, COUNT] -= 1
+                    sides[slot, GONE] -= 1
+        elif size != 0 and before == 0:
+            sides[slot, GONE] -= 1
+        return before
+    if size == 0:
+        return 0
+    if at > first and sizes[at - 1] == 0:
+        keys[at - 1] = key
+        sizes[at - 1] = size
+        sides[slot, GONE] -= 1
+        return 0
+    while at < last:
+        key, keys[at] = keys[at], key
+        size, sizes[at] = sizes[at], size
+        at += 1
+        if size == 0:
+            sides[slot, GONE] -= 1
+            return 0
+    keys[last] = key
+    sizes[last] = size
+    sides[slot, COUNT] += 1
     return 0
+
+
+@njit([types.void(INTS, INTS, GRID, int64)], nogil=True, cache=True)
+def squeeze(keys: Any, sizes: Any, sides: Any, slot: int) -> None:
+    """Take out the places whose level is gone."""
+    first = sides[slot, START]
+    to = first
+    for at in range(first, first + sides[slot, COUNT]):
+        if sizes[at] != 0:
+            keys[to] = keys[at]
+            sizes[to] = sizes[at]
+            to += 1
+    sides[slot, COUNT] = to - first
+    sides[slot, GONE] = 0
 
 
 @njit(
@@ -94,6 +125,7 @@ def apply(
             for half in range(2):
                 if side[row] == 0 or side[row] == half + 1:
                     sides[2 * book + half, COUNT] = 0
+                    sides[2 * book + half, GONE] = 0
             continue
         slot = 2 * book + (0 if side[row] == BIDS else 1)
         key = price[row] if side[row] == BIDS else -price[row]
@@ -103,14 +135,19 @@ def apply(
             undo[step, 0], undo[step, 1], undo[step, 2] = slot, key, before
             counters[UNDONE] = step + 1
     for slot in range(2 * book, 2 * book + 2):
-        while sides[slot, COUNT] > books[book, LIMIT]:
+        while sides[slot, COUNT] - sides[slot, GONE] > books[book, LIMIT]:
             at = sides[slot, START]
-            out = counters[TRIMMED]
-            trimmed[out, 0], trimmed[out, 1], trimmed[out, 2], trimmed[out, 3] = group, slot, keys[at], sizes[at]
-            counters[TRIMMED] = out + 1
+            if sizes[at] == 0:
+                sides[slot, GONE] -= 1
+            else:
+                out = counters[TRIMMED]
+                trimmed[out, 0], trimmed[out, 1], trimmed[out, 2], trimmed[out, 3] = group, slot, keys[at], sizes[at]
+                counters[TRIMMED] = out + 1
             sides[slot, START] += 1
             sides[slot, ROOM] -= 1
             sides[slot, COUNT] -= 1
+        if sides[slot, COUNT] > SQUEEZED and 2 * sides[slot, GONE] > sides[slot, COUNT]:
+            squeeze(keys, sizes, sides, slot)
 
 
 @njit([types.void(INTS, INTS, GRID, GRID, GRID, INTS, int64)], nogil=True, cache=True)

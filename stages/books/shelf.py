@@ -15,6 +15,7 @@ from .layout import (
     CHAIN,
     CHAINS,
     COUNT,
+    GONE,
     KNOWN,
     LAST,
     LIMIT,
@@ -66,7 +67,7 @@ class Shelf:
     def make_room(self, book: int, levels: int) -> None:
         """So that both sides of a book may grow by this many levels: one that may not moves, to twice the room."""
         for slot in (2 * book, 2 * book + 1):
-            start, room, count, _ = self.sides[slot].tolist()
+            start, room, count = self.sides[slot, [START, ROOM, COUNT]].tolist()
             if count + levels <= room:
                 continue
             wanted = max(FIRST_ROOM, 1 << (2 * count + levels).bit_length())
@@ -80,19 +81,19 @@ class Shelf:
 
     def clear(self, book: int) -> None:
         """Take all levels out."""
-        self.sides[2 * book : 2 * book + 2, COUNT] = 0
+        self.sides[2 * book : 2 * book + 2, [COUNT, GONE]] = 0
         self.sides[2 * book : 2 * book + 2, KNOWN] = NONE
 
     def side(self, book: int, half: int, levels: int | None = None) -> tuple[Ints, Ints]:
         """Copies of prices and sizes of one side (0 bids, 1 asks), best first, the first `levels` of them."""
-        start, _, count, _ = self.sides[2 * book + half].tolist()
-        first = start + count - min(count, count if levels is None else levels)
-        keys = self.keys[first : start + count][::-1]
-        return (-keys if half else keys.copy()), self.sizes[first : start + count][::-1].copy()
+        start, count = self.sides[2 * book + half, [START, COUNT]].tolist()
+        places = np.flatnonzero(self.sizes[start : start + count])[::-1][:levels] + start
+        keys = self.keys[places]
+        return (-keys if half else keys), self.sizes[places]
 
     def snapshot(self) -> dict[str, Any]:
         """All of it; levels without the room around them."""
-        used = [np.arange(start, start + count) for start, _, count, _ in self.sides.tolist()]
+        used = [np.arange(start, start + count) for start, _, count, *_ in self.sides.tolist()]
         at = np.concatenate([*used, np.zeros(0, np.int64)])
         return {
             "keys": self.keys[at],
@@ -122,7 +123,7 @@ class Shelf:
         starts = np.cumsum(rooms) - rooms
         self.used = int(rooms.sum())
         keys, sizes = _ints(2 * (self.used + more)), _ints(2 * (self.used + more))
-        for new, (old, _, count, _) in zip(starts.tolist(), self.sides.tolist(), strict=True):
+        for new, (old, _, count, *_) in zip(starts.tolist(), self.sides.tolist(), strict=True):
             keys[new : new + count] = self.keys[old : old + count]
             sizes[new : new + count] = self.sizes[old : old + count]
         self.keys, self.sizes = keys, sizes
