@@ -13,7 +13,7 @@ help:
 	@echo "make format  rewrite the code in the house's layout"
 	@echo "make soak    the tests that take hours, at their full size; DURATION=600 shortens the longest"
 	@echo "make bench   measure; the table is printed and written to bench/results.json"
-	@echo "make bench-peers  measure sweeps against vectorbt, NautilusTrader and backtrader, in an environment of its own"
+	@echo "make bench-peers  measure against vectorbt, NautilusTrader, backtrader and cryptofeed, in an environment of its own"
 	@echo "make clean   remove what the above made"
 
 setup: .venv/ready
@@ -70,12 +70,12 @@ bench: .venv/ready-bench
 	$(BIN)/python -m bench
 
 bench-peers: .venv-peers/ready
-	.venv-peers/bin/python -m bench sweep_peers
+	.venv-peers/bin/python -m bench sweep_peers book_updates
 
 .venv-peers/ready: pyproject.toml bench/peers-constraints.txt
 	$(PYTHON) -m venv .venv-peers
 	PIP_CONSTRAINT=$(CURDIR)/bench/peers-constraints.txt .venv-peers/bin/python -m pip install --quiet --use-pep517 \
-		--editable . vectorbt backtrader nautilus_trader
+		--editable . vectorbt backtrader nautilus_trader cryptofeed
 	@touch $@
 
 clean:

@@ -147,8 +147,10 @@ def by_levels(make: Any, parsed: list[tuple[list[Any], list[Any]]], quotes: bool
                         del book[side][price]
                 else:
                     book[side][price] = size
-        if quotes:
-            best = (bids.peekitem(-1), asks.peekitem(0)) if hasattr(bids, "peekitem") else (bids.index(0), asks.index(0))
+        if quotes and hasattr(bids, "peekitem"):
+            best = bids.peekitem(-1), asks.peekitem(0)
+        elif quotes:
+            best = bids.index(0), asks.index(0)
     assert best is not None or not quotes
     return book
 

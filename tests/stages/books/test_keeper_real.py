@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,9 @@ import pytest
 
 from stages.books.keeper import BookKeeper, BookState
 from stages.books.kept import Kept, SnapshotNeeded
-from stages.schemas import FLAG_LAST, FLAG_MAYBE_BAD_BOOK, FLAG_TOB, Names, Scales
+from stages.messages.captures import open_captures
+from stages.schemas import FLAG_LAST, FLAG_MAYBE_BAD_BOOK, FLAG_TOB, Names, Records, Scales
+from stages.venues.binance import BINANCE_USDM
 from tests.stages.books.conftest import Capture
 from tests.stages.books.plain import PlainBook
 
@@ -66,6 +69,21 @@ def test_a_rebuilt_book_equals_the_venues_best_quote_at_every_equal_update(
     assert books.state("BTC") == BookState.LIVE
     before = [event.snapshot for event in given.events].index(True)
     assert books.counts["unusual"] <= before + 2, "what is in order takes the compiled path"
+
+
+def test_the_venues_own_decoder_leads_to_the_same_quotes(capture: Captures, recordings: Path) -> None:
+    given = capture("usdm")
+    expected = keeper(given).apply(given.batch).quotes.select([*BEST, "sequence", "ts_recv", "flags"])
+    names, quotes = Names(), []
+    books = BookKeeper(BINANCE_USDM.book_rule, Scales(), names)
+    decoder = BINANCE_USDM.decoder()
+    for run in open_captures(recordings / "hftbacktest" / "usdm").runs():
+        records = Records(run, Scales(), names)
+        decoder.decode(run, records)
+        kept = books.apply(records.take("book_delta", received=True))
+        assert kept.quality.num_rows == 0
+        quotes.append(kept.quotes.select(expected.schema.names))
+    assert pa.Table.from_batches(quotes).equals(pa.Table.from_batches([expected]))
 
 
 def test_a_plain_book_of_the_updates_and_one_of_the_published_rows_are_the_book(capture: Captures) -> None:
