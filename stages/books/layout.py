@@ -1,4 +1,7 @@
-"""How compiled code finds what is known of a book: places in rows of int64, and why it stops."""
+"""How compiled code finds what is known of a book: places in rows of int64, and why it stops.
+
+Compiled code is kept on disk by the file it is in: whoever changes a number here, or levels.py, touches kernel.py too.
+"""
 
 from __future__ import annotations
 
