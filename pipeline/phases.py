@@ -109,6 +109,9 @@ def check_ledger(outcome: PhaseOutcome) -> list[str]:
                 f"edge {edge.source} -> {edge.target}: sent {edge.sent_rows}, but received {edge.received_rows} "
                 f"+ dropped {edge.dropped_rows} + in flight {edge.in_flight_rows}"
             )
+        given = outcome.containers[edge.source].stats.sent_rows
+        if edge.sent_rows != given and not edge.records:
+            wrong.append(f"edge {edge.source} -> {edge.target}: sent {edge.sent_rows} of {given} rows")
         if edge.in_flight_rows:
             wrong.append(f"edge {edge.source} -> {edge.target}: {edge.in_flight_rows} rows are still in flight")
     for name, container in outcome.containers.items():

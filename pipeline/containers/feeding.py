@@ -144,7 +144,7 @@ class FeedContainer(BaseContainer):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._close_lingering, gatherer)
                 await self._pull_async(source, gatherer)
-                tasks.cancel_scope.cancel()
+                gatherer.end()
         except ExceptionGroup as group:
             raise group.exceptions[0] from group.exceptions[0].__cause__
         async with self._lock:
@@ -159,8 +159,8 @@ class FeedContainer(BaseContainer):
                     self._waiting = True
                     item = await anext(iterator, _ENDED)
                     self._waiting = False
-                    if item is _ENDED:
-                        return
+                    if item is _ENDED or self._scope.cancel_called:
+                        return  # a cancellation that is still to come must not find it sending
                     if not isinstance(item, Row):
                         async with lock:
                             done = await self._send_gathered(gatherer)
@@ -198,10 +198,14 @@ class FeedContainer(BaseContainer):
                 await self.workers.run(puller.close)
 
     async def _close_lingering(self, gatherer: Gatherer) -> None:
-        """Close a batch of single rows that has waited its five milliseconds."""
-        while True:
-            while not gatherer.is_open:
+        """Close a batch of single rows that has waited its five milliseconds, until no more rows come.
+
+        It ends by itself: cancelled while it sends, a batch would have come to some consumers and not to others.
+        """
+        while not gatherer.has_ended:
+            if not gatherer.is_open:
                 await gatherer.opened.wait()
+                continue
             number = gatherer.closed_batches
             await anyio.sleep(LINGER_SECONDS)
             if gatherer.closed_batches == number:

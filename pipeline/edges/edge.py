@@ -68,6 +68,8 @@ class EdgeStats(msgspec.Struct, frozen=True, kw_only=True):
     spilled_bytes: int = 0
     on_disk_rows: int = 0
     """Of the rows in flight."""
+    records: Sequence[str] = ()
+    """Kinds of record it carries; empty: whatever is sent."""
 
 
 class Edge:
@@ -315,6 +317,7 @@ class Edge:
             fast_sends=self._sent_batches - self._waits,
             joint=self.is_joint,
             waits=self._waits,
+            records=sorted(self.records),
         )
 
     # -- room --------------------------------------------------------------------------------------------------

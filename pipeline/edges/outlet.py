@@ -106,6 +106,7 @@ class Gatherer:
         self.opened = Bell()
         """Rings when a batch is opened; whoever waits closes it when it has lingered."""
         self.closed_batches = 0
+        self.has_ended = False
         self._rows: list[Row] = []
         self._limit = GATHER_ROWS
 
@@ -122,6 +123,11 @@ class Gatherer:
             if edge.arrived.waiting and edge.is_empty:
                 return True
         return False
+
+    def end(self) -> None:
+        """No more rows will be added; who waits for one is told."""
+        self.has_ended = True
+        self.opened.ring()
 
     @property
     def is_open(self) -> bool:

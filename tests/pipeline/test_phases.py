@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -35,8 +37,10 @@ def edge(sent: int, received: int, dropped: int = 0, in_flight: int = 0) -> Edge
     )  # fmt: skip
 
 
-def books(b: ContainerOutcome, line: EdgeStats) -> list[str]:
-    return check_ledger(PhaseOutcome(containers={"a": container("a", "feed"), "b": b}, edges=[line]))
+def books(b: ContainerOutcome, line: EdgeStats, sent: int | None = None) -> list[str]:
+    a = container("a", "feed")
+    stats = msgspec.structs.replace(a.stats, sent_rows=line.sent_rows if sent is None else sent)
+    return check_ledger(PhaseOutcome(containers={"a": replace(a, stats=stats), "b": b}, edges=[line]))
 
 
 def test_books_that_balance_have_nothing_to_say() -> None:
@@ -57,6 +61,12 @@ def test_books_that_balance_have_nothing_to_say() -> None:
 )
 def test_each_row_that_is_missing_is_said(b: ContainerOutcome, line: EdgeStats, said: str) -> None:
     assert any(said in sentence for sentence in books(b, line))
+
+
+def test_rows_that_came_to_one_consumer_and_not_to_another_are_said() -> None:
+    b, line = container("b", received=7, processed=7), edge(7, 7)
+    assert books(b, line, sent=9) == ["edge a -> b: sent 7 of 9 rows"]
+    assert books(b, msgspec.structs.replace(line, records=["trade"]), sent=9) == []
 
 
 def test_a_missing_dependency_fails_the_phase_and_says_which() -> None:

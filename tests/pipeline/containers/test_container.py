@@ -5,13 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from pipeline import Batch, Context, Feed, Pipeline, Row, RowTransform, Stage, TopologyBuilder, Transform, Watermark
+from pipeline import (
+    Batch,
+    Context,
+    EdgePolicy,
+    Feed,
+    Input,
+    Interrupted,
+    Pipeline,
+    Row,
+    RowTransform,
+    Stage,
+    TopologyBuilder,
+    Transform,
+    Watermark,
+)
 from pipeline.edges.edge import Edge
 from pipeline.edges.outlet import Gatherer, Outlet
 from pipeline.testing import ListFeed, ListSink
@@ -193,3 +208,54 @@ class NonsenseLogic(Transform):
 async def test_a_stage_that_returns_nonsense_is_told_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"container 'stage_0' failed: .*expected a Batch, a Result.*found int"):
         await run(tmp_path, ListFeed(items=[{"ts_event": [1], "n": [1]}]), Nonsense())
+
+
+class Ticking(Stage, frozen=True):
+    """Single rows; ends, or waits to be stopped, while those that lingered wait for room on the second edge."""
+
+    ends: bool
+
+    def build(self, context: Context) -> Feed:
+        return TickingFeed(self.ends)
+
+
+class TickingFeed(Feed):
+    def __init__(self, ends: bool) -> None:
+        self.ends = ends
+
+    async def batches(self) -> AsyncIterator[Tick]:  # type: ignore[override]
+        for n in range(6):
+            yield Tick(n, n)
+            await anyio.sleep(0.006)
+        if not self.ends:
+            await anyio.sleep_forever()
+
+
+class Dawdles(Stage, frozen=True):
+    def build(self, context: Context) -> Transform:
+        return Dawdler()
+
+
+class Dawdler(Transform):
+    async def on_batch(self, batch: Batch) -> None:
+        await anyio.sleep(0.02)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_rows_that_are_being_sent_when_a_feed_ends_come_to_all_consumers_or_to_none(
+    ends: bool, tmp_path: Path
+) -> None:
+    heard: list[Any] = []
+    builder = TopologyBuilder().add("data", Ticking(ends=ends)).add("quick", Hears(into=heard), ["data"])
+    builder.add("slow", Dawdles(), [Input("data", EdgePolicy(max_rows=1))])
+    async with Pipeline.from_topology(builder.build(), output=tmp_path).start() as run:
+        run.begin()
+        if not ends:
+            await anyio.sleep(0.05)
+            run.drain()
+        with pytest.raises(Interrupted) if not ends else nullcontext():
+            await run.finished()
+        edges = {edge.target: edge.sent_rows for edge in run.status().edges}
+    if ends:
+        assert sum(len(item) for item in heard if isinstance(item, list)) == 6
+    assert len(set(edges.values())) <= 1, edges
