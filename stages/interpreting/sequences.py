@@ -10,15 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from stages.messages import Messages
-from stages.schemas import Records
+from stages.schemas import AGGREGATED, Records
 from stages.venues import Venue
 
 WINDOW: Final = 8192
 """Trades of an instrument that are remembered, to know one that comes again."""
 MAX_MISSING: Final = 8192
 """Numbers of missing trades that are remembered, to know one that comes late; of more, the oldest are forgotten."""
-AGGREGATE: Final = "aggregate"
-"""Word in `trade_type` of trades that are sums of others, and are numbered by themselves."""
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -45,14 +43,14 @@ class Sequences:
 
     def unread(self, instrument: str, ingest_seq: int) -> None:
         """A trade of this instrument came and could not be read: that one is missing there is told already."""
-        for aggregate in ("", AGGREGATE):
+        for aggregate in ("", AGGREGATED):
             self._trades.setdefault(instrument + aggregate, _Trades()).unread.append(ingest_seq)
 
     def _checked_trades(self, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
         instruments = batch.column("instrument_id")
         codes = np.asarray(instruments.indices).astype(np.int64) * 2
         kinds = batch.column("trade_type")
-        aggregate = kinds.dictionary.index(AGGREGATE).as_py() if AGGREGATE in kinds.dictionary.to_pylist() else -1
+        aggregate = kinds.dictionary.index(AGGREGATED).as_py() if AGGREGATED in kinds.dictionary.to_pylist() else -1
         if aggregate >= 0:
             codes += np.asarray(kinds.indices.fill_null(-1)) == aggregate
         numbers = batch.column("sequence")
@@ -63,7 +61,7 @@ class Sequences:
         for code in np.unique(codes).tolist():
             rows = np.flatnonzero(codes == code)
             name = instruments.dictionary[code // 2].as_py()
-            state = self._trades.setdefault(name + (AGGREGATE if code % 2 else ""), _Trades())
+            state = self._trades.setdefault(name + (AGGREGATED if code % 2 else ""), _Trades())
             if numbered:
                 assert isinstance(ids, np.ndarray)
                 if self._run_on(state, ids[rows]):

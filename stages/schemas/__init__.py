@@ -36,6 +36,7 @@ from .types import (
 )
 from .words import (
     ADD,
+    AGGREGATED,
     ASK,
     BAR_KINDS,
     BAR_SOURCES,
@@ -65,6 +66,7 @@ BAR = bar_schema()
 
 __all__ = [
     "ADD",
+    "AGGREGATED",
     "ASK",
     "BAR",
     "BAR_KINDS",

@@ -75,7 +75,7 @@ TRADES = _kind(
     Column(
         "trade_type",
         TRADE_TYPE,
-        "regular, liquidation, adl, block or the venue's condition code",
+        "regular, aggregate, liquidation, adl, block or the venue's condition code",
         "null where it makes no difference",
     ),
 )

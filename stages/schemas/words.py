@@ -13,6 +13,9 @@ BID, ASK = 1, 2
 NO_CHANGE, ADD, UPDATE, DELETE, CLEAR = 0, 1, 2, 3, 4
 """Values of `action` in book deltas. NO_CHANGE only moves the sequence: it is received, never published."""
 
+AGGREGATED = "aggregate"
+"""Value of `trade_type` of a trade that is the sum of others, and is numbered apart from them."""
+
 BAR_KINDS = ("time", "tick", "volume", "value")
 PRICE_TYPES = ("last", "bid", "ask", "mid")
 BAR_SOURCES = ("venue", "internal")

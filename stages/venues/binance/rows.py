@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from stages.schemas import (
     ADD,
+    AGGREGATED,
     ASK,
     BID,
     BUY,
@@ -50,8 +51,14 @@ def _trades(group: Group, records: Records, market: Market) -> None:
         size=[event.q for event in events],
         aggressor_side=[SELL if event.m else BUY for event in events],
         trade_id=[str(id) for id in ids],
-        trade_type=[TRADE_TYPES.get(event.X, event.X) for event in events],
+        trade_type=[_trade_type(event) for event in events],
     )
+
+
+def _trade_type(event: wire.Trade | wire.AggTrade) -> str:
+    if isinstance(event, wire.AggTrade) and event.X == "MARKET":
+        return AGGREGATED
+    return TRADE_TYPES.get(event.X, event.X)
 
 
 def _quotes(group: Group, records: Records, market: Market) -> None:

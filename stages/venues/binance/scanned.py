@@ -8,7 +8,19 @@ import numpy as np
 import pyarrow as pa
 
 from stages.messages import MessageKind, Messages
-from stages.schemas import ASK, BID, DELETE, FLAG_LAST, FLAG_TOB, NO_CHANGE, NO_SIDE, UPDATE, Records, Scales
+from stages.schemas import (
+    AGGREGATED,
+    ASK,
+    BID,
+    DELETE,
+    FLAG_LAST,
+    FLAG_TOB,
+    NO_CHANGE,
+    NO_SIDE,
+    UPDATE,
+    Records,
+    Scales,
+)
 
 from .scanning import (
     AGGREGATE,
@@ -66,6 +78,8 @@ class Scanned(NamedTuple):
         if not len(at):
             return
         ids = fields[ID]
+        sums = self.kinds[at] == AGGREGATE
+        kind = AGGREGATED if sums.all() else np.where(sums, AGGREGATED, "regular").tolist() if sums.any() else "regular"
         records.add(
             "trade",
             at,
@@ -77,7 +91,7 @@ class Scanned(NamedTuple):
             size=fields[SIZE],
             aggressor_side=fields[SIDE].astype(np.int8),
             trade_id=pa.array(ids).cast(pa.utf8()),
-            trade_type="regular",
+            trade_type=kind,
         )
 
     def _quotes(self, records: Records, instruments: Any) -> None:

@@ -218,3 +218,19 @@ def test_one_fault_in_a_capture_is_one_event_about_the_right_instrument(fault: s
         assert found[0][0] == kinds[fault], (at, channel, found)
         tried += 1
     assert tried > 15
+
+
+def aggregate(number: int) -> bytes:
+    return (
+        trade(number)
+        .replace(b'"e":"trade"', b'"e":"aggTrade"')
+        .replace(b'"t":', b'"a":')
+        .replace(b"@trade", b"@aggTrade")
+    )
+
+
+def test_trades_and_sums_of_trades_are_numbered_apart() -> None:
+    found, tables = told(trade(100), aggregate(7), trade(101), aggregate(9), trade(102), trade(104))
+    assert found == [("gap", "trade", BTC, 8, 9, 1), ("gap", "trade", BTC, 103, 104, 1)]
+    types = tables["trade"]["trade_type"].to_pylist()
+    assert types == ["regular", "aggregate", "regular", "aggregate", "regular", "regular"]
