@@ -93,6 +93,8 @@ class Index:
         """By name the record of files from which on they count, and the change up to which files hold the series."""
         self._bases: dict[Hashable, tuple[int, int]] = {}
         """By name the run of pieces in force, and the generation of its last."""
+        self._unended: dict[Hashable, int] = {}
+        """Places of pieces whose last has not come, and their runs."""
 
     def note(self, record: JournalRecord) -> None:
         """In the order of the journal."""
@@ -145,7 +147,9 @@ class Index:
         self.live.note(gen, num_bytes)
         self.live.extended(place, run, num_bytes)
         if not ends:
+            self._unended[place] = run
             return
+        self._unended.pop(place, None)
         self._bases[name] = max(self._bases.get(name, (0, 0)), (run, gen))
         (self.series.add if series else self.series.discard)(name)
         held = self.live.keys.get(name)
@@ -154,9 +158,16 @@ class Index:
             self.live.forgotten(place, run)
             self.live.replaced(name, run, run_held.num_bytes)
         elif held.first_gen < run:
+            self.live.shrunk(name, held.num_bytes)  # all of it is in the pieces
             self.live.moved(name, place)
         else:
             self.live.forgotten(place, run)
+
+    def ended(self) -> None:
+        """That was the journal's last record: pieces without their last count for nothing, and none will come."""
+        for place, run in self._unended.items():
+            self.live.forgotten(place, run)
+        self._unended.clear()
 
     def counts(self, record: JournalRecord, head: records.Head) -> bool:
         """Whether a record is to be applied."""
@@ -234,6 +245,8 @@ def _index(read: Read, indexes: Mapping[str, Index], replayed: Replayed) -> None
             indexes[record.container].note(record)
         else:
             replayed.unknown.add(record.container)
+    for index in indexes.values():
+        index.ended()
 
 
 def _changes(read: Read, indexes: Mapping[str, Index]) -> Iterator[tuple[Change, int]]:

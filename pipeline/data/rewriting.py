@@ -46,6 +46,8 @@ class Rewriter:
         self.rests = False
         """Whether nothing is gained before records are given up."""
         self._task: asyncio.Task[None] | None = None
+        self._busy = False
+        """Whether a key is being rewritten."""
         self._name: Hashable = None
         self._broken = False
         """The key means something else by now."""
@@ -62,7 +64,7 @@ class Rewriter:
             self._since.extend(batches)
 
     def begin_if_due(self) -> None:
-        if self._task is None and not self.rests and self._due():
+        if self._task is None and not self._busy and not self.rests and self._due():
             self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._ended)
 
@@ -92,7 +94,7 @@ class Rewriter:
         run = recording.next_gen()
         place = ("rewritten", run, key)
         fields: dict[str, Any] = {"member": member, "birth": recording.births.get(name, 0)}
-        self._name, self._broken, self._since = name, False, []
+        self._busy, self._name, self._broken, self._since = True, name, False, []
         live.replaced(place, run, 0)
 
         def send(piece: Piece, ends: bool) -> None:
@@ -131,7 +133,7 @@ class Rewriter:
         except KeyError:
             live.forgotten(name, run)
         finally:
-            self._name, self._since = None, []
+            self._busy, self._name, self._since = False, None, []
             live.forgotten(place, run)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

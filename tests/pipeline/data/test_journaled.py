@@ -319,17 +319,18 @@ async def test_a_process_that_dies_while_it_rewrites_loses_nothing(tmp_path: Pat
             await manager.append("s", rows(start, 10))
         rewriter = manager.recording.rewriter
         assert rewriter is not None
-        read = rewriter._read
+        read, stopped = rewriter._read, asyncio.Event()
 
         async def stops(member: Any, key: Any) -> Any:
             async for number, piece in _numbered(read(member, key)):
                 yield piece
                 if number == 2:
+                    stopped.set()
                     await asyncio.get_running_loop().create_future()
 
         rewriter._read = stops
         task = asyncio.create_task(rewriter.rewrite(None, "s"))
-        await until(lambda: root.journal.held_bytes == 0 and manager.recording._inflight == {})
+        await stopped.wait()
         await manager.append("s", rows(100, 10))
         task.cancel()
         await asyncio.wait((task,))
@@ -339,6 +340,51 @@ async def test_a_process_that_dies_while_it_rewrites_loses_nothing(tmp_path: Pat
         await root.restore(manager)
         assert (await manager.retrieve("s"))["n"].to_pylist() == [*table["n"].to_pylist(), *range(100, 110)]
         await manager.close()
+
+
+@pytest.mark.parametrize("ends", ["killed", "closed"])
+async def test_a_rewrite_that_was_cut_short_does_not_keep_later_processes_from_rewriting(
+    ends: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pieces without their last count for nothing: they neither hold the journal nor name a key."""
+    async with opened(tmp_path, segment_bytes=1 << 15, clean=ends == "closed") as root:
+        manager = root.make()
+        for start in range(0, 1000, 100):
+            await manager.append("s", rows(start, 100))
+        rewriter = manager.recording.rewriter
+        assert rewriter is not None
+        read, stopped = rewriter._read, asyncio.Event()
+
+        async def stops(member: Any, key: Any) -> Any:
+            async for number, piece in _numbered(read(member, key)):
+                yield piece
+                if number == 2:
+                    stopped.set()
+                    await asyncio.get_running_loop().create_future()
+
+        rewriter._read = stops
+        task = asyncio.create_task(rewriter.rewrite(None, "s"))
+        await stopped.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        await manager.close()
+    for _ in range(2):
+        async with opened(tmp_path, segment_bytes=1 << 15) as root:
+            manager = root.make()
+            await root.restore(manager)
+            assert manager.recording.live.oldest == (None, "s")
+            rewriter = manager.recording.rewriter
+            assert rewriter is not None
+            rewriter._slack = 1 << 16
+            for number in range(100):
+                await manager.store("hot", np.full(1000, number))
+                assert await root.wal_bytes() < 400_000, number
+            await until(lambda rewriter=rewriter: rewriter._task is None)
+            assert rewriter.rewrites
+            assert (await manager.retrieve("s"))["n"].to_pylist() == list(range(1000))
+            assert manager.recording.live.live_bytes < 3 * manager.stats().charged_bytes
+            await manager.close()
+    assert not caplog.records
 
 
 async def _numbered(pieces: Any) -> Any:
