@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from .clock import Clock, SystemClock
 from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replayed, build_manager, restore_journal
 from .errors import ManagerClosed, StorageFailed
@@ -15,9 +17,9 @@ from .pool import Pool
 from .storage.entries import Entry
 from .storage.executor import IoExecutor
 from .storage.journal import read_journal
-from .storage.manifest import WAL
+from .storage.manifest import STORE, WAL
 from .storage.names import file_part
-from .storage.recovery import Recovered
+from .storage.recovery import Loss, Recovered
 from .storage.root import StorageRoot
 from .storage.workspace import Workspace
 
@@ -95,13 +97,16 @@ class Stores:
         try:
             workspace = self._workspace
             assert workspace is not None
-            left = await asyncio.shield(workspace.io.submit(self, _files_in, self.folder / "store" / file_part(name)))
+            left = await asyncio.shield(workspace.io.submit(self, _files_in, self.folder / STORE / file_part(name)))
             store = build_manager(name, data_flow, workspace, flush=flush, clock=self._clock)
             try:
                 if isinstance(store, JournaledManager) and name in self._kept():
                     await self._restore(root, workspace, store)
-                used = store.used_files() if isinstance(store, JournaledManager) else set()
-                await self._sweep(root, workspace, left - used)
+                used = set()
+                if isinstance(store, JournaledManager):
+                    used = store.used_files()
+                    self._tell_lost(root, store)
+                await self._sweep(root, workspace, name, left, used)
             except BaseException:
                 await store.close()
                 raise
@@ -116,13 +121,31 @@ class Stores:
         read = partial(read_journal, self.folder / WAL, root.disk, mark)
         return await restore_journal(read, {store.container: store}, workspace.io)
 
-    async def _sweep(self, root: StorageRoot, workspace: Workspace, left: set[Path]) -> None:
+    def _tell_lost(self, root: StorageRoot, store: JournaledManager) -> None:
+        """Say which keys the files are of that are lost, and which are not as they were though they seemed so."""
+        lost = root.recovered.lost
+        for path, key, why in store.lost:
+            file = path.relative_to(self.folder).as_posix()
+            log.error(
+                "%s: store %r: %r is damaged, replace or delete it: %s: %s", self.folder, store.name, key, file, why
+            )
+            known = [at for at, loss in enumerate(lost) if loss.file == file]
+            for at in known:
+                lost[at] = msgspec.structs.replace(lost[at], key=key)
+            if not known:
+                lost.append(Loss(file, why, key=key))
+
+    async def _sweep(
+        self, root: StorageRoot, workspace: Workspace, name: str, left: set[Path], used: set[Path]
+    ) -> None:
         """Remove files of dead processes that nothing tells of any more."""
         assert workspace.commits is not None
-        names = {path.relative_to(self.folder).as_posix() for path in left} & root.manifest.files.keys()
-        if names:
-            await workspace.commits.commit([Entry(kind="remove", file=name) for name in sorted(names)])
-        await asyncio.shield(workspace.io.submit(self, _unlink_all, left))
+        kept = {path.relative_to(self.folder).as_posix() for path in used}
+        folder = f"{STORE}/{file_part(name)}/"
+        listed = [file for file in root.manifest.files if file.startswith(folder) and file not in kept]
+        if listed:
+            await workspace.commits.commit([Entry(kind="remove", file=file) for file in sorted(listed)])
+        await asyncio.shield(workspace.io.submit(self, _unlink_all, left - used))
 
     async def close_store(self, name: str) -> None:
         """Close one store; `open` gives it back."""

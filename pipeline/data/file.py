@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ..clock import Clock, SystemClock
-from ..errors import BackpressureTimeout, DataError, ManagerClosed, NotResident, SchemaMismatch
+from ..errors import BackpressureTimeout, CorruptEntry, DataError, ManagerClosed, NotResident, SchemaMismatch
+from ..storage.manifest import STORE
 from ..storage.names import file_part
 from ..storage.workspace import Workspace
 from . import files
@@ -58,7 +59,7 @@ class FileManager(Publishing, DataManager):
         """Who sees to it that files outlive the process; None: they do not."""
         self._policy = policy
         self._io = workspace.io
-        self.folder = workspace.folder / "store" / file_part(name)
+        self.folder = workspace.folder / STORE / file_part(name)
         self._account = Account(policy.memory_limit_bytes, clock or SystemClock(), name, workspace.pool)
         settings = policy.file_settings
         self._part_bytes = max(1, min(int(settings.roll_mb * MB), self._account.ceiling // 4))
@@ -77,6 +78,8 @@ class FileManager(Publishing, DataManager):
         self._abandoned: set[asyncio.Task[Any]] = set()
         """Writes whose callers were cancelled."""
         self._disk_bytes = 0
+        self.corrupt: set[Path] = set()
+        """Files that were found not to be as they were written."""
         self._misses = self._restores = self._flushes = self._flushed_rows = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -235,6 +238,7 @@ class FileManager(Publishing, DataManager):
             flushes=self._flushes,
             flushed_rows=self._flushed_rows,
             waits=account.waits,
+            corrupt=len(self.corrupt),
         )
 
     def entry(self, key: Key) -> Part | PartSeries | None:
@@ -260,7 +264,7 @@ class FileManager(Publishing, DataManager):
             for part in entry.parts[place : place + len(stored)]:
                 part.last_gen = up_to
             if stored and place + len(stored) == len(entry.parts):
-                entry.schema = await self._io.submit(self, files.series_schema, stored[-1], key)
+                entry.schema = await self._io.submit(self, files.last_schema, stored, key) or entry.schema
         self._disk_bytes += sum(file.file.num_bytes for file in stored)
 
     def holds(self, key: Key) -> bool:
@@ -318,7 +322,12 @@ class FileManager(Publishing, DataManager):
 
     async def _read(self, part: Part, key: Key) -> Any:
         assert part.stored is not None
-        return await asyncio.shield(self._io.submit(self, files.read_file, part.stored, key))
+        path = part.stored.file.path
+        try:
+            return await asyncio.shield(self._io.submit(self, files.read_file, part.stored, key))
+        except CorruptEntry:
+            self.corrupt.add(path)
+            raise
 
     async def _write(self, key: Key, admitted: Admitted, charge: int, then: Callable[[], None]) -> None:
         """Write, then take effect in one step; a caller who was cancelled by then has stored nothing."""
@@ -383,6 +392,7 @@ class FileManager(Publishing, DataManager):
         if part.forgotten and part.pins == 0 and part.stored is not None:
             stored, part.stored = part.stored, None
             self._disk_bytes -= stored.file.num_bytes
+            self.corrupt.discard(stored.file.path)
             if self.kept is not None:
                 self.kept.remove(stored)
             else:

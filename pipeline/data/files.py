@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -98,6 +98,16 @@ def series_schema(stored: StoredFile, key: Key) -> pa.Schema:
     return schema.with_metadata(metadata or None)
 
 
+def last_schema(stored: Sequence[StoredFile], key: Key) -> pa.Schema | None:
+    """Columns of the last part that can be read; None where none can."""
+    for each in reversed(stored):
+        try:
+            return series_schema(each, key)
+        except CorruptEntry:
+            continue
+    return None
+
+
 def verify(stored: StoredFile, key: Key) -> None:
     """Raises `CorruptEntry` unless the file has the very bytes that were published."""
     path = stored.file.path
@@ -107,6 +117,21 @@ def verify(stored: StoredFile, key: Key) -> None:
         raise CorruptEntry(key, str(path), f"the file cannot be read: {error.strerror}") from error
     if found != (stored.file.num_bytes, stored.file.digest):
         raise CorruptEntry(key, str(path), f"checksum mismatch, {found[0]} of {stored.file.num_bytes} bytes found")
+
+
+def fault(stored: StoredFile) -> str:
+    """What is wrong with a file at first sight, without reading it; empty where nothing is."""
+    try:
+        found = os.stat(stored.file.path).st_size
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    wanted = stored.file.num_bytes
+    return "" if found == wanted else f"it has {found:,} bytes, not the {wanted:,} it was written with"
+
+
+def faults(stored: Sequence[StoredFile]) -> list[str]:
+    """The same of each of several."""
+    return [fault(each) for each in stored]
 
 
 def key_text(key: Key) -> bytes:

@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
+from ..errors import CorruptEntry, ManagerClosed
 from ..storage.workspace import Workspace
 from . import files
 from .base import DataManager, DataStats, Key
 from .buffer import Item
+from .damaged import DamagedKeys, LostFile
 from .file import FileManager
 from .kept_files import KeptFiles, stored_file
 from .recording import Recorded, Recording
@@ -47,9 +50,16 @@ class JournaledManager(Recorded, DataManager):
             self._keep_files(recording.rewriter)
         self._adopted: list[Change] = []
         self._from_files: list[Key] = []
+        self.lost: list[LostFile] = []
+        """Files that were found lost or damaged when the store came back."""
+        self._damaged: DamagedKeys | None = None
         self._reordered = False
         self._closed = False
-        # Reading has nothing to do with the journal: no call in between.
+        self._read_directly()
+
+    def _read_directly(self) -> None:
+        """Reading has nothing to do with the journal: no call in between."""
+        inner = self.inner
         self.retrieve = inner.retrieve  # type: ignore[method-assign]
         self.retrieve_nowait = inner.retrieve_nowait  # type: ignore[method-assign]
         self.iter_batches = inner.iter_batches  # type: ignore[method-assign]
@@ -66,7 +76,7 @@ class JournaledManager(Recorded, DataManager):
             self._kept = self.inner.kept = KeptFiles(self.recording, commits, root.path, workspace.io)
             rewriter.tell_again = self._tell_again
 
-    async def _tell_again(self, key: Key) -> None:
+    async def _tell_again(self, key: Key) -> bool | None:
         assert isinstance(self.inner, FileManager) and self._kept is not None
         await self.inner.flush()
         try:
@@ -74,12 +84,22 @@ class JournaledManager(Recorded, DataManager):
         except KeyError:
             self.recording.live.forgotten((None, key), self.recording.gen)
         await self.recording.settle()
+        return True
+
+    async def _tell_damaged_again(self, key: Key) -> bool | None:
+        assert self._damaged is not None
+        if key not in self._damaged:
+            return False
+        told = self._damaged.tell_again(key)
+        await self.recording.settle()
+        return told or None
 
     def used_files(self) -> set[Path]:
-        """Files that hold something."""
+        """Files that hold something, or held it."""
+        used = set() if self._damaged is None else self._damaged.files()
         if isinstance(self.inner, FileManager | StreamingManager):
-            return self.inner.used()
-        return set()
+            used |= self.inner.used()
+        return used
 
     @property
     def container(self) -> str:
@@ -90,12 +110,15 @@ class JournaledManager(Recorded, DataManager):
         if self.recording.behind:
             await self.recording.catch_up()
         uri = await self.inner.store(key, value, size=size)
+        if self._damaged is not None:
+            self._damaged.dropped(key, self._read_directly)
         await self.recording.acknowledged()
         return uri
 
     async def append(self, key: Key, rows: Any) -> str:
         if self.recording.behind:
             await self.recording.catch_up()
+        self._check(key)
         uri = await self.inner.append(key, rows)
         await self.recording.acknowledged()
         return uri
@@ -103,20 +126,41 @@ class JournaledManager(Recorded, DataManager):
     async def delete(self, key: Key) -> None:
         if self.recording.behind:
             await self.recording.catch_up()
-        await self.inner.delete(key)
+        if self._damaged is not None and key in self._damaged:
+            if self._closed:
+                raise ManagerClosed(f"{self.name}: the data manager is closed")
+            self.recording.deleted(key)
+            self._damaged.dropped(key, self._read_directly)
+        else:
+            await self.inner.delete(key)
         await self.recording.acknowledged()
 
     async def retrieve(self, key: Key) -> Any:
+        self._check(key)
         return await self.inner.retrieve(key)
 
     def retrieve_nowait(self, key: Key) -> Any:
+        self._check(key)
         return self.inner.retrieve_nowait(key)
 
     def iter_batches(self, key: Key) -> AsyncIterator[pa.RecordBatch]:
+        self._check(key)
         return self.inner.iter_batches(key)
 
+    async def peek(self, key: Key) -> Any:
+        self._check(key)
+        return await self.inner.peek(key)
+
+    def schema_nowait(self, key: Key) -> pa.Schema | None:
+        self._check(key)
+        return self.inner.schema_nowait(key)
+
+    def _check(self, key: Key) -> None:
+        if self._damaged is not None:
+            self._damaged.check(key)
+
     def keys(self) -> Sequence[Key]:
-        keys = self.inner.keys()
+        keys = [*self.inner.keys(), *(self._damaged.keys() if self._damaged is not None else ())]
         if self._reordered:
             births = self.recording.births
             return sorted(keys, key=lambda key: births.get((None, key), 0))
@@ -139,10 +183,16 @@ class JournaledManager(Recorded, DataManager):
                 self._closed = True
                 if self._kept is not None:
                     await self._kept.close()
+                if self._damaged is not None:
+                    await self._damaged.close()
                 await self.recording.close()
 
     def stats(self) -> DataStats:
-        return self.recording.on_top(self.inner.stats())
+        stats = self.inner.stats()
+        if self._damaged is not None:
+            number = len(self._damaged)
+            stats = msgspec.structs.replace(stats, entries=stats.entries + number, corrupt=stats.corrupt + number)
+        return self.recording.on_top(stats)
 
     # Coming back.
 
@@ -157,6 +207,9 @@ class JournaledManager(Recorded, DataManager):
         if change.kind == FILED:
             await self._restore_files(change)
             return
+        if self._damaged is not None and change.key in self._damaged:
+            self._damaged.has_rows(change.key)
+            return
         self.recording.replaying = change.gen
         try:
             if not change.series:
@@ -169,15 +222,30 @@ class JournaledManager(Recorded, DataManager):
             self.recording.replaying = None
 
     async def _restore_files(self, change: Change) -> None:
-        assert self._workspace.root is not None
-        stored = [stored_file(self._workspace.root.path, change.key, plain) for plain in change.value["files"]]
+        workspace, key = self._workspace, change.key
+        assert workspace.root is not None and workspace.commits is not None
+        stored = [stored_file(workspace.root.path, key, plain) for plain in change.value["files"]]
         _, up_to, whole, _ = change.head.numbers
         if self._kept is not None:
             assert isinstance(self.inner, FileManager)
-            await self.inner.attach(change.key, stored, up_to, series=change.series, whole=bool(whole))
+            faults = await workspace.io.submit(self, files.faults, stored)
+            found = [LostFile(each.file.path, key, why) for each, why in zip(stored, faults, strict=True) if why]
+            self.lost += found
+            self.inner.corrupt.update(lost.path for lost in found)
+            await self._kept.list_again(stored, workspace.root.manifest.files)
+            await self.inner.attach(key, stored, up_to, series=change.series, whole=bool(whole))
             return
-        self._from_files.append(change.key)
-        values = [await self._workspace.io.submit(self, files.read_file, file, change.key) for file in stored]
+        if self._damaged is None:
+            self._damaged = DamagedKeys(KeptFiles(self.recording, workspace.commits, workspace.root.path, workspace.io))
+        self._damaged.told(change, stored)
+        if key in self._damaged:
+            return
+        try:
+            values = [await workspace.io.submit(self, files.read_file, file, key) for file in stored]
+        except CorruptEntry as error:
+            await self._set_aside(change, error)
+            return
+        self._from_files.append(key)
         self.recording.replaying = change.gen
         try:
             if not change.series:
@@ -187,9 +255,38 @@ class JournaledManager(Recorded, DataManager):
         finally:
             self.recording.replaying = None
 
+    async def _set_aside(self, change: Change, error: CorruptEntry) -> None:
+        """One of its files is not as it was: nothing of the key is held, all of it stays where it is."""
+        assert self._damaged is not None
+        self._damaged.found(change, error)
+        if change.key not in self.inner.keys():
+            return
+        self.recording.replaying = change.gen
+        try:
+            await self.inner.delete(change.key)
+        finally:
+            self.recording.replaying = None
+
+    async def _keep_damaged(self) -> None:
+        """What is lost is told of; from now on calls look whether a key is among it."""
+        damaged, root = self._damaged, self._workspace.root
+        if damaged is None or root is None:
+            return
+        await damaged.all_told(root.manifest.files)
+        if not damaged:
+            self._damaged = None
+            return
+        self.lost += damaged.lost()
+        self._from_files = [key for key in self._from_files if key not in damaged]
+        for name in ("retrieve", "retrieve_nowait", "iter_batches", "peek", "schema_nowait"):
+            del self.__dict__[name]
+        if self.recording.rewriter is not None:
+            self.recording.rewriter.tell_again = self._tell_damaged_again
+
     async def restored(self, index: Index) -> None:
         self.recording.resume(index.last_gen, index.live, index.births, index.series)
         self._reordered = True
+        await self._keep_damaged()
         while self._from_files:  # this mode keeps no files: from now on the journal holds what was in them
             assert self.recording.rewriter is not None
             await self.recording.rewriter.rewrite(None, self._from_files.pop())

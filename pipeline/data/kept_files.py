@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,6 +43,12 @@ class KeptFiles:
         )  # fmt: skip
         await self._commits.commit([entry])
 
+    async def list_again(self, files: Sequence[StoredFile], listed: Container[str]) -> None:
+        """Commit those that a damaged manifest does not list any more, lost or not."""
+        for stored in files:
+            if self._name(stored.file.path) not in listed:
+                await self.list_file(stored)
+
     def holds_value(self, key: Key, stored: StoredFile, size: int) -> int:
         """From this step on the key is the value in this file."""
         return self._recording.filed(key, [self._plain(stored)], size=size)
@@ -69,6 +75,11 @@ class KeptFiles:
         files = [self._plain(part.stored) for part in filed if part.stored is not None]
         up_to = tail - 1 if tail else self._recording.gen
         self._recording.filed(key, files, up_to=up_to, tail=tail, series=True, whole=True, again=True)
+
+    def tell_files_again(self, key: Key, files: Sequence[StoredFile], *, series: bool, size: int) -> None:
+        """The same for a key that is nothing but these files, whether they can be read or not."""
+        plain, up_to = [self._plain(stored) for stored in files], self._recording.gen if series else 0
+        self._recording.filed(key, plain, size=size, up_to=up_to, series=series, whole=True, again=True)
 
     def remove(self, stored: StoredFile) -> None:
         """The file is not needed any more as soon as that is in the journal."""

@@ -39,8 +39,8 @@ class Rewriter:
 
     def __init__(self, recording: Recording, read: Read, slack_bytes: int = SLACK_BYTES) -> None:
         self._recording, self._read, self._slack = recording, read, slack_bytes
-        self.tell_again: Callable[[Key], Awaitable[None]] | None = None
-        """How a key is told of anew whose files are kept; None: what it holds is written anew."""
+        self.tell_again: Callable[[Key], Awaitable[bool | None]] | None = None
+        """Tells anew of a key whose files are kept. False: what it holds is written anew; None: it stays as it is."""
         self.rewrites = 0
         """Keys rewritten."""
         self.rests = False
@@ -80,11 +80,14 @@ class Rewriter:
             if not isinstance(name, tuple):
                 self.rests = True  # rows of members that lie together are never replaced, and stay where they are
                 return
-            if self.tell_again is None:
-                await self.rewrite(*name)
-            else:
-                await self.tell_again(name[1])
+            told = False if self.tell_again is None else await self.tell_again(name[1])
+            if told is None:
+                self.rests = True
+                return
+            if told:
                 self.rewrites += 1
+            else:
+                await self.rewrite(*name)
             recording.trim()
         self.rests = recording.checkpointed and self._due()
 

@@ -16,6 +16,7 @@ WAL: Final = "wal"
 CHECKPOINTS: Final = "checkpoints"
 SPILL: Final = "spill"
 QUARANTINE: Final = "quarantine"
+STORE: Final = "store"
 _NAME: Final = re.compile(r"MANIFEST-(\d{6,})")
 _SEGMENT: Final = re.compile(rf"{WAL}/(\d{{6,}})\.seg")
 _TRIES: Final = 100

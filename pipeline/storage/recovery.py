@@ -16,6 +16,7 @@ from .journal_records import Survey, survey
 from .manifest import (
     CHECKPOINTS,
     QUARANTINE,
+    STORE,
     WAL,
     Committed,
     ManifestView,
@@ -40,6 +41,8 @@ class Loss(msgspec.Struct, frozen=True):
     num_bytes: int = 0
     kept: str = ""
     """Path below the root of what was put aside; empty where nothing is left."""
+    key: str | bytes | None = None
+    """What it was part of, as far as that is known: of a store's file once the store is open."""
 
 
 @dataclass
@@ -195,7 +198,10 @@ def _settle_file(path: Path, disk: Disk, num_bytes: int) -> None:
 
 
 def _check_files(folder: Path, disk: Disk, committed: Committed, done: Recovered) -> None:
-    """Listed files have to be there with their length; what is not as it was is put aside and counted."""
+    """Listed files have to be there with their length; what is not as it was is put aside and counted.
+
+    Those of a store stay listed, and are told of again, until what they held is replaced or deleted.
+    """
     for entry in list(committed.listed()):
         file = entry.file
         assert file is not None
@@ -205,12 +211,13 @@ def _check_files(folder: Path, disk: Disk, committed: Committed, done: Recovered
         if size == entry.bytes:
             continue
         if size is None:
-            done.lost.append(Loss(file, "it is not there", entry.bytes or 0))
+            done.lost.append(Loss(file, "it is not there", entry.bytes or 0, _kept_before(disk, folder, file)))
         else:
             kept = _put_aside(disk, folder, file)
             why = f"it has {size:,} bytes, not the {entry.bytes or 0:,} it was committed with"
             done.lost.append(Loss(file, why, entry.bytes or 0, kept))
-        committed.apply(Entry(kind="remove", file=file, seq=committed.seq, epoch=committed.epoch))
+        if not file.startswith(f"{STORE}/"):
+            committed.apply(Entry(kind="remove", file=file, seq=committed.seq, epoch=committed.epoch))
 
 
 def _remove_unlisted(folder: Path, disk: Disk, committed: Committed, done: Recovered) -> None:
@@ -248,6 +255,13 @@ def _aside(disk: Disk, folder: Path, file: str) -> str:
     taken = set(disk.names(folder / QUARANTINE))
     numbers = range(len(taken) + 1)
     return next(f"{QUARANTINE}/{name}" for number in numbers if (name := f"{number:03d}-{flat}") not in taken)
+
+
+def _kept_before(disk: Disk, folder: Path, file: str) -> str:
+    """Where it was put aside by an earlier recovery."""
+    flat = file.replace("/", "_")
+    names = sorted(name for name in disk.names(folder / QUARANTINE) if name.partition("-")[2] == flat)
+    return f"{QUARANTINE}/{names[-1]}" if names else ""
 
 
 def _write_copy(disk: Disk, path: Path, raw: bytes) -> None:
