@@ -17,7 +17,7 @@ from .containers.pushing import PushFeed
 from .control import Control
 from .data import FlushCallback
 from .data.base import Key
-from .data.policy import MB
+from .data.checked import megabytes
 from .edges.edge import Edge, EdgePolicy
 from .engines.local import LocalEngine
 from .errors import EdgeClosed, Interrupted, PenstockError
@@ -425,5 +425,5 @@ class Run(Control):
         return self._error
 
 
-def _bytes(megabytes: float | None) -> int | None:
-    return None if megabytes is None else int(megabytes * MB)
+def _bytes(process_memory_mb: float | None) -> int | None:
+    return None if process_memory_mb is None else megabytes(process_memory_mb, "process_memory_mb")

@@ -12,6 +12,7 @@ import msgspec
 
 from .clock import Clock, SystemClock
 from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replayed, build_manager, restore_journal
+from .data.checked import checked, checked_name, megabytes
 from .errors import ManagerClosed, StorageFailed
 from .pool import Pool
 from .storage.entries import Entry
@@ -44,7 +45,7 @@ class Stores:
 
     def __init__(self, folder: Path, process_memory_mb: float | None, *, repair: bool, clock: Clock | None) -> None:
         self.folder = folder
-        self._pool = None if process_memory_mb is None else Pool(int(process_memory_mb * (1 << 20)))
+        self._pool = None if process_memory_mb is None else Pool(megabytes(process_memory_mb, "process_memory_mb"))
         self._repair, self._clock = repair, clock or SystemClock()
         self._root: StorageRoot | None = None
         self._workspace: Workspace | None = None
@@ -88,9 +89,11 @@ class Stores:
 
         With `durability: ephemeral` it begins empty. `flush` is where a store of `mode: streaming` hands its items;
         what it had not taken when the process died comes to it again, under the same `batch_id`. Raises `StorageFailed`
-        where the store is open already, and what the data manager raises when it cannot hold what it held before.
+        where the store is open already, `ConfigError` for settings that are none, and what the data manager raises
+        when it cannot hold what it held before.
         """
         root = self._open_root()
+        checked(data_flow, f"{checked_name(name)}.data_flow")
         if name in self._opening or name in self._stores:
             raise StorageFailed(f"{self.folder}: store {name!r} is open already; close it first, or share it")
         self._opening.add(name)

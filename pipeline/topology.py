@@ -10,6 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from .data.checked import problems_of
 from .data.policy import DataFlow
 from .edges.edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
 from .errors import ConfigError, InputError, Problem, SchemaMismatch
@@ -157,6 +158,9 @@ class TopologyBuilder:
         if name in self._nodes:
             self._problem(f"containers.{name}", "expected container names to be different", f"'{name}' twice")
             return self
+        if data_flow is not None and (wrong := problems_of(data_flow, f"containers.{name}.data_flow")):
+            self._problems.extend(wrong)
+            data_flow = None
         if keep_output is None:
             keep_output = "none" if data_flow is None or members else keeping_of(data_flow)
         self._nodes[name] = Node(

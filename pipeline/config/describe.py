@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, Final
 
 from msgspec import inspect as types
 
@@ -25,6 +25,9 @@ _NOUNS: dict[type[types.Type], str] = {
     types.VarTupleType: "a list",
     types.DictType: "a mapping",
 }
+
+FAR: Final = 1e9
+"""A limit so far away that it is told only to who has gone beyond it."""
 
 
 def describe(kind: types.Type) -> str:
@@ -66,7 +69,8 @@ def choices(values: Any) -> str:
 
 
 def _number(kind: types.IntType | types.FloatType, noun: str, positive: str) -> str:
-    if kind.gt == 0 and kind.lt is None and kind.le is None and kind.multiple_of is None:
+    most = None if kind.le is not None and kind.le >= FAR else kind.le
+    if kind.gt == 0 and kind.lt is None and most is None and kind.multiple_of is None:
         return positive
     limits = [
         f"{words} {f'{limit:,}' if isinstance(limit, int) else f'{limit:g}'}"
@@ -74,7 +78,7 @@ def _number(kind: types.IntType | types.FloatType, noun: str, positive: str) -> 
             ("above", kind.gt),
             ("of at least", kind.ge),
             ("below", kind.lt),
-            ("of at most", kind.le),
+            ("of at most", most),
             ("in multiples of", kind.multiple_of),
         )
         if limit is not None

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect as types
 
+from .describe import FAR
+
 _BOOLEAN_WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 _NATIVE: dict[type[types.Type], type] = {
     types.DateTimeType: datetime.datetime,
@@ -92,7 +94,7 @@ def _bounded(value: Any, kind: types.IntType | types.FloatType) -> Any:
         and (kind.multiple_of is None or value % kind.multiple_of == 0)
     )
     if not inside:
-        raise Mismatch
+        raise Mismatch(f"at most {kind.le:g}" if kind.le is not None and value > kind.le >= FAR else "")
     return value
 
 

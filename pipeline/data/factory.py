@@ -9,6 +9,7 @@ from ..errors import StorageFailed
 from ..storage.workspace import Workspace
 from .account import Account
 from .base import DataManager
+from .checked import checked
 from .file import FileManager
 from .hybrid import HybridManager
 from .journaled import JournaledManager
@@ -30,9 +31,10 @@ def build_manager(
 
     `flush` is where a `streaming` manager hands its items; without it they go to files of the container's own. Where
     the policy declares a `durability`, or the workspace is `checkpointed`, changes go to the workspace's journal; there
-    has to be one.
+    has to be one. Raises `ConfigError` for settings that are none.
     """
     clock = clock or SystemClock()
+    checked(policy, f"{name}.data_flow")
     if not is_journaled(name, policy, workspace):
         return plain_manager(name, policy, workspace, flush=flush, clock=clock)
     account = None

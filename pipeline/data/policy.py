@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 Mode = Literal["memory", "streaming", "file", "hybrid"]
 Durability = Literal["ephemeral", "process", "durable"]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+LARGEST: Final = 1e9
+"""More megabytes, or seconds, are no number of bytes, or nanoseconds, that could be meant."""
+Positive = Annotated[float, msgspec.Meta(gt=0, le=LARGEST)]
 MB = 1 << 20
 
 
@@ -65,7 +67,7 @@ class DataFlow(Settings, frozen=True):
     """`file` mode, rows whose types differ from their series': refuse, or take them where wider types hold both."""
     disk_limit_mb: Positive | None = None
     """Ceiling of spilled bytes (`hybrid`)."""
-    min_free_disk_mb: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    min_free_disk_mb: Annotated[float, msgspec.Meta(ge=0, le=LARGEST)] | None = None
     """Spilling leaves so many megabytes free on the disk; None: 1 GiB or 5 %, at most a tenth of a small disk."""
     copy: bool = False
     """Store a copy, so that a value its owner changes afterwards stays as it was stored."""

@@ -65,6 +65,21 @@ phases:
 """
 
 
+def test_numbers_no_machine_has_are_refused_with_the_largest_that_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    path.write_text(
+        "topology: t\nprocess_memory_mb: 1e308\ndata_flow:\n  default_memory_limit_mb: 1e10\n"
+        "containers:\n  data:\n    type: replay\n    path: x.parquet\n"
+        "    data_flow: {memory_limit_mb: 1e308, min_free_disk_mb: 1e308, admission_timeout_seconds: .inf}\n"
+    )
+    found = "\n".join(problems(path))
+    assert ":2: process_memory_mb: expected a positive number, found 1e+308; at most 1e+09" in found
+    assert ":4: data_flow.default_memory_limit_mb: expected a positive number, found 10000000000.0; at most" in found
+    assert "data_flow.memory_limit_mb: expected a positive number, found 1e+308; at most 1e+09" in found
+    assert "data_flow.min_free_disk_mb: expected a number of at least 0, found 1e+308; at most 1e+09" in found
+    assert "data_flow.admission_timeout_seconds: expected a positive number, found '.inf'" in found
+
+
 def test_every_problem_of_a_bad_file_is_told_at_once_in_its_order(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(BAD)
