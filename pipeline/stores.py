@@ -164,7 +164,9 @@ class Stores:
         journal.trim(name, next(journal.generations))
 
     async def close(self) -> None:
-        """Close every store and let go of the folder; idempotent. The first error is raised after all were closed."""
+        """Close every store and let go of the folder; idempotent. The first error is raised after all were closed,
+        with the others as its notes.
+        """
         root, self._root = self._root, None
         workspace = self._workspace
         if root is None or workspace is None:
@@ -186,6 +188,8 @@ class Stores:
         except Exception as error:
             errors.append(error)
         if errors:
+            for other in errors[1:]:
+                errors[0].add_note(f"and {type(other).__name__}: {other}")
             raise errors[0]
 
     def _open_root(self) -> StorageRoot:

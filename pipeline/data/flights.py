@@ -136,7 +136,9 @@ class Flights:
                 failure = refused if isinstance(failure, Late) else failure
         else:
             return None if isinstance(failure, Late) else failure
-        told = f"closed with {sum(buffer.rows for buffer in left)} rows not flushed ({failure}); {where}"
+        reason = failure.__cause__ or failure  # not what was said while the rows were still here
+        rows = sum(buffer.rows for buffer in left)
+        told = f"closed with {rows} rows not flushed ({type(reason).__name__}: {reason}); {where}"
         log.error("%s: %s", self._name, told)
         if isinstance(failure, Late):
             return None

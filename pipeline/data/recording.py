@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from ..errors import DiskFull, StorageFailed
+from ..errors import DataError, DiskFull, StorageFailed
 from ..storage import codecs
 from ..storage.codecs import Buffer
 from ..storage.journal import Journal
@@ -23,6 +23,7 @@ from .live import Filed, LiveRecords
 from .policy import Durability
 from .records import APPEND, CHANGES, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE, Head
 from .rewriting import Rewriter
+from .unwritten import changes_of, told
 from .values import Admitted, batches_size
 from .waiting import GATHERED_BYTES, Gathered, Waiting
 
@@ -84,6 +85,8 @@ class Recording:
         self._refused: BaseException | None = None
         self._again: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
+        self._lost: list[tuple[int, Hashable]] = []
+        """Kinds and keys of records that will not be written any more."""
         self._cuts: dict[int, int] = {}
 
     # Changes, as managers tell of them.
@@ -308,6 +311,7 @@ class Recording:
             if self._broken is None:
                 log.error("%s: the journal has failed: %s", self.container, error)
             self._broken = error
+            self._lost.append((waiting.kind, waiting.live_key))
             return
         counted = (waiting.kind, waiting.live_key, waiting.gen, waiting.num_bytes)
         if self.restoring:
@@ -386,7 +390,29 @@ class Recording:
         if self.rewriter is not None:
             await self.rewriter.close()
         self._drop()
-        await self.settle()
+        try:
+            await self.settle()
+        except DataError:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Raise what has become of changes that took effect and are not in the journal: there is no next call."""
+        left = [*self._lost, *((waiting.kind, waiting.live_key) for _, waiting in sorted(self._unwritten.items()))]
+        changes = changes_of(left)
+        reason = self._broken or self._refused
+        if changes or self._broken is not None:
+            kind = DiskFull if self._broken is None else StorageFailed
+            without = (
+                f", and without {len(changes)} changes that had taken effect and are not: {told(changes)}; make them "
+                "again when it is open again"
+            )
+            raise kind(
+                f"{self.container}: {reason}; it is closed, with everything that was acknowledged on disk"
+                + (without if changes else "")
+            ) from reason
+        log.warning(
+            "%s: closed with everything on disk, though at the end there was no room: %s", self.container, reason
+        )
 
 
 class Recorded:

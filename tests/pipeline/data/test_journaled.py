@@ -342,6 +342,35 @@ async def test_a_process_that_dies_while_it_rewrites_loses_nothing(tmp_path: Pat
         await manager.close()
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_e12_a_store_that_is_closed_without_room_says_which_changes_are_not_on_disk(
+    mode: str, tmp_path: Path
+) -> None:
+    disk = FullDisk()
+    policy = DataFlow(mode=mode, durability="durable")
+    async with opened(tmp_path, disk=disk) as root:
+        manager = root.make(policy=policy)
+        await manager.append("s", rows(0, 1))
+        await manager.store("old", 1)
+        disk.full = True
+        together = [manager.append("s", rows(1, 1)), manager.store("new", 2), manager.delete("old")]
+        for found in await asyncio.gather(*together, return_exceptions=True):
+            assert isinstance(found, DiskFull)
+        with pytest.raises(DiskFull) as raised:
+            await manager.close()
+        disk.full = False
+        text = str(raised.value)
+        for change in ("append of 's'", "store of 'new'", "delete of 'old'"):
+            assert change in text
+        assert "without 3 changes" in text and "next call" not in text and "readable" not in text
+        assert "make them again when it is open again" in text
+    async with opened(tmp_path) as root:
+        manager = root.make(policy=policy)
+        await root.restore(manager)
+        assert await contents(manager) == {"s": pa.table({"n": [0]}), "old": 1}, "and that was the truth"
+        await manager.close()
+
+
 @pytest.mark.parametrize("ends", ["killed", "closed"])
 async def test_a_rewrite_that_was_cut_short_does_not_keep_later_processes_from_rewriting(
     ends: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
