@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from .errors import InputError
-from .storage.disk import DISK, Disk
+from .storage.disk import DISK, Disk, read_regular
 from .storage.entries import Entry
 from .storage.manifest import Committed, ManifestView, read_manifest, segment_file
 from .storage.publish import TableFile, digest_published, publish_bytes, sync_file
@@ -28,6 +28,8 @@ DEAD_LETTERS = "dead_letters"
 
 
 _ASIDE: Final = re.compile(r"\.(.+)\.complete(?:-(\d+))?")
+_NAMED: Final = 8
+"""Runs that are listed by name where one of them has to be given."""
 
 
 class RunFolder:
@@ -318,9 +320,21 @@ def _summary_of(phase: Path) -> str:
 def read_summary(phase: Path) -> PhaseSummary | None:
     """The summary in a phase's folder, None where there is none or it cannot be read."""
     try:
-        return msgspec.json.decode((phase / SUMMARY).read_bytes(), type=PhaseSummary)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_regular(phase / SUMMARY), type=PhaseSummary)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def no_folder(folder: Path) -> InputError:
+    """What to say of a path at which there is none: `latest` comes with the first phase that is complete."""
+    expected = "expected a run's folder such as results/<name>/latest"
+    if folder.name == "latest" and folder.parent.is_dir():
+        runs = sorted(path for path in folder.parent.iterdir() if path.is_dir() and path.name[:1] != ".")
+        named = ", ".join(map(str, runs[:_NAMED])) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+        expected = f"no run in {folder.parent} has completed a phase yet; " + (
+            f"what is there of them: {named}" if runs else "it has none"
+        )
+    return InputError(f"there is no folder {folder}; {expected}")
 
 
 def damaged_summary(phase: Path) -> InputError:
@@ -334,7 +348,7 @@ def damaged_summary(phase: Path) -> InputError:
 def read_record(phase: Path) -> dict[str, Any]:
     """The run record in a phase's folder, empty where there is none."""
     try:
-        record = msgspec.json.decode((phase / RUN).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        record = msgspec.json.decode(read_regular(phase / RUN))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return record if isinstance(record, dict) else {}

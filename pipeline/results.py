@@ -23,6 +23,7 @@ from .folder import (
     SUMMARY,
     damaged_summary,
     is_published,
+    no_folder,
     published_phases,
     read_record,
     read_summary,
@@ -267,7 +268,7 @@ def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
     """
     root = Path(path)
     if not root.exists():
-        raise InputError(f"there is no folder {root}")
+        raise no_folder(root)
     for base in (root, root / "latest"):
         if (base / SUMMARY).is_file() and is_published(base):
             summary = read_summary(base)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .folder import SUMMARY, damaged_summary, published_phases, read_record, read_summary
+from .folder import SUMMARY, damaged_summary, no_folder, published_phases, read_record, read_summary
 from .results import PhaseResults
 
 
@@ -18,7 +18,7 @@ def open_run(path: str | Path, phase: str | None = None) -> Sequence[PhaseResult
     """
     root = Path(path)
     if not root.exists():
-        raise InputError(f"there is no folder {root}; expected a run's folder such as results/<name>/latest")
+        raise no_folder(root)
     if (root / SUMMARY).is_file():
         return open_run(root.absolute().parent, phase or root.absolute().name)
     for base in (root, root / "latest"):

@@ -12,6 +12,8 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.errors import InputError
+from pipeline.examination.places import locate
+from pipeline.folder import no_folder
 from pipeline.mending.dead_letters import DeadLetter, DeadLetters, phases_with_letters
 from pipeline.mending.replaying import replay
 from pipeline.service import Pipeline
@@ -72,8 +74,10 @@ def dead_letters(
 
 def _phases(folder: Path, phase: str | None) -> list[Path]:
     if not folder.exists():
-        raise InputError(f"there is no folder {folder}; expected a run's folder such as results/<name>/latest")
+        raise no_folder(folder)
     found = phases_with_letters(folder)
+    if not found:
+        locate(folder)  # of a folder that is none of Penstock's nobody may think that all was well
     if phase is None:
         return found
     chosen = [path for path in found if path.name == phase]

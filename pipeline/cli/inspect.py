@@ -13,7 +13,7 @@ from pipeline.examination.inspection import Inspection
 from pipeline.examination.inspection import inspect as look
 
 from .figures import bytes_said, printable
-from .looking import labelled, place_of
+from .looking import labelled, named, place_of
 from .options import DEBUG
 from .tables import report_table
 
@@ -44,7 +44,7 @@ def inspect(folder: Path, as_json: bool) -> None:
 
 
 def _head(found: Inspection) -> Iterator[tuple[str, str]]:
-    yield "folder", found.folder if found.phase is None else f"{found.folder}, phase {found.phase}"
+    yield "folder", named(found.folder, found.phase, found.why)
     yield "held by", "nobody" if found.held_by is None else str(found.held_by)
     if found.format is None:
         yield "manifest", "none; from before there was one, or damaged: `penstock verify` says"

@@ -20,10 +20,15 @@ def place_of(folder: Path) -> Place:
     try:
         place = locate(folder)
         read_manifest(place.root)
-    except (InputError, StorageFailed) as error:
+    except (InputError, StorageFailed, OSError) as error:
         click.echo(printable(f"error: {error}", LINES), err=True)
         click.get_current_context().exit(BAD_CONFIGURATION)
     return place
+
+
+def named(folder: str, phase: str | None, why: str) -> str:
+    """Which folder was looked at, and why that one where another was given."""
+    return folder + (f", phase {phase}" if phase is not None else "") + (f" ({why})" if why else "")
 
 
 def labelled(lines: Sequence[tuple[str, str]]) -> str:

@@ -14,7 +14,7 @@ from pipeline.examination.verification import verify as read_all
 from pipeline.examination.verified import Verified
 
 from .figures import bytes_said, printable
-from .looking import place_of
+from .looking import named, place_of
 from .options import DEBUG
 from .tables import is_terminal
 from .trouble import FAILED
@@ -63,7 +63,7 @@ def _totals(done: Verified) -> str:
     if done.letters:
         parts.append(f"{done.letters:,} dead letters")
     read = f"{', '.join(parts)}, {bytes_said(done.num_bytes)}"
-    where = done.folder if done.phase is None else f"{done.folder}, phase {done.phase}"
+    where = named(done.folder, done.phase, done.why)
     if done.bad:
         return f"BAD: {len(done.bad):,} things in {where}; read were {read}"
     return f"ok: {where}: {read}"

@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..storage.disk import DISK
+from ..storage.disk import DISK, open_regular
 from ..storage.entries import Entry
 from ..storage.holder import is_held
 from ..storage.journal_records import GROUP, Gap, survey, walk
@@ -32,13 +32,16 @@ def examine(root: Path, entry: Entry, committed: Committed, seen: Verified, prog
             return _segment(root, entry, number, seen, progress)
         return _file(lies_in(root, entry, committed), entry, seen, progress)
     except FileNotFoundError:
-        return _bad(entry, "the file, " + _bytes(entry.bytes), "no such file")
+        return _bad(entry, _the_file(entry), "no such file")
     except OSError as error:
         return _bad(entry, "a file that can be read", f"the system cannot read it: {error.strerror or error}")
 
 
 def _file(path: Path, entry: Entry, seen: Verified, progress: Progress) -> Bad | None:
     seen.files += 1
+    num_bytes = DISK.file_bytes(path)
+    if path.is_file() and num_bytes is not None and num_bytes != entry.bytes:
+        return _bad(entry, _bytes(entry.bytes), _bytes(num_bytes))  # it may have become endless: it is not read
     num_bytes, digest = digest_file(path, progress)
     seen.num_bytes += num_bytes
     if num_bytes != entry.bytes:
@@ -113,7 +116,15 @@ def _segment(root: Path, entry: Entry, number: int, seen: Verified, progress: Pr
                 seen.records += 1
         if reached < entry.bytes:
             gaps.append(Gap(number, reached, entry.bytes - reached))
-        return _gaps(entry, gaps) if gaps else None
+        if gaps:
+            return _gaps(entry, gaps)
+        if size > entry.bytes and not (held or is_held(root)):
+            return _bad(
+                entry, f"{_bytes(entry.bytes)}, for nothing is written to it any more",
+                f"{size - entry.bytes:,} bytes behind them that are no record: added since, or left by a disk that "
+                "failed",
+            )  # fmt: skip
+        return None
     finally:
         DISK.close(fd)
 
@@ -135,13 +146,19 @@ def _bad(entry: Entry, expected: str, found: str) -> Bad:
     return Bad(file=entry.file, expected=expected, found=found, try_=hint)
 
 
+def _the_file(entry: Entry) -> str:
+    if entry.bytes is None:
+        return "the file, with the records that were written to it last; how long it was is not known"
+    return "the file, " + _bytes(entry.bytes)
+
+
 def _bytes(num_bytes: int | None) -> str:
     return f"{num_bytes or 0:,} bytes"
 
 
 def scan_letters(path: Path) -> tuple[int, int, tuple[str, bool] | None]:
     """Whole records from the start, bytes, and what is behind them: told, and whether whole records follow it."""
-    with open(path, "rb", buffering=0) as source:
+    with open(path, "rb", buffering=0, opener=open_regular) as source:
         fd = source.fileno()
         count = end = 0
         for found in scan(fd):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ..folder import RUN, SUMMARY, read_record
 from ..mending.dead_letters import FOLDER as LETTERS
 from ..mending.dead_letters import SUFFIX
-from ..storage.disk import DISK
+from ..storage.disk import DISK, open_regular
 from ..storage.entries import FORMAT, Entry
 from ..storage.holder import Holder, holder_of
 from ..storage.journal_records import GROUP, Gap, walk
@@ -27,9 +27,9 @@ from ..storage.manifest import (
     Committed,
     ManifestView,
     manifest_name,
-    parse_manifest,
     read_manifest,
     segment_number,
+    view_manifest,
 )
 from ..storage.segments import scan
 from .places import OWN, Place, lies_in, phase_folders, recorded_sizes
@@ -92,6 +92,8 @@ class Inspection(msgspec.Struct, kw_only=True):
 
     folder: str
     phase: str | None
+    why: str = ""
+    """Where another folder was given: how it leads to this one."""
     held_by: Holder | None
     format: int | None
     """None: from before there was a manifest."""
@@ -122,13 +124,14 @@ def inspect(place: Place) -> Inspection:
 
     Raises `StorageFailed` for a newer format.
     """
-    root, phase = place
+    root, phase, why = place
     holder = holder_of(root)
     view = read_manifest(root)
     committed = view.committed
     files = list(_files(root, view, phase))
     found = Inspection(
-        folder=str(root), phase=phase, held_by=holder, format=FORMAT if view.number else None, epoch=committed.epoch,
+        folder=str(root), phase=phase, why=why, held_by=holder, format=FORMAT if view.number else None,
+        epoch=committed.epoch,
         manifest=view.number, manifest_lines=view.lines, manifest_bytes=view.good_bytes,
         manifest_tail_bytes=view.torn_bytes, damage=view.damage, files=files,
         phases=list(_phases(root, view, files, holder, phase)),
@@ -174,7 +177,7 @@ def _container(file: str) -> str | None:
 
 def _rows(path: Path) -> int | None:
     """Rows of a parquet file as its footer says; None for others and for one that cannot be read."""
-    if path.suffix != ".parquet":
+    if path.suffix != ".parquet" or not path.is_file():
         return None
     try:
         return int(pq.read_metadata(path).num_rows)
@@ -220,10 +223,10 @@ def _letters(phase: Path) -> int:
     count = 0
     for path in (phase / LETTERS).glob(f"*{SUFFIX}"):
         try:
-            with open(path, "rb", buffering=0) as source:
+            with open(path, "rb", buffering=0, opener=open_regular) as source:
                 count += sum(1 for _ in scan(source.fileno()))
-        except FileNotFoundError:
-            continue
+        except OSError:
+            continue  # it went meanwhile, or is no file: `verify` says
     return count
 
 
@@ -233,8 +236,8 @@ def _journal(root: Path, committed: Committed, found: Inspection) -> None:
         assert entry.file is not None
         try:
             fd = DISK.open(root / entry.file)
-        except FileNotFoundError:
-            continue  # it went since the manifest was read, or is lost: `verify` knows
+        except OSError:
+            continue  # it went since the manifest was read, is lost, or is no file: `verify` knows
         try:
             end = DISK.size(fd) if entry.bytes is None else entry.bytes
             found.segments += 1
@@ -270,7 +273,7 @@ def _quarantine(root: Path) -> Iterator[Quarantined]:
         if piece is not None:
             why = f"no whole record, at byte {int(piece[2]):,} of wal/{piece[1]}.seg"
         elif name.startswith("MANIFEST-"):
-            view = parse_manifest(path.read_bytes(), name)
+            view = view_manifest(path)
             lost = view.lost_lines
             why = f"{view.damage or 'damaged'}; {lost:,} lines could not be read"
         else:

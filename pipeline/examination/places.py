@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from ..errors import InputError
-from ..folder import RUN, SUMMARY, read_record
+from ..folder import RUN, SUMMARY, no_folder, read_record
 from ..storage.entries import Entry
 from ..storage.lock import LOCK
 from ..storage.manifest import CHECKPOINTS, QUARANTINE, SPILL, WAL, Committed, manifest_numbers, read_manifest
@@ -17,6 +18,8 @@ OWN: Final = (WAL, CHECKPOINTS, SPILL, QUARANTINE, STORE)
 """Folders in a root that are the program's."""
 _OF_PHASES: Final = (SUMMARY, RUN, "containers", "dead_letters", STORE)
 """One of them at least is in the folder of a phase that has begun to leave something."""
+_NAMED: Final = 8
+"""Folders that are listed by name where one of them has to be given."""
 
 
 class Place(NamedTuple):
@@ -24,25 +27,32 @@ class Place(NamedTuple):
 
     root: Path
     phase: str | None = None
+    why: str = ""
+    """Where another folder was given than this one or its `<output>/<name>`: how it leads here."""
 
 
 def locate(folder: Path) -> Place:
     """A run's folder, `<output>/<name>` (its latest run), a phase's folder, or one of `open_stores`.
 
-    Raises `InputError` for anything else, `StorageFailed` for a newer format.
+    A folder in which one such folder lies stands for that one. Raises `InputError` for anything else, and where
+    several lie there, `StorageFailed` for a newer format.
     """
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; expected a run's folder such as results/<name>/latest")
+        raise no_folder(folder)
     if _is_root(folder):
         return Place(folder)
-    absolute = folder.absolute()
+    absolute = Path(os.path.abspath(folder))
     if _is_root(absolute.parent):
         return _within(absolute.parent, absolute.name)
     if _is_root(folder / "latest"):
         return Place(folder / "latest")
-    runs = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and _is_root(path)]
-    if runs:
-        return Place(max(runs, key=lambda path: (path.stat().st_mtime_ns, path.name)))
+    within = sorted(path for path in folder.iterdir() if path.name[:1] != "." and not path.is_symlink())
+    runs = [path for path in within if _is_root(path)]
+    if len(runs) == 1:
+        return Place(runs[0], why=f"the only folder of Penstock's in {folder}")
+    latest = [path / "latest" for path in within if _is_root(path / "latest")]
+    if runs or latest:
+        raise which_one(folder, [*runs, *latest])
     if (folder / SUMMARY).is_file():
         return Place(absolute.parent, absolute.name)
     for base in (folder, folder / "latest"):
@@ -54,10 +64,17 @@ def locate(folder: Path) -> Place:
     )
 
 
+def which_one(folder: Path, found: Sequence[Path]) -> InputError:
+    """What to say of a folder that may stand for several others."""
+    named = ", ".join(map(str, found[:_NAMED])) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
+    return InputError(f"{folder} is no folder of Penstock's itself, and has {len(found)} in it; give one: {named}")
+
+
 def _is_root(folder: Path) -> bool:
-    if not folder.is_dir():
+    try:
+        names = os.listdir(folder)
+    except OSError:  # it is none, or somebody else's
         return False
-    names = {path.name for path in folder.iterdir()}
     return LOCK in names or bool(manifest_numbers(names)) or (WAL in names and CHECKPOINTS in names)
 
 

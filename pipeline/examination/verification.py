@@ -17,10 +17,11 @@ from ..storage.manifest import (
     ManifestView,
     manifest_name,
     manifest_numbers,
-    parse_manifest,
     read_manifest,
     segment_number,
+    view_manifest,
 )
+from ..storage.publish import digest_file
 from .examining import examine, scan_letters
 from .places import Place, phase_folders, recorded_sizes
 from .verified import Bad, Progress, Verified
@@ -43,7 +44,7 @@ def verify(place: Place, progress: Progress = lambda num_bytes: None) -> Verifie
     A writer may be at work: what is found bad is looked at again with what the manifest lists by then, and what is
     being written is no damage. Raises `StorageFailed` for a newer format.
     """
-    done = Verified(folder=str(place.root), phase=place.phase, held_by=holder_of(place.root))
+    done = Verified(folder=str(place.root), phase=place.phase, why=place.why, held_by=holder_of(place.root))
     view = _manifest(place.root, done)
     _manifests_before(place.root, view, done)
     listing = _Listing(place.root, view)
@@ -131,13 +132,14 @@ def _manifests_before(root: Path, view: ManifestView, done: Verified) -> None:
         if number >= view.number:
             continue
         try:
-            raw = path.read_bytes()
+            found = view_manifest(path)
         except FileNotFoundError:
             continue
-        found = parse_manifest(raw, str(path))
+        except OSError as error:
+            found = ManifestView(Committed(), damage=f"the system cannot read it: {error.strerror or error}")
         if not (found.damage or found.torn_bytes):
             done.lines += found.lines
-        elif not any(kept.read_bytes() == raw for kept in (root / QUARANTINE).glob(f"*-{path.name}")):
+        elif not any(_is_copy(kept, path) for kept in (root / QUARANTINE).glob(f"*-{path.name}")):
             done.bad.append(
                 Bad(
                     file=path.name, expected="whole lines, each with its checksum",
@@ -145,6 +147,13 @@ def _manifests_before(root: Path, view: ManifestView, done: Verified) -> None:
                     try_=f"nothing now: {manifest_name(view.number)} counts, and this one goes when others follow",
                 )
             )  # fmt: skip
+
+
+def _is_copy(kept: Path, path: Path) -> bool:
+    try:
+        return DISK.file_bytes(kept) == DISK.file_bytes(path) and digest_file(kept) == digest_file(path)
+    except OSError:
+        return False
 
 
 # -- listed files --------------------------------------------------------------------------------------------------
@@ -206,6 +215,9 @@ def _letters(root: Path, phase: Path, done: Verified) -> None:
                 count, num_bytes, fault = scan_letters(path)
             except FileNotFoundError:
                 break
+            except OSError as error:
+                count = num_bytes = 0
+                fault = f"the system cannot read it: {error.strerror or error}", True
             if fault is None or (not fault[1] and (held or is_held(root))):
                 bad = None
             else:

@@ -26,6 +26,8 @@ class Verified(msgspec.Struct, kw_only=True):
 
     folder: str
     phase: str | None
+    why: str = ""
+    """Where another folder was given: how it leads to this one."""
     held_by: Holder | None
     manifest: int = 0
     lines: int = 0

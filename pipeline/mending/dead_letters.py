@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import xxhash
 
-from ..errors import CorruptEntry, DataError, PenstockError, StorageFailed
+from ..errors import CorruptEntry, DataError, InputError, PenstockError, StorageFailed
 from ..frames import Batch
 from ..storage import codecs
 from ..storage.disk import DISK, Disk
@@ -31,6 +31,8 @@ FLUSHES = ".flush.seg"
 """Ends the name of a container's second file: what a flush callback would not take."""
 DEAD: Final = 32
 """Kind of such a record; its `flags` say in which form the value is, as `storage.codecs` numbers them."""
+_NAMED: Final = 8
+"""Runs that are listed by name where one of them has to be given."""
 _HEAD: Final = struct.Struct("<I")
 
 
@@ -180,7 +182,8 @@ def path_of(phase: Path, container: str) -> Path:
 def phases_with_letters(folder: Path) -> list[Path]:
     """Folders of the phases with dead letters: `folder` itself, those of the run it is, or of `<output>/<name>`.
 
-    Of the latter it is the latest run, or, where that has none, the one that was written to last. Blocks.
+    Of the latter it is the latest run, or, where that has none, the only one with any. Raises `InputError` where
+    there are several of those. Blocks.
     """
     if (folder / FOLDER).is_dir():
         return [folder]
@@ -188,8 +191,12 @@ def phases_with_letters(folder: Path) -> list[Path]:
         found = [path.parent for path in base.glob(f"*/{FOLDER}") if not path.parent.name.startswith(".")]
         if found:
             return sorted(found)
-    runs = sorted(folder.glob(f"*/*/{FOLDER}"), key=lambda path: path.stat().st_mtime)
-    return phases_with_letters(runs[-1].parent.parent) if runs else []
+    runs = sorted({path.parent.parent for path in folder.glob(f"[!.]*/[!.]*/{FOLDER}")})
+    runs = [run for run in runs if run.name != "latest"]
+    if len(runs) > 1:
+        named = ", ".join(map(str, runs[:_NAMED])) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+        raise InputError(f"{len(runs)} runs in {folder} have dead letters; give one: {named}")
+    return phases_with_letters(runs[0]) if runs else []
 
 
 class DeadLetters:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +22,10 @@ class Disk(Protocol):
     """
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
-        """A descriptor; `create` makes a new file and raises FileExistsError where there is one."""
+        """A descriptor; `create` makes a new file and raises FileExistsError where there is one.
+
+        What is there and is no regular file, a pipe or a device, raises OSError at once instead of never ending.
+        """
 
     def close(self, fd: int) -> None: ...
 
@@ -67,7 +72,7 @@ class RealDisk:
 
     def open(self, path: Path, *, write: bool = False, create: bool = False) -> int:
         flags = os.O_CLOEXEC | (os.O_RDWR if write or create else os.O_RDONLY)
-        return os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+        return open_regular(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -129,6 +134,30 @@ class RealDisk:
             return path.stat().st_size
         except FileNotFoundError:
             return None
+
+
+def open_regular(path: str | Path, flags: int = os.O_RDONLY | os.O_CLOEXEC) -> int:
+    """A descriptor of a regular file, also for `open(..., opener=)`; of anything else it waits for nobody.
+
+    Raises OSError.
+    """
+    fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, f"it is {_said(mode)}, not a regular file", str(path))
+
+
+def _said(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def read_regular(path: Path) -> bytes:
+    """All of a small file, never waiting for a writer. Raises OSError."""
+    with open(path, "rb", opener=open_regular) as file:
+        return file.read()
 
 
 DISK = RealDisk()

@@ -12,8 +12,11 @@ import msgspec
 
 from ..clock import SystemClock
 from ..errors import StorageFailed
+from .disk import open_regular
 
 LOCK: Final = "LOCK"
+_MOST_BYTES: Final = 4096
+"""More than an owner ever takes; what is behind it is not looked at."""
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -86,12 +89,13 @@ class FolderLock:
 def read_owner(path: Path) -> Owner | None:
     """Who holds, or last held, the folder; None where the file does not say."""
     try:
-        raw = path.read_bytes()
+        with open(path, "rb", opener=open_regular) as file:
+            raw = file.read(_MOST_BYTES)
     except OSError:
         return None
     try:
         return msgspec.json.decode(raw, type=Owner)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = raw.decode(errors="replace").strip()
         return Owner(pid=int(text)) if text.isdigit() else None
 

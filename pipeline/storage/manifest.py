@@ -20,6 +20,9 @@ STORE: Final = "store"
 _NAME: Final = re.compile(r"MANIFEST-(\d{6,})")
 _SEGMENT: Final = re.compile(rf"{WAL}/(\d{{6,}})\.seg")
 _TRIES: Final = 100
+_WINDOW_BYTES: Final = 4 << 20
+_LONGEST_LINE: Final = 256 << 20
+"""More than the snapshot of a million files takes; what goes on without an end of line is none."""
 
 
 def manifest_name(number: int) -> str:
@@ -239,13 +242,44 @@ def read_manifest(folder: Path, disk: Disk = DISK) -> ManifestView:
             return ManifestView(Committed())
         path = folder / manifest_name(numbers[-1])
         try:
-            raw = read_whole(disk, path)
+            view = _read(disk, path)
         except FileNotFoundError:
             continue  # a writer has rotated it away between our looking and our reading
-        view = parse_manifest(raw, str(path))
         view.number = numbers[-1]
         return view
     raise StorageFailed(f"the manifest of {folder} vanished {_TRIES} times while it was read; try again")
+
+
+def view_manifest(path: Path, disk: Disk = DISK) -> ManifestView:
+    """What one manifest says, whether it counts or not. Blocking; raises OSError and `StorageFailed`."""
+    view = _read(disk, path)
+    view.number = next(iter(manifest_numbers([path.name])), 0)
+    return view
+
+
+def _read(disk: Disk, path: Path) -> ManifestView:
+    """Zeros and lines without an end, which damage may make endless, are passed over: no line holds a zero."""
+    kept: list[bytes] = []
+    passed = line_bytes = 0
+    fd = disk.open(path)
+    try:
+        size = disk.size(fd)
+        offset = 0
+        while offset < size and (raw := disk.read(fd, min(_WINDOW_BYTES, size - offset), offset)):
+            offset += len(raw)
+            end = raw.rfind(b"\n")
+            empty = not raw[0] and raw.count(0) == len(raw)
+            if empty or (end < 0 and line_bytes > _LONGEST_LINE):
+                kept.append(b"\0")
+                passed += len(raw) - 1
+            else:
+                kept.append(raw)
+                line_bytes = len(raw) - end - 1 if end >= 0 else line_bytes + len(raw)
+    finally:
+        disk.close(fd)
+    view = parse_manifest(b"".join(kept), str(path))
+    view.torn_bytes += passed
+    return view
 
 
 def read_whole(disk: Disk, path: Path) -> bytes:

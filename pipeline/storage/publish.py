@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from ..errors import DataError
-from .disk import DISK, Disk
+from .disk import DISK, Disk, open_regular
 from .room import storage_error
 
 _temporary = itertools.count()
@@ -224,7 +224,7 @@ def digest_file(path: Path, progress: Callable[[int], None] = lambda num_bytes: 
     """Size and xxh3-64 of a file, read a megabyte at a time; each is told."""
     digest = xxhash.xxh3_64()
     num_bytes = 0
-    with open(path, "rb", buffering=0) as source:
+    with open(path, "rb", buffering=0, opener=open_regular) as source:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             num_bytes += len(chunk)

@@ -108,3 +108,47 @@ def test_verify_shows_how_far_it_is_to_who_watches(
     monkeypatch.setattr("pipeline.cli.verify.is_terminal", lambda stream: True)
     told = penstock("verify", looked)
     assert told.exit_code == 0 and "verifying" in told.stderr and told.stdout.startswith("ok: ")
+
+
+def test_verify_and_inspect_say_which_folder_they_took_or_refuse(looked: Path, penstock: Penstock) -> None:
+    (run_folder,) = [path for path in looked.iterdir() if not path.is_symlink()]
+    (looked / "latest").unlink()
+    for command in ("verify", "inspect"):
+        told = penstock(command, "looked")
+        assert told.exit_code == 0
+        assert f"looked/{run_folder.name} (the only folder of Penstock's in looked)" in told.stdout
+    shutil.copytree(run_folder, looked / "other")
+    for command in ("verify", "inspect"):
+        told = penstock(command, "looked")
+        assert told.exit_code == 2 and told.stdout == ""
+        assert f"has 2 in it; give one: looked/{run_folder.name}, looked/other" in told.stderr
+    assert "looked/other has" not in penstock("dead-letters", "looked/latest").stderr
+    told = penstock("dead-letters", "looked")
+    assert (
+        told.exit_code == 1 and f"2 runs in looked have dead letters; give one: looked/{run_folder.name}" in told.stderr
+    )
+
+
+def test_a_run_without_a_complete_phase_is_named_where_latest_is_asked_for(looked: Path, penstock: Penstock) -> None:
+    """No phase of it has come to its end, so `latest` is not there; what is there is said."""
+    (looked / "latest").unlink()
+    (run_folder,) = looked.iterdir()
+    for command in ("verify", "inspect", "dead-letters", "report"):
+        told = penstock(command, "looked/latest")
+        assert told.exit_code in (1, 2)
+        assert "no run in looked has completed a phase yet; what is there of them: looked/" in told.stderr
+        assert run_folder.name in told.stderr
+
+
+def test_a_folder_that_is_none_of_penstocks_has_no_dead_letters_to_tell_of(penstock: Penstock) -> None:
+    Path("photos").mkdir()
+    told = penstock("dead-letters", "photos")
+    assert told.exit_code == 1 and "photos is no folder of Penstock" in told.stderr
+
+
+def test_a_manifest_that_is_no_file_is_a_folder_that_cannot_be_judged(looked: Path, penstock: Penstock) -> None:
+    (path,) = (looked / "latest").glob("MANIFEST-*")
+    path.unlink()
+    path.mkdir()
+    told = penstock("verify", "looked/latest")
+    assert told.exit_code == 2 and "it is a folder, not a regular file" in told.stderr

@@ -284,9 +284,18 @@ def test_which_folder_is_meant(kept: dict[str, Path], tmp_path: Path) -> None:
     assert locate(run_folder.parent).root.resolve() == run_folder
     moved = tmp_path / "name"
     shutil.copytree(run_folder, moved / "abc")
-    assert locate(moved) == Place(moved / "abc"), "a run that has not come to its first phase's end"
-    with pytest.raises(InputError, match="no folder of Penstock"):
+    assert locate(moved) == Place(moved / "abc", why=f"the only folder of Penstock's in {moved}")
+    shutil.copytree(run_folder, moved / "def")
+    with pytest.raises(InputError, match=r"has 2 in it; give one: .*abc, .*def$"):
+        locate(moved)
+    (moved / "latest").symlink_to("def")
+    assert locate(moved) == Place(moved / "latest")
+    with pytest.raises(InputError, match=r"has 1 in it; give one: .*name/latest$"):
         locate(tmp_path)
+    (tmp_path / "foreign").mkdir()
+    with pytest.raises(InputError, match="no folder of Penstock"):
+        locate(tmp_path / "foreign")
+    (tmp_path / "foreign" / "latest").mkdir()
     (moved / "abc" / "photos").mkdir()
     with pytest.raises(InputError, match=r"photos holds nothing of a phase; .* has run"):
         locate(moved / "abc" / "photos")
