@@ -11,6 +11,7 @@ from .config import Config, PhaseConfig, WindowConfig
 from .config.phase import AUTO, bars_of
 from .config.phase_checks import instant
 from .durations import parse_duration
+from .edges.edge import LOSSLESS
 from .errors import ConfigError, InputError, Problem
 from .plans import PhasePlan
 from .topology import Topology, TopologyBuilder, ranker_of
@@ -40,6 +41,9 @@ def plan_phases(config: Config) -> list[PhasePlan]:
         if phase.name in composed and window_of(phase).from_ns is not None:
             path = f"phases.{number}.warmup" if config.walk_forward is None else "walk_forward.warmup"
             problems += _check_warmup(config, path, composed[phase.name], phase.warmup)
+    if config.checkpoint.every_seconds is not None:
+        for topology in composed.values():
+            problems += _check_losses(config, topology)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     plans = [_planned(config, phase, composed[phase.name]) for phase in phases]
@@ -84,6 +88,33 @@ def warmup_of(topology: Topology, setting: str) -> WarmUp:
         raise InputError("nobody knows how long a bar lasts; write a duration, such as `warmup: 30d`")
     longest = max(needed.values(), default=0)
     return WarmUp(count=bars if bars is not None else ceil(longest / every) if every else 0, every_ns=every)
+
+
+def _check_losses(config: Config, topology: Topology) -> list[Problem]:
+    """What an edge loses on purpose would be another loss when a run goes on from its checkpoint."""
+    problems = []
+    for node, entry, policy in topology.lossy_inputs():
+        if policy.when_full not in LOSSLESS:
+            path = f"containers.{node.pattern or node.name}.inputs"
+            file, line = config.locate(path)
+            problems.append(
+                Problem(
+                    path, "expected an input that loses nothing in a run with checkpoints, 'block' or 'spill'",
+                    f"'when_full: {policy.when_full}' from '{entry.source}', with a live feed upstream",
+                    "'spill' lets the feed go on through the disk; or leave out 'checkpoint'", file, line,
+                )
+            )  # fmt: skip
+    return problems
+
+
+def lossless_notes(topology: Topology) -> list[str]:
+    """Lossy inputs that lose nothing in such a run, a line for each."""
+    return [
+        f"containers.{node.pattern or node.name}.inputs: 'when_full: {entry.policy.when_full}' from '{entry.source}' "
+        "acts as 'block': no live feed is upstream of it, and a replay loses nothing"
+        for node, entry, policy in topology.lossy_inputs()
+        if entry.policy is not None and policy.when_full in LOSSLESS
+    ]
 
 
 def _planned(config: Config, phase: PhaseConfig, topology: Topology) -> PhasePlan:

@@ -12,7 +12,7 @@ from .config import Block, Config, recipe_name
 from .data.policy import MB
 from .edges.in_flight import POOL_PARTS
 from .errors import InputError
-from .phasing import plan_phases
+from .phasing import lossless_notes, plan_phases
 from .plans import PhasePlan
 from .stage import Footprint
 from .storage.sizing import ENTRY_BYTES
@@ -164,7 +164,7 @@ def plan_of(config: Config, phases: Sequence[PhasePlan] | None = None) -> Plan:
     )
     whole = config.until is None and all(phase.window == ALL for phase in phases)
     warnings, refusals = fitting(plan, whole=whole)
-    return msgspec.structs.replace(plan, warnings=[*missing, *warnings], refusals=refusals)
+    return msgspec.structs.replace(plan, warnings=[*missing, *lossless_notes(topology), *warnings], refusals=refusals)
 
 
 def fitting(plan: Plan, *, whole: bool = True) -> tuple[list[str], list[str]]:

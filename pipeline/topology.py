@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -102,6 +102,13 @@ class Topology:
         if not node.live and entry.policy.when_full not in LOSSLESS:
             return EdgePolicy(max_rows=entry.policy.max_rows, max_bytes=entry.policy.max_bytes)
         return entry.policy
+
+    def lossy_inputs(self) -> Iterator[tuple[Node, Input, EdgePolicy]]:
+        """Inputs that were declared lossy, each with the policy its edge runs under."""
+        for node in self.nodes:
+            for entry in node.inputs:
+                if entry.policy is not None and entry.policy.when_full not in LOSSLESS:
+                    yield node, entry, self.edge_policy(node, entry)
 
     def to_mermaid(self) -> str:
         """The graph as Mermaid text, to be pasted where Markdown is shown."""

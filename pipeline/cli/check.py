@@ -11,7 +11,7 @@ import click
 from pipeline.config import Config
 from pipeline.errors import ConfigError, Problem
 from pipeline.lookahead import DEFAULT_CUTS, DEFAULT_ROWS
-from pipeline.phasing import plan_phases
+from pipeline.phasing import lossless_notes, plan_phases
 from pipeline.planning import plan_of
 from pipeline.plans import PhasePlan
 from pipeline.topology import Topology
@@ -71,6 +71,8 @@ def _tell(loaded: Config) -> None:
     click.echo(f"ok: {', '.join(parts)}")
     for line in order_lines(topology):
         click.echo(line)
+    for note in lossless_notes(topology):
+        click.echo(f"note: {note}")
     if any(plan.window != ALL or plan.select is not None for plan in plans):
         for line in phase_lines(plans):
             click.echo(line)

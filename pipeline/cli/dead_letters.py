@@ -18,10 +18,12 @@ from pipeline.mending.dead_letters import DeadLetter, DeadLetters, phases_with_l
 from pipeline.mending.replaying import replay
 from pipeline.service import Pipeline
 
+from .conduct import Conducted
 from .figures import printable, rows_said
 from .options import ReadingOptions, reading
 from .run import perform
 from .tables import report_table
+from .trouble import FAILED
 
 MOST_SHOWN = 20
 WIDEST = 160
@@ -54,13 +56,14 @@ def dead_letters(
 
     With --replay CONFIG (the same configuration, with what was wrong put right) each container with dead letters runs
     again with what reads from it, in phases called PHASE.CONTAINER, on these rows alone: all feeds are silent. Results
-    go to results/<name>-replay/; those of the run are not touched, and the dead letters stay where they are.
+    go to results/<name>-replay/; those of the run are not touched, and the dead letters stay where they are. Exit code
+    1 where not one of them goes through this time.
     """
     phases = _phases(folder, phase)
     if config is not None:
         pipeline = Pipeline.from_yaml(config, data=options["data"], overrides=options["overrides"])
         again = replay(pipeline, phases, container, output=output)
-        perform(
+        done = perform(
             again,
             {
                 **options, "until": None, "limit": None, "output": output, "as_json": as_json, "force": True,
@@ -68,8 +71,22 @@ def dead_letters(
                 "quiet": False, "log_format": "text", "log_level": "info", "drain_seconds": 30.0,
             },
         )  # fmt: skip
+        _tell_mended(done, as_json)
         return
     _list(folder, phases, container, limit, as_json)
+
+
+def _tell_mended(done: Conducted, as_json: bool) -> None:
+    """How many rows went through this time; exit code 1 where none did."""
+    given = dead = 0
+    for phase, summary in done.summaries.items():
+        books = summary.ledger.containers[phase.rpartition(".")[2]]
+        given += books.received
+        dead += books.dead
+    again = f"; {rows_said(dead)} died again and are dead letters of the replay" if dead else ""
+    click.echo(f"{'mended':<13} {rows_said(given - dead)} of {rows_said(given)} rows{again}", err=as_json)
+    if dead == given:
+        click.get_current_context().exit(FAILED)
 
 
 def _phases(folder: Path, phase: str | None) -> list[Path]:

@@ -13,7 +13,9 @@ from pipeline.composing import compose
 from pipeline.config import Config
 from pipeline.config import explain as rows_of
 from pipeline.config.leaf import suggestion
+from pipeline.edges.edge import LOSSLESS
 from pipeline.errors import ConfigError, Problem
+from pipeline.phasing import lossless_notes
 
 from .options import CONFIG, ReadingOptions, reading
 from .reading import read
@@ -38,6 +40,19 @@ def explain(
         return
     rows = [(row.setting, value_said(row.value), row.where) for row in rows_of(loaded, name)]
     click.echo(text_table(["setting", "value", "set by"], rows))
+    for note in _notes(loaded, name):
+        click.echo(f"note: {note}")
+
+
+def _notes(config: Config, name: str | None) -> list[str]:
+    """What is in effect other than it is set."""
+    names = config.declared if name is None else [name]
+    if all(entry.when_full in LOSSLESS for each in names for entry in config.inputs_of(each)):
+        return []  # so that a graph that does not fit is explained as well
+    notes = lossless_notes(compose(config))
+    group = config.group_of(name) if name is not None else None
+    owner = group.pattern if group is not None else name
+    return [note for note in notes if owner is None or note.startswith(f"containers.{owner}.inputs:")]
 
 
 def in_phase(config: Config, phase: str) -> Config:

@@ -55,8 +55,8 @@ def carry_out(config: Path, options: RunOptions) -> None:
     perform(pipeline, options)
 
 
-def perform(pipeline: Pipeline, options: RunOptions) -> None:
-    """Run a pipeline, tell, and end the command with its exit code."""
+def perform(pipeline: Pipeline, options: RunOptions) -> Conducted:
+    """Run a pipeline and tell; how it went, where it was not stopped: that ends the command with its exit code."""
     level = "warning" if options["quiet"] else options["log_level"]
     with logging_to_stderr(options["log_format"], level), _quick_switches():
         conducted = asyncio.run(
@@ -72,6 +72,7 @@ def perform(pipeline: Pipeline, options: RunOptions) -> None:
     _tell(conducted, options)
     if conducted.stopped:
         click.get_current_context().exit(INTERRUPTED)
+    return conducted
 
 
 def _tell(conducted: Conducted, options: RunOptions) -> None:

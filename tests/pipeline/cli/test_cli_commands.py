@@ -123,6 +123,42 @@ def test_explain_without_a_name_shows_everything(penstock: Penstock, small: Path
     assert "containers.data.rows" in told.stdout and "containers.execution.objective" in told.stdout
 
 
+LOSSY = """\
+containers:
+  ticks: {type: push}
+  past: {type: synthetic, schema: trade, rows: 100}
+  bars: {type: bars, every: 1m, inputs: [{from: FEED, when_full: drop_oldest}]}
+"""
+
+
+def test_a_lossy_input_that_loses_nothing_is_told_by_check_explain_and_plan(penstock: Penstock, tmp_path: Path) -> None:
+    path = tmp_path / "lossy.yaml"
+    path.write_text(LOSSY.replace("FEED", "past"))
+    note = "containers.bars.inputs: 'when_full: drop_oldest' from 'past' acts as 'block': no live feed is upstream"
+    for words in (("check", path), ("explain", path), ("explain", path, "bars"), ("plan", path)):
+        told = penstock(*words)
+        assert told.exit_code == 0 and note in told.stdout, told.stderr
+    assert note not in penstock("explain", path, "past").stdout
+    path.write_text(LOSSY.replace("FEED", "ticks").replace("type: bars, every: 1m", "type: console"))
+    assert "acts as" not in penstock("check", path).stdout
+
+
+def test_c1_a_lossy_input_of_a_live_feed_is_refused_in_a_run_with_checkpoints(
+    penstock: Penstock, tmp_path: Path
+) -> None:
+    """What it loses on purpose would be another loss when the run goes on."""
+    path = tmp_path / "lossy.yaml"
+    path.write_text(LOSSY.replace("FEED", "ticks").replace("type: bars, every: 1m", "type: console"))
+    assert penstock("check", path).exit_code == 0
+    for words in (("check", path), ("run", path), ("plan", path)):
+        told = penstock(*words, "--set", "checkpoint.every_seconds=1")
+        assert told.exit_code == 2
+        assert "lossy.yaml:4: containers.bars.inputs: expected an input that loses nothing" in told.stderr
+        assert "found 'when_full: drop_oldest' from 'ticks'" in told.stderr
+    told = penstock("run", path, "--checkpoint", "30s")
+    assert told.exit_code == 2 and "expected an input that loses nothing" in told.stderr
+
+
 def test_explain_of_an_unknown_name_suggests_one(penstock: Penstock, small: Path) -> None:
     told = penstock("explain", small, "fetures")
     assert told.exit_code == 2 and "features" in told.stderr

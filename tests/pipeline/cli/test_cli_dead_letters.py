@@ -128,8 +128,18 @@ def test_those_that_die_again_are_dead_letters_of_the_replay(ran: Result, pensto
     told = penstock("dead-letters", "results/picky", "--replay", "picky.yaml")
     assert told.exit_code == 0, told.stderr
     assert "run.picky: 1 of picky; penstock dead-letters results/picky-replay/" in told.stdout
+    assert "mended        1 of 2 rows; 1 died again and are dead letters of the replay" in told.stdout
     (letter,) = json.loads(penstock("dead-letters", "results/picky-replay", "--json").stdout)
     assert letter["phase"] == "run.picky" and letter["first_seq"] == 1
+
+
+def test_a_replay_in_which_nothing_was_mended_says_so_and_ends_with_1(ran: Result, penstock: Penstock) -> None:
+    Path("picky.py").write_text(PICKY.replace("seq in (7, 90) for seq in seqs", "seq >= 0 for seq in seqs"))
+    told = penstock("dead-letters", "results/picky", "--replay", "picky.yaml")
+    assert told.exit_code == 1, told.stderr
+    assert "mended        0 of 2 rows; 2 died again and are dead letters of the replay" in told.stdout
+    told = penstock("dead-letters", "results/picky", "--replay", "picky.yaml", "--json")
+    assert told.exit_code == 1 and "0 of 2 rows" in told.stderr and json.loads(told.stdout)["phase"] == "run.picky"
 
 
 def test_flushes_are_listed_with_their_rows_and_not_given_again(ran: Result, penstock: Penstock) -> None:
