@@ -49,6 +49,7 @@ class PhaseCheckpoints:
         self.phase, self.declared = phase, declared
         self._folder, self._blocking = folder, blocking
         self._refused = False
+        self._began = ""
         self._files = CheckpointFiles(folder.root, phase, told)
 
     async def begin(self, resume: bool) -> Begun:
@@ -57,6 +58,11 @@ class PhaseCheckpoints:
         Otherwise it begins anew, and what a try before has left is given up. Raises `StorageFailed`.
         """
         found = await self._found() if resume else None
+        if resume and not self._refused:
+            self._began = (
+                f"from its checkpoint at {found.rows:,} rows" if found is not None
+                else "anew, since no checkpoint of it had been committed"
+            )  # fmt: skip
         if found is not None:
             log.info("phase '%s' goes on from its checkpoint: %s rows are in", self.phase, f"{found.rows:,}")
             return Begun(await self._blocking.run(self._folder.go_on_phase, self.phase), found)
@@ -86,6 +92,7 @@ class PhaseCheckpoints:
     def refuse(self, error: Exception) -> None:
         """It cannot be gone on from; say why."""
         self._refused = True
+        self._began = f"anew, since its checkpoint cannot be gone on from: {error}"
         log.warning("phase '%s' begins anew, since its checkpoint cannot be gone on from: %s", self.phase, error)
 
     def advice(self, error: BaseException) -> str:
@@ -113,6 +120,7 @@ class PhaseCheckpoints:
             partial(self._blocking.run, self._files.save),
             self._files.read_back,
             align_seconds=self.declared.align_timeout_seconds,
+            began=self._began,
         )
 
 

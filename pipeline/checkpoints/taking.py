@@ -45,6 +45,8 @@ class Checkpoints:
     """Records of the journal up to a mark, in order; blocking."""
     align_seconds: float = ALIGN_SECONDS
     on_saved: Callable[[Checkpoint], None] = lambda checkpoint: None
+    began: str = ""
+    """How the phase began, for `run.json`."""
 
 
 class CheckpointFigures(msgspec.Struct, kw_only=True):
@@ -66,6 +68,8 @@ class CheckpointFigures(msgspec.Struct, kw_only=True):
     """How many came later than asked for, since the one before had cost so much."""
     resumed_from_rows: int | None = None
     """Rows of feeds that were in when this run went on; None: it began anew."""
+    began: str = ""
+    """Where it was to go on: from what it did, or why it began anew."""
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Checkpointer:
     ) -> None:
         self.phase, self.containers, self.settings = phase, containers, settings
         self.journal, self.clock = journal, clock
-        self.figures = CheckpointFigures()
+        self.figures = CheckpointFigures(began=settings.began)
         self.last: Checkpoint | None = None
         """The one that was committed last."""
         self._open: _Open | None = None

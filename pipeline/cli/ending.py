@@ -57,6 +57,9 @@ def closing_lines(conducted: Conducted, records: Mapping[str, dict[str, Any]]) -
     assert folder is not None
     if conducted.stopped:
         yield "stopped", "before its data ended; the results are of what was processed until then"
+    for phase, record in records.items():
+        if began := (record.get("checkpoints") or {}).get("began"):
+            yield "resumed", printable(" ".join(f"{phase}: {began}".split()))
     rows = sum(_feed_rows(record) for record in records.values())
     silent = sorted({name for record in records.values() for name in _silent_feeds(record)})
     if silent:

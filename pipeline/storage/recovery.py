@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -80,8 +81,11 @@ def recover(
     if settle is not None:
         for entry in settle(view):
             view.committed.apply(msgspec.structs.replace(entry, seq=view.committed.seq, epoch=view.committed.epoch))
-    for number, entry in view.committed.segments().items():
-        _segment(folder, disk, view.committed, number, entry, done)
+    ends = {
+        number: _segment(folder, disk, view.committed, number, entry, done)
+        for number, entry in view.committed.segments().items()
+    }
+    _checkpoints_without_journal(view.committed, ends, done)
     _check_files(folder, disk, view.committed, done)
     _remove_unlisted(folder, disk, view.committed, done)
     return view, done
@@ -147,7 +151,15 @@ def _repaired(folder: Path, disk: Disk, view: ManifestView, done: Recovered) -> 
     return view
 
 
-def _segment(folder: Path, disk: Disk, committed: Committed, number: int, entry: Entry, done: Recovered) -> None:
+class _End(NamedTuple):
+    """Where a segment ends."""
+
+    offset: int
+    is_short: bool
+    """Whether it has been longer for certain."""
+
+
+def _segment(folder: Path, disk: Disk, committed: Committed, number: int, entry: Entry, done: Recovered) -> _End:
     """Find where a segment that was not closed ends, cut it there, and list it as closed."""
     file = segment_file(number)
     size = disk.file_bytes(folder / file)
@@ -155,7 +167,7 @@ def _segment(folder: Path, disk: Disk, committed: Committed, number: int, entry:
         if entry.bytes != 0:
             done.lost.append(Loss(file, "it is not there", entry.bytes or 0))
         del committed.files[file]
-        return
+        return _End(0, entry.bytes != 0)
     end = entry.bytes
     if end is None or size < end:
         fd = disk.open(folder / file)
@@ -172,6 +184,21 @@ def _segment(folder: Path, disk: Disk, committed: Committed, number: int, entry:
         end = found.end
         committed.files[file] = msgspec.structs.replace(entry, bytes=end, rows=found.records, offsets=found.gens)
     _settle_file(folder / file, disk, end)
+    return _End(end, entry.bytes is not None and end < entry.bytes)
+
+
+def _checkpoints_without_journal(committed: Committed, ends: Mapping[int, _End], done: Recovered) -> None:
+    """A checkpoint goes on with the journal up to its mark, which was on disk before it: it is void without."""
+    for phase, entry in list(committed.checkpoints.items()):
+        mark = entry.mark
+        if mark is None:
+            continue
+        for number, end in ends.items():
+            if (number < mark.segment and end.is_short) or (number == mark.segment and end.offset < mark.offset):
+                why = f"{segment_file(number)}, which phase '{phase}' would go on with, is not whole"
+                done.lost.append(Loss(entry.file or "", why, entry.bytes or 0))
+                del committed.checkpoints[phase]
+                break
 
 
 def _keep_gaps(folder: Path, disk: Disk, file: str, found: Survey, done: Recovered) -> None:

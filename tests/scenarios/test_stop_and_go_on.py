@@ -73,11 +73,13 @@ def test_penstock_run_that_was_killed_goes_on_with_resume(tmp_path: Path) -> Non
         process.send_signal(signal.SIGKILL)
         code, _, err = await_program(process)
     assert code == -signal.SIGKILL, err
-    code, _, err = await_program(start_program(tmp_path, "run", config, "--output", "results", "--resume"))
+    code, out, err = await_program(start_program(tmp_path, "run", config, "--output", "results", "--resume"))
     assert code == 0, err
     assert "goes on from its checkpoint: " in err
     resumed, whole = left_in(tmp_path / "results"), finish(config, tmp_path / "whole")
-    assert resumed.record["checkpoints"]["resumed_from_rows"] > 0
+    rows = resumed.record["checkpoints"]["resumed_from_rows"]
+    assert rows > 0 and resumed.record["checkpoints"]["began"] == f"from its checkpoint at {rows:,} rows"
+    assert f": from its checkpoint at {rows:,} rows" in out
     assert resumed.summary_bytes == whole.summary_bytes
     for name in whole.files:
         assert (resumed.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name

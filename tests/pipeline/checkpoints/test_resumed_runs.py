@@ -179,7 +179,10 @@ async def test_without_resume_it_begins_anew_and_says_what_would_have_been(
     assert summary_in(tmp_path / "stopped") == wanted
 
 
-@pytest.mark.parametrize("how", ["torn", "flipped", "another version", "another journal"])
+@pytest.mark.parametrize(
+    "how",
+    ["torn", "flipped", "another version", "another journal", "no journal", "half a journal", "the journal's end"],
+)
 async def test_what_cannot_be_gone_on_from_is_told_and_begins_anew(
     how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,10 +198,17 @@ async def test_what_cannot_be_gone_on_from_is_told_and_begins_anew(
         checkpoint.write_bytes(raw[:100] + bytes([raw[100] ^ 1]) + raw[101:])
     elif how == "another version":
         monkeypatch.setattr(sequencer, "code_version", lambda: "another")
-    else:
+    else:  # "no journal" and "half a journal" went on without rows of kept output, and said nothing
         segment = min(path for path in (tmp_path / "stopped").rglob("wal/*.seg") if "latest" not in path.parts)
         journal = segment.read_bytes()
-        segment.write_bytes(journal[:200] + bytes(50) + journal[250:])
+        if how == "no journal":
+            segment.unlink()
+        elif how == "half a journal":
+            segment.write_bytes(journal[: len(journal) // 2])
+        elif how == "the journal's end":
+            segment.write_bytes(journal[:-1] + bytes([journal[-1] ^ 1]))
+        else:
+            segment.write_bytes(journal[:200] + bytes(50) + journal[250:])
     async with pipeline.start(resume=True) as run:
         await run.finished()
     said = {
@@ -206,6 +216,9 @@ async def test_what_cannot_be_gone_on_from_is_told_and_begins_anew(
         "flipped": "begins anew, since its checkpoint cannot be gone on from: .*not as it was committed",
         "another version": "begins anew, .*expected a checkpoint with version 'another'",
         "another journal": "begins anew, .*expected the whole journal, found",
+        "no journal": r"seg is lost: wal/000001.seg, which phase 'run' would go on with, is not whole",
+        "half a journal": r"seg is lost: wal/000001.seg, which phase 'run' would go on with, is not whole",
+        "the journal's end": "wal/000001.seg, which phase 'run' would go on with, is not whole|begins anew, .*expected",
     }
     assert any(re.search(said[how], record.getMessage()) for record in caplog.records), caplog.text
     assert summary_in(tmp_path / "stopped") == wanted
