@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from .report import Reporter
+from .report import Inspector, Reporter
 from .stage import Recipe
 
 ENTRY_POINT_GROUP = "pipeline.stages"
@@ -37,6 +37,7 @@ class Registry:
     topologies: dict[str, Topologist] = field(default_factory=dict)
     reports: dict[str, Reporter] = field(default_factory=dict)
     records: dict[str, pa.Schema] = field(default_factory=dict)
+    qualities: dict[str, Inspector] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -57,6 +58,10 @@ class Registry:
     def add_report(self, name: str, reporter: Reporter) -> None:
         if self.reports.setdefault(name, reporter) is not reporter:
             raise ValueError(f"two reports are called {name!r}")
+
+    def add_quality(self, name: str, inspector: Inspector) -> None:
+        if self.qualities.setdefault(name, inspector) is not inspector:
+            raise ValueError(f"two reports on quality are called {name!r}")
 
     def add_record(self, name: str, schema: pa.Schema) -> None:
         """A kind of record; metadata tell its `meaning`, and the `unit` and `meaning` of each column."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -23,6 +24,12 @@ class Report:
     """Label and words of lines below it."""
 
 
+Inspector: TypeAlias = Callable[[Path, int | None, bool], Report | None]
+"""Makes a report on the quality of what a folder holds, by windows of so many nanoseconds (None: of all of it).
+
+`html` is drawn where the last argument says so, and else empty. None where the folder holds nothing it knows. Blocks.
+Registered by `Registry.add_quality`.
+"""
 Reporter: TypeAlias = Callable[[Sequence[Any]], Report | None]
 """Makes a report of a run's phases (`PhaseResults`, oldest first; the last is what it is about).
 

@@ -29,6 +29,8 @@ from .sinks.console import Console
 from .sinks.parquet import ParquetSink
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline import PhaseResults, Report
 
 __all__ = [
@@ -81,6 +83,7 @@ def register(registry: Registry) -> None:
     registry.add("parquet", ParquetSink)
     registry.add_topology("backtest", backtest)
     registry.add_report("backtest", _report)
+    registry.add_quality("market", _quality)
     for kind in KINDS:
         registry.add_record(kind, schema_of(kind))
 
@@ -90,3 +93,10 @@ def _report(phases: Sequence["PhaseResults"]) -> "Report | None":
     from .report.report import backtest_report
 
     return backtest_report(phases)
+
+
+def _quality(folder: "Path", every_ns: int | None, plot: bool) -> "Report | None":
+    """The quality of market data, whose tables only `penstock quality` needs."""
+    from .quality.report import market_quality
+
+    return market_quality(folder, every_ns, plot)

@@ -71,7 +71,7 @@ STAGE_FLOORS = [
     {"schemas"},
     {"messages", "books"},
     {"venues"},
-    {"interpreting"},
+    {"interpreting", "quality"},
     {"feeds", "features", "sinks"},
     {"portfolio"},
     {"execution"},

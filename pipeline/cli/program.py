@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "Show what is committed in a folder, by whom, and how large it is.",
     "new": "Write a small project into DIR: a configuration, a strategy, a stage and a few words about them.",
     "plan": "Say what a run will take: combinations, containers, memory, disk, inputs.",
+    "quality": "Show what is wrong with the data of a run or a recording: gaps, duplicates, errors.",
     "report": "Write one self-contained HTML page about a run.",
     "run": "Run a configuration to the end of its data and show the results.",
     "schema": "Print the JSON Schema of configurations.",
