@@ -210,7 +210,7 @@ class Sequencer:
         began = _Measure(self.clock)
         restarts = Restarts(prepared.topology, self.plan.seed)
         while (outcome := await self._try_engine(plan, prepared, folder, checkpoints, begun, began, restarts)) is None:
-            begun = await checkpoints.begin(True)
+            begun = await checkpoints.begin(True, again=True)
         if restarts.history:
             outcome = replace(outcome, measured={**outcome.measured, "restarts": restarts.history})
         hashes = await identity

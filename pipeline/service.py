@@ -280,7 +280,7 @@ class Run(Control):
     def _push_feed(self, name: str) -> PushFeed:
         container = self._engine.containers.get(name) if self._engine is not None else None
         if container is None and self._done.is_set():
-            raise EdgeClosed("the run has ended; nothing can be pushed into it")
+            raise EdgeClosed("the run has ended; nothing can be pushed into it") from self._error
         logic = container.logic if container is not None else None
         if not isinstance(logic, PushFeed):
             raise KeyError(f"'{name}' is not a feed of type push")

@@ -52,8 +52,10 @@ class PhaseCheckpoints:
         self._began = ""
         self._files = CheckpointFiles(folder.root, phase, told)
 
-    async def begin(self, resume: bool) -> Begun:
+    async def begin(self, resume: bool, *, again: bool = False) -> Begun:
         """The phase's folder, emptied, and with `resume` the checkpoint it goes on from, if there is one that fits.
+
+        `again` says that this run has been in the phase before.
 
         Otherwise it begins anew, and what a try before has left is given up. Raises `StorageFailed`.
         """
@@ -67,7 +69,9 @@ class PhaseCheckpoints:
             log.info("phase '%s' goes on from its checkpoint: %s rows are in", self.phase, f"{found.rows:,}")
             return Begun(await self._blocking.run(self._folder.go_on_phase, self.phase), found)
         entry = self._files.entry
-        if entry is None and resume and not self._folder.has_completed:
+        if again and found is None:
+            log.info("phase '%s' begins anew", self.phase)
+        elif entry is None and resume and not self._folder.has_completed:
             log.warning(
                 "phase '%s' begins anew: %s holds no checkpoint of it. A run is found again under the same options, "
                 "data and code only; was it given others?", self.phase, self._folder.path,

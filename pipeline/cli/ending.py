@@ -86,6 +86,10 @@ def _failures(
         for name in summary.failed:
             error = records[phase].get("containers", {}).get(name, {}).get("error") or f"container '{name}' failed"
             yield "failed", printable(" ".join(f"{phase}: {error}".split()))
+        for edge in summary.ledger.edges:
+            if edge.dropped:
+                lost = f"{rows_said(edge.dropped)} of {rows_said(edge.sent)} rows from {edge.source} to {edge.target}"
+                yield "dropped", f"{phase}: {lost}"
         dead = {name: books.dead for name, books in summary.ledger.containers.items() if books.dead}
         if dead:
             told = ", ".join(f"{rows_said(rows)} of {name}" for name, rows in dead.items())

@@ -39,7 +39,7 @@ class PushFeed(Feed):
         self._items: deque[Batch | tuple[Batch, ...] | Watermark] = deque()
         self._arrived, self._taken = Bell(), Bell()
         self._turn = asyncio.Lock()
-        self._ended = False
+        self._ended = self._cut_off = False
 
     async def push(self, rows: Any) -> None:
         """Hand over rows and return when the feed has taken what came before; several callers take turns."""
@@ -48,7 +48,8 @@ class PushFeed(Feed):
             while self._items and not self._ended:
                 await self._taken.wait()
             if self._ended:
-                raise EdgeClosed("the feed has ended; nothing can be pushed into it")
+                why = "; its run has stopped or failed: `await run.finished()` raises why" if self._cut_off else ""
+                raise EdgeClosed(f"the feed has ended; nothing can be pushed into it{why}")
             self._items.append(item)
             self._arrived.ring()
 
@@ -74,4 +75,5 @@ class PushFeed(Feed):
                 self._taken.ring()
                 yield item
         finally:
+            self._cut_off = not self._ended  # nobody has said that it is at its end
             self.end()

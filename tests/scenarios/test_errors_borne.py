@@ -316,13 +316,16 @@ async def test_a_partial_phase_runs_again_without_being_forced(tmp_path: Path) -
 # -- restarts ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_phase_begins_again_as_often_as_its_budget_allows(tmp_path: Path) -> None:
+async def test_a_phase_begins_again_as_often_as_its_budget_allows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     diary, into = Diary(), list[Batch]()
     policy = ErrorPolicy(restarts=2, backoff_seconds=0)
     builder = chain(into, Faulty(diary=diary, poison=frozenset({7}), times=2), errors=[policy])
     summary, phase = await run(builder, tmp_path)
     assert summary.status == "complete" and summary.ledger.containers["work_0"].processed == 10
     assert diary.built == 3 and diary.failed == 2
+    assert "was it given others?" not in caplog.text, "nobody asked for a run to be gone on with"
     assert [list(restart) for restart in (await asyncio.to_thread(read_record, phase))["restarts"]] == [
         ["work_0"],
         ["work_0"],

@@ -182,3 +182,13 @@ def test_recorded_failures_stand_at_the_end_of_a_run(ran: Result, penstock: Pens
     assert told.exit_code == 0, told.stderr
     (line,) = [line for line in told.stdout.splitlines() if line.startswith("failed")]
     assert "run: container 'picky' failed: ValueError: a row that" in line and "\x1b" not in line
+
+
+def test_rows_that_were_dropped_stand_at_the_end_of_a_run(ran: Result, penstock: Penstock) -> None:
+    """What went to a container that had failed; the ledger has it for every edge."""
+    told = penstock(
+        "run", "picky.yaml", "--set", "containers.picky.errors.dead_letters=false", "--set",
+        "containers.picky.errors.on_failure=record", "--set", "containers.data.batch_rows=10",
+    )  # fmt: skip
+    (line,) = [line for line in told.stdout.splitlines() if line.startswith("dropped")]
+    assert "rows from data to picky" in line and "run: 190 of 200 " in line
