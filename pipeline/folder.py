@@ -298,13 +298,18 @@ def _sizes(phase: Path) -> dict[str, int]:
 
 
 def published_phases(run: Path) -> list[Path]:
-    """R-5: folders in a run's folder whose summary has been committed; takes no lock. Raises `StorageFailed` (newer).
+    """R-5: folders in a run's folder whose summary has been committed, in the order they were; takes no lock.
 
-    Without a manifest every summary counts: a folder from before there was one, or a copy.
+    Without a manifest, in a folder from before there was one, or a copy, every summary counts, in the order they began.
+    Raises `StorageFailed` for a newer format.
     """
     view = read_manifest(run)
     folders = [path.parent for path in run.glob(f"*/{SUMMARY}") if not path.parent.name.startswith(".")]
-    return [folder for folder in folders if not view.number or _summary_of(folder) in view.committed.files]
+    if not view.number:
+        return sorted(folders, key=lambda folder: (read_record(folder).get("started_ns", 0), folder.name))
+    files = view.committed.files
+    listed = [folder for folder in folders if _summary_of(folder) in files]
+    return sorted(listed, key=lambda folder: files[_summary_of(folder)].seq)  # a clock may have stepped back meanwhile
 
 
 def is_published(phase: Path) -> bool:

@@ -263,7 +263,7 @@ class MemberFile:
 def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
     """The results in a run's folder, a phase's folder, or `<output>/<name>` (its latest run).
 
-    Without `phase` the only one there is, or the last by name of folder time. Raises `InputError` where there is none,
+    Without `phase` the only one there is, or the one that was completed last. Raises `InputError` where there is none,
     or where its summary is damaged.
     """
     root = Path(path)
@@ -277,7 +277,7 @@ def open_results(path: str | Path, phase: str | None = None) -> PhaseResults:
             raise damaged_summary(base)
         phases = [folder for folder in published_phases(base) if phase in (None, folder.name)]
         if phases:
-            folder = max(phases, key=lambda folder: (folder / SUMMARY).stat().st_mtime_ns)
+            folder = phases[-1]
             summary = read_summary(folder)
             if summary is not None:
                 return PhaseResults(folder, summary)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import InputError
-from .folder import SUMMARY, damaged_summary, no_folder, published_phases, read_record, read_summary
+from .folder import SUMMARY, damaged_summary, no_folder, published_phases, read_summary
 from .results import PhaseResults
 
 
@@ -34,7 +34,6 @@ def _phases(base: Path, wanted: str | None) -> list[PhaseResults]:
     One before it that is damaged is left out.
     """
     folders = published_phases(base)
-    folders.sort(key=lambda folder: (read_record(folder).get("started_ns", 0), folder.name))
     read = [(folder, read_summary(folder)) for folder in folders]
     for folder, summary in read:
         if summary is None and folder.name == (wanted or folders[-1].name):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from pipeline import InputError, PhaseResults, open_run
+from pipeline import InputError, PhaseResults, Pipeline, open_results, open_run
+from pipeline.clock import SystemClock
 
 SUMMARY = {
     "format": 1, "name": "small", "status": "complete", "container_results": {}, "aggregate_metrics": {},
@@ -83,3 +85,28 @@ def test_a_last_phase_that_is_damaged_is_told_and_not_left_out(run: Path) -> Non
         with pytest.raises(InputError, match=r"report/summary.json is damaged, .* or look at another phase"):
             open_run(path)
     assert names(list(open_run(run, "validate"))) == ["train", "validate"]
+
+
+class SteppingBack(SystemClock):
+    """A wall clock that is set back by an hour each time it is looked at, as by a bad time server."""
+
+    hours = 500_000
+
+    def now_ns(self) -> int:
+        self.hours -= 1
+        return self.hours * 3_600_000_000_000
+
+
+async def test_phases_keep_their_order_where_the_clock_steps_back(tmp_path: Path) -> None:
+    """E22: what was committed later is later, whatever time it was; times of files are no better than the clock."""
+    containers = {
+        "data": {"type": "synthetic", "schema": "trade", "rows": 300},
+        "bars": {"type": "bars", "every": "1m", "inputs": ["data"]},
+    }
+    phases = [{"name": name} for name in ("z_first", "m_second", "a_third")]
+    pipeline = Pipeline.from_yaml({"name": "back", "containers": containers, "phases": phases}, output=tmp_path)
+    await Pipeline(pipeline.plan, SteppingBack()).run()
+    for hours, name in enumerate(("a_third", "m_second", "z_first"), 100):
+        os.utime(tmp_path / "back" / "latest" / name / "summary.json", (hours * 3600, hours * 3600))
+    assert names(list(open_run(tmp_path / "back"))) == ["z_first", "m_second", "a_third"]
+    assert open_results(tmp_path / "back").summary.phase == "a_third"
