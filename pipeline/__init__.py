@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         UnsupportedType,
         ValueTooLarge,
     )
-    from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark
+    from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark, first_rows
     from .handed import HandedTable
     from .lookahead import LookaheadReport, check_lookahead
     from .mending.dead_letters import DeadLetter, DeadLetters
@@ -98,7 +98,18 @@ else:  # the same again; each module is imported when one of its names is asked 
                 "UnsupportedType",
                 "ValueTooLarge",
             ),
-            "frames": ("NS_UTC", "Barrier", "Batch", "End", "Frame", "MemberRows", "Result", "Row", "Watermark"),
+            "frames": (
+                "NS_UTC",
+                "Barrier",
+                "Batch",
+                "End",
+                "Frame",
+                "MemberRows",
+                "Result",
+                "Row",
+                "Watermark",
+                "first_rows",
+            ),
             "handed": ("HandedTable",),
             "lookahead": ("LookaheadReport", "check_lookahead"),
             "mending.dead_letters": ("DeadLetter", "DeadLetters"),
@@ -204,6 +215,7 @@ __all__ = [
     "check_lookahead",
     "column_said",
     "compose",
+    "first_rows",
     "fitting",
     "load_config",
     "load_summary",

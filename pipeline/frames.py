@@ -201,6 +201,24 @@ def receive_times(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]] | None:
     return stamps
 
 
+def first_rows(batches: Sequence[Batch], rows: int) -> tuple[Batch, ...]:
+    """The first `rows` rows of batches of several kinds of record that cover the same time, however they were cut.
+
+    First is what was received first; what came in one message (`ingest_seq`) stands in the order of the batches.
+    """
+    if sum(batch.num_rows for batch in batches) <= rows:
+        return tuple(batches)
+    keys = []
+    for kind, batch in enumerate(batches):
+        times, names = receive_times(batch), batch.columns.schema.names
+        at = np.zeros(batch.num_rows, np.int64) if times is None else np.maximum.accumulate(times)
+        seqs = batch.columns.column("ingest_seq").to_numpy() if "ingest_seq" in names else np.zeros(len(at), np.uint64)
+        keys.append((np.full(len(at), kind), seqs, at))
+    kinds, seqs, at = (np.concatenate(column) for column in zip(*keys, strict=True))
+    taken = np.bincount(kinds[np.lexsort((kinds, seqs, at))[:rows]], minlength=len(batches)).tolist()
+    return tuple(batch.slice(0, count) for batch, count in zip(batches, taken, strict=True) if count)
+
+
 def record_of(metadata: Mapping[bytes, bytes] | None) -> str | None:
     """What a schema's metadata says of the kind of its rows under `record`."""
     said = None if metadata is None else metadata.get(b"record")

@@ -11,7 +11,7 @@ import numpy as np
 
 from .durations import said_duration
 from .errors import InputError
-from .frames import Batch
+from .frames import Batch, first_rows
 from .hashing import TableHash, hash_plain
 
 MAX_HELD_BYTES = 256 << 20
@@ -101,6 +101,10 @@ class WindowCut:
     def is_full(self) -> bool:
         """Whether all rows have come that the feed is read for."""
         return self.limits.rows is not None and self.read_rows >= self.limits.rows
+
+    def wanted(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """What of batches that cover the same time is read before the feed has been read for all its rows."""
+        return batches if self.limits.rows is None else first_rows(batches, self.limits.rows - self.read_rows)
 
     def take(self, batch: Batch, lateness_ns: int = 0) -> tuple[Sequence[Batch], bool]:
         """What of the feed's next batch is to be sent now, and whether the feed need not be asked for more.

@@ -245,7 +245,7 @@ class FeedContainer(BaseContainer):
                 await self.outlet.send_watermark(item)
             return False
         newest, over = self._newest_ns, []
-        for whole in item if isinstance(item, tuple) else (item,):
+        for whole in self.cut.wanted(item) if isinstance(item, tuple) else (item,):
             batches, done = self.cut.take(whole, self.logic.lateness_ns)
             over.append(done)
             for batch in batches:
@@ -254,14 +254,14 @@ class FeedContainer(BaseContainer):
                     newest = max((ts for ts in (newest, batch.max_ts) if ts is not None), default=None)
         if newest is not None and newest != self._newest_ns:
             self._newest_ns = newest
-            self.outlet.mute(self.outlet.sent_rows <= self._sent_before)
+            self.outlet.mute(self.goes_over_again or self.outlet.sent_rows <= self._sent_before)
             await self.outlet.send_watermark(Watermark(newest - self.logic.lateness_ns))
             self.outlet.mute(False)
         # Where time may step back, what is over is told by all kinds of record, since each came from its beginning.
         return self.cut.is_full or (bool(over) and (all(over) if self.logic.lateness_ns else any(over)))
 
     async def _send(self, batch: Batch) -> None:
-        again = self._sent_before - self.outlet.sent_rows
+        again = self._to_come_again(batch)
         if again > 0:
             self.outlet.mute(True)
             try:
@@ -296,7 +296,11 @@ class FeedContainer(BaseContainer):
         counts = super().counts()
         if not self.goes_over_again:
             return counts
-        return msgspec.structs.replace(counts, sent_rows=self._sent_before, sent_records=self._records_before)
+        if not self._records_before:
+            return msgspec.structs.replace(counts, sent_rows=self._sent_before)
+        kinds = {**counts.sent_records, **self._records_before}
+        sent = {kind: max(rows, counts.sent_records.get(kind, 0)) for kind, rows in kinds.items()}
+        return msgspec.structs.replace(counts, sent_rows=sum(sent.values()), sent_records=sent)
 
     def go_on(self, cut: ContainerCut) -> None:
         """Begin where a checkpoint left an equal feed: its rows are read again, those sent before are only counted."""
@@ -310,7 +314,20 @@ class FeedContainer(BaseContainer):
     @property
     def goes_over_again(self) -> bool:
         """Whether it still reads what it sent before the checkpoint it goes on from."""
+        if self._records_before:
+            sent = self.outlet.sent_records
+            return any(sent.get(kind, 0) < rows for kind, rows in self._records_before.items())
         return self.outlet.sent_rows < self._sent_before
+
+    def _to_come_again(self, batch: Batch) -> int:
+        """Rows of this kind that were sent before the checkpoint and have not come yet.
+
+        Each kind by itself: how batches of several kinds followed each other depends on how they were cut.
+        """
+        if not self._records_before:
+            return self._sent_before - self.outlet.sent_rows
+        kind = batch.record or ""
+        return self._records_before.get(kind, 0) - self.outlet.sent_records.get(kind, 0)
 
     @property
     def is_waiting(self) -> bool:

@@ -21,7 +21,8 @@ GATHER_BYTES = 256 * 1024
 class Outlet:
     """The producer's end of all edges of one container."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, several: bool = False) -> None:
+        """`several`: whether it sends several kinds of record, which are counted by kind."""
         self.name = name
         self.edges: tuple[Edge, ...] = ()
         """Where what is sent goes now; nowhere while it is muted."""
@@ -30,7 +31,8 @@ class Outlet:
         self.sent_rows = 0
         self.sent_batches = 0
         self.sent_records: dict[str, int] = {}
-        """Rows sent by their kind of record, where an edge carries only some kinds."""
+        """Rows sent by their kind of record, where there are several."""
+        self._several = several
         self._selective = False
         self.watermark: int | None = None
         self.yields = 0
@@ -41,7 +43,7 @@ class Outlet:
         batch = batch.stamped(self.name, self.sent_rows)
         self.sent_rows += batch.num_rows
         self.sent_batches += 1
-        if self._selective:
+        if self._several or self._selective:
             record = batch.record or ""
             self.sent_records[record] = self.sent_records.get(record, 0) + batch.num_rows
         return batch

@@ -189,7 +189,7 @@ class LocalEngine:
     # -- building ----------------------------------------------------------------------------------------------
 
     async def _build(self) -> None:
-        outlets = {node.name: Outlet(node.name) for node in self.topology.nodes}
+        outlets = {node.name: Outlet(node.name, several=bool(node.records)) for node in self.topology.nodes}
         for node in self.topology.nodes:
             keeper = self._keeper(node)
             logic = await self._logic(node, keeper)

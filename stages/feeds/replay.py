@@ -21,14 +21,14 @@ from pipeline import (
     Recipe,
     parse_duration,
 )
+from stages.messages.captures import Capture, open_captures
 from stages.schemas import record_kind, schema_of
 
+from .captured import CaptureFeed, span_of_capture
 from .counts import Counts
-from .dbn_layout import is_dbn
-from .declaration import Declaration
-from .lean_layout import is_lean
+from .interpretation import Interpretation
+from .opening import Format, is_of_captures, open_recording
 from .recording import Recording, cut, span_of
-from .tables import find_tables
 
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
 
@@ -50,8 +50,8 @@ class ReplayClock(Recipe, frozen=True):
         return Pacing(speed=None if self.speed == "max" else self.speed, max_idle_gap_ns=gap)
 
 
-class Replay(Declaration, frozen=True):
-    """A recording on disk: a file, a folder or a glob, of parquet, CSV (also .gz and .zip), LEAN, Tardis or DBN.
+class Replay(Interpretation, frozen=True):
+    """What was recorded: a file, folder or glob of parquet, CSV (also .gz and .zip), LEAN, Tardis, DBN, or captures.
 
     ```yaml
     containers:
@@ -77,6 +77,21 @@ class Replay(Declaration, frozen=True):
     deltas; Tardis' CSV books, liquidations and tickers as well; DBN files are read by the extra `dbn`: see `nautilus`,
     `tardis` and `dbn`. Formats are told by content; `format` overrules.
 
+    A capture, messages as a recorder received them (lines of hftbacktest's or cryptofeed's, also .gz), becomes several
+    kinds of record by the code that reads them live; who reads from the feed takes those it is made for, or names them:
+
+    ```yaml
+    containers:
+      market:
+        type: replay
+        path: captures/btcusdt_20240808.gz
+        depth: 10
+      bars: {type: bars, inputs: [market], every: 1s}
+      save:
+        type: parquet
+        inputs: [{from: market, records: book_snapshot}]
+    ```
+
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
     moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
     an error: see `bar_checks`. Trades and quotes may share their times. `batch_rows` never changes what comes out.
@@ -87,10 +102,10 @@ class Replay(Declaration, frozen=True):
 
     tuning: ClassVar[frozenset[str]] = frozenset({"path", "table", "batch_rows", "clock"})
 
-    path: str | None = None
+    path: str | tuple[str, ...] | None = None
     table: HandedTable | None = None
     """Rows handed over from Python instead of a path."""
-    format: Literal["auto", "parquet", "csv", "lean", "tardis", "dbn"] = "auto"
+    format: Format = "auto"
     batch_rows: int = 65_536
     clock: ReplayClock = ReplayClock()
 
@@ -99,13 +114,22 @@ class Replay(Declaration, frozen=True):
         if self.batch_rows < 1:
             raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
 
-    def build(self, context: Context) -> ReplayFeed:
+    def build(self, context: Context) -> Feed:
+        pacing = self.clock.pacing
+        if self.is_of_captures:
+            return CaptureFeed(
+                self.capture(), self, run_messages=self.batch_rows, log=context.log, pacing=pacing
+            )  # fmt: skip
         recording = self.recording()
         if recording.unused:
             context.log.info("columns that are not read: %s", ", ".join(recording.unused))
         for note in recording.notes:
             context.log.info(note)
-        return ReplayFeed(recording, self.batch_rows, context.log, self.clock.pacing)
+        return ReplayFeed(recording, self.batch_rows, context.log, pacing, self.lateness_ns(several=False))
+
+    def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
+        """Columns by kind of record, of a capture. Raises `InputError`."""
+        return self.schemas_sent() if self.is_of_captures else {}
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
@@ -115,7 +139,7 @@ class Replay(Declaration, frozen=True):
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
         """Rows as the footers of parquet files tell them; other formats have to be read for it."""
-        if self.path is None:
+        if self.path is None or self.is_of_captures:
             return Footprint(rows=rows)
         from .parquet import rows_of_footers
 
@@ -124,14 +148,18 @@ class Replay(Declaration, frozen=True):
         return Footprint(rows=read, batch_rows=None if told is None or read is None else min(read, self.batch_rows))
 
     def input_files(self) -> Sequence[Path]:
-        return self.recording().files
+        return self.capture().files if self.is_of_captures else self.recording().files
 
     def span(self, rows: int | None = None) -> tuple[int, int] | None:
         """Reads the whole recording once, since rows need not be sorted."""
+        if self.is_of_captures:
+            return span_of_capture(CaptureFeed(self.capture(), self), rows)
         return span_of(self.recording().read(Counts()), rows)
 
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         """Length of a recording's first bar, None of anything else; reads its first rows."""
+        if self.is_of_captures:
+            return None
         recording = self.recording()
         if record_kind(recording.schema) != "bar":
             return None
@@ -139,48 +167,42 @@ class Replay(Declaration, frozen=True):
         found = None if first is None else first.column("interval_ns")[0].as_py()
         return None if found is None else int(found)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The paths given. Raises `InputError` where there are none."""
+        given = (self.path,) if isinstance(self.path, str) else self.path or ()
+        if not given:
+            raise InputError(NO_PATH)
+        return tuple(Path(path).expanduser() for path in given)
+
+    @property
+    def is_of_captures(self) -> bool:
+        """Whether it gives several kinds of record, made of messages as received; looks into the files."""
+        return self.table is None and bool(self.path) and is_of_captures(self.paths, self.format)
+
+    def capture(self) -> Capture:
+        """The capture this recipe names, found but not read. Raises `InputError`."""
+        return open_captures(self.paths)
+
     def recording(self) -> Recording:
-        """The recording this recipe names, found but not read. Raises `InputError`."""
+        """The recording of one kind of record this recipe names, found but not read. Raises `InputError`."""
         if self.table is not None:
             from .handed import open_handed
 
             return open_handed(self.table, self.instrument or "DATA.TABLE", self)
-        if self.path is None:
-            raise InputError(NO_PATH)
-        path = Path(self.path).expanduser()
-        if self.format == "lean" or (self.format == "auto" and is_lean(path)):
-            from .lean import open_lean
-
-            return open_lean(path, self)
-        if self.format == "dbn" or (self.format == "auto" and is_dbn(path)):
-            from .dbn import open_dbn
-
-            return open_dbn(path, self)
-        kind, files = find_tables(path, "csv" if self.format == "tardis" else self.format)
-        instrument = self.instrument or f"{files[0].name.split('.')[0]}.FILE".upper()
-        if kind == "parquet":
-            from .nautilus import is_nautilus, open_nautilus
-            from .parquet import open_parquet
-
-            if is_nautilus(files[0]):
-                return open_nautilus(files, self)
-            return open_parquet(files, instrument, self)
-        from .csv import open_csv
-        from .tardis import is_tardis, open_tardis
-
-        if self.format == "tardis" or (self.format == "auto" and is_tardis(files[0], self)):
-            return open_tardis(files, self)
-        return open_csv(files, instrument, self)
+        return open_recording(self.paths[0], self.format, self)
 
 
 class ReplayFeed(Feed):
     """Reads a recording in a thread and sends it in batches of exactly `batch_rows` rows, only the last is shorter."""
 
     def __init__(
-        self, recording: Recording, batch_rows: int, log: logging.Logger, pacing: Pacing | None = None
-    ) -> None:
+        self, recording: Recording, batch_rows: int, log: logging.Logger, pacing: Pacing | None = None,
+        lateness_ns: int = 0,
+    ) -> None:  # fmt: skip
         self._recording = recording
         self.pacing = pacing or Pacing()
+        self.lateness_ns = lateness_ns
         self._batch_rows = batch_rows
         self._log = log
         self.counts = Counts()

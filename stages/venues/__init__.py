@@ -45,20 +45,25 @@ def venue_named(word: str) -> Venue:
     raise LookupError(f"no venue is called '{word}'; {nearest(word, [venue.name for venue in VENUES])}")
 
 
-def venue_of(messages: Messages) -> Venue:
-    """Whose messages these are, by their first thousand. Raises LookupError where none or several venues know them."""
+def venue_of(*runs: Messages) -> Venue:
+    """Whose messages these are, by the first thousand of each run. Raises LookupError where none or several know them.
+
+    Runs of which none is known, such as of responses without an address, go with the others.
+    """
     found = Counter(
         venue.name
-        for message in messages.slice(0, min(LOOKED_AT, len(messages)))
+        for run in runs
+        for message in run.slice(0, min(LOOKED_AT, len(run)))
         for venue in VENUES
         if venue.recognises(message.url, message.payload)
     )
     if len(found) == 1:
         return venue_named(next(iter(found)))
     known = ", ".join(venue.name for venue in VENUES)
+    sources = list(dict.fromkeys(source for run in runs for source in run.source))
     if not found:
-        where = messages.source[0] if messages.source else "no messages"
+        where = sources[0] if sources else "no messages"
         raise LookupError(f"{where}: expected messages of a known venue, found none; name one of {known}")
     raise LookupError(
-        f"{', '.join(messages.source)}: expected messages of one venue, found {', '.join(sorted(found))}; name the one"
+        f"{', '.join(sources)}: expected messages of one venue, found {', '.join(sorted(found))}; name the one"
     )

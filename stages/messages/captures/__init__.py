@@ -2,5 +2,6 @@
 
 from .capture import Capture, open_captures
 from .counts import CaptureCounts, Note
+from .finding import is_capture
 
-__all__ = ["Capture", "CaptureCounts", "Note", "open_captures"]
+__all__ = ["Capture", "CaptureCounts", "Note", "is_capture", "open_captures"]

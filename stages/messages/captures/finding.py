@@ -77,6 +77,11 @@ def find_captures(paths: str | Path | Iterable[str | Path]) -> Found:
     return Found(tuple(sources), tuple(passed_over), tuple(notes))
 
 
+def is_capture(file: Path) -> bool:
+    """Whether a file is of one of the formats, by its first lines."""
+    return _format_of(file)[0] is not None
+
+
 def _files(given: Sequence[str | Path]) -> tuple[set[Path], list[Path]]:
     """Files named outright, and all files, each once, in order of their paths."""
     named: set[Path] = set()

@@ -1,0 +1,147 @@
+"""Replays captures: messages as they were received become records by the code that reads them live."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import Batch, Feed, InputError, Pacing, first_rows
+from stages.messages import Messages
+from stages.messages.captures import Capture, CaptureCounts, is_capture, open_captures
+
+from .interpretation import Interpretation
+from .tables import ARCHIVE, ENDINGS
+
+if TYPE_CHECKING:
+    from stages.interpreting import Interpreter
+    from stages.venues import Venue
+
+RUN_MESSAGES = 4096
+"""Messages that are interpreted together at most; what they become is sent together."""
+LOOKED_AT = 20
+"""Files of a folder that are looked into, to tell whether it holds captures."""
+TOLD_BY = 1000
+"""Messages of each source by which a capture's venue is found."""
+
+_TABLES = (*(ending for endings in ENDINGS.values() for ending in endings), ARCHIVE)
+
+
+def holds_captures(paths: Sequence[Path]) -> bool:
+    """Whether one of the first files there that are not called as tables are is of a capture format."""
+    looked = 0
+    for path in paths:
+        for file in _files(path):
+            if file.name.lower().endswith(_TABLES):
+                continue
+            if is_capture(file):
+                return True
+            looked += 1
+            if looked == LOOKED_AT:
+                return False
+    return False
+
+
+class CaptureFeed(Feed):
+    """Reads a capture in a thread and sends what each run of messages came to: batches of all kinds of record."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        declared: Interpretation,
+        *,
+        run_messages: int = RUN_MESSAGES,
+        log: logging.Logger | None = None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self.capture = capture
+        self.pacing = pacing or Pacing()
+        self.lateness_ns = declared.lateness_ns(several=True)
+        self.counts = CaptureCounts()
+        self._declared = declared
+        self._run_messages = max(1, min(run_messages, RUN_MESSAGES))
+        self._log = log or logging.getLogger("penstock.replay")
+        self._interpreter: Interpreter | None = None
+
+    def warm(self) -> None:
+        """Find whose messages these are, and compile what reads them."""
+        from stages.interpreting import Interpreter
+
+        self._interpreter = Interpreter(venue_of_capture(self.capture, self._declared), self._declared.interpreting())
+
+    def batches(self) -> Iterator[tuple[Batch, ...]]:
+        if self._interpreter is None:
+            self.warm()
+        assert self._interpreter is not None
+        for messages in gathered(self.capture.runs(self.counts, most=self._run_messages), self._run_messages):
+            made = tuple(Batch(batch) for batch in self._interpreter.interpret(messages).batches)
+            if made:
+                yield made
+        for note in self.counts.notes:
+            self._log.warning("%s", note.said())
+
+    def metrics(self) -> Mapping[str, Any]:
+        """The quality ledger of what was read, and what the capture's files were like."""
+        if self._interpreter is None:
+            return {}
+        return {
+            "venue": self._interpreter.venue.name,
+            **self._interpreter.ledger.figures(),
+            "control": dict(sorted(self._interpreter.decoder.control.items())),
+            "time_steps_back": self.counts.steps_back,
+            "wrong_lines": dict(sorted(self.counts.wrong.items())),
+        }
+
+    def progress(self) -> str:
+        return f"{self.counts.messages:,} messages read"
+
+
+def venue_of_capture(capture: Capture, declared: Interpretation) -> Venue:
+    """The venue declared, or the one whose messages these are. Raises `InputError`."""
+    from stages.venues import venue_named, venue_of
+
+    try:
+        if declared.venue is not None:
+            return venue_named(declared.venue)
+        # Each source by itself: those of another venue may begin long after the first.
+        runs = [next(open_captures(source.files).runs(most=TOLD_BY), None) for source in capture.sources]
+        return venue_of(*(run for run in runs if run is not None))
+    except LookupError as error:
+        raise InputError(f"{capture.files[0].parent}: {error.args[0]}, as `venue:` of the feed") from None
+
+
+def gathered(runs: Iterator[Messages], most: int) -> Iterator[Messages]:
+    """The same messages in runs that are not much shorter than `most`: what merging many sources leaves is short."""
+    held: list[Messages] = []
+    for run in runs:
+        if held and sum(map(len, held)) + len(run) > most:
+            yield Messages.concat(held)
+            held = []
+        held.append(run)
+    if held:
+        yield Messages.concat(held)
+
+
+def span_of_capture(feed: CaptureFeed, rows: int | None) -> tuple[int, int] | None:
+    """First and last event time of the first `rows` rows; reads as much."""
+    stamps: list[int] = []
+    for batches in feed.batches():
+        told = batches if rows is None else first_rows(batches, rows)
+        stamps += [ts for batch in told for ts in (batch.min_ts, batch.max_ts) if ts is not None]
+        stamps = [min(stamps), max(stamps)] if stamps else []
+        if rows is not None:
+            rows -= sum(batch.num_rows for batch in told)
+            if not rows:
+                break
+    return (stamps[0], stamps[-1]) if stamps else None
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif path.is_dir():
+        yield from sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_")))
+    else:
+        yield from sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
