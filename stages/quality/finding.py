@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,6 +34,19 @@ def find_events(folder: Path) -> pa.Table | None:
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     whole = whole.sort_by([("ts_recv", "ascending"), ("ingest_seq", "ascending")])
     return _each_once(whole)
+
+
+def summed(folder: Path) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
+    """What the summaries of a run say of each feed of messages: where, how many messages, a row for each instrument."""
+    for path in sorted(folder.rglob("summary.json")) if folder.is_dir() else []:
+        try:
+            metrics = msgspec.json.decode(path.read_bytes()).get("aggregate_metrics", {})
+        except (OSError, msgspec.DecodeError, AttributeError):
+            continue
+        for told in metrics.values():
+            if isinstance(told, dict) and "quality_by_instrument" in told:
+                rows = [{"instrument": name, **counts} for name, counts in told["quality_by_instrument"].items()]
+                yield path, told.get("messages", 0), rows
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:

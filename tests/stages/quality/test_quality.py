@@ -125,3 +125,18 @@ def test_a_folder_without_any_says_how_they_would_have_come_there(tmp_path: Path
     written(tmp_path / "clean.parquet", [])
     clean = CliRunner().invoke(penstock, ["quality", str(tmp_path)])
     assert clean.exit_code == 0 and "nothing is wrong" in clean.output
+
+
+def test_where_no_event_was_kept_the_summary_tells(tmp_path: Path) -> None:
+    """As of a clean capture, of which nothing is to be kept."""
+
+    def summary(told: dict[str, Any]) -> None:
+        metrics = {"market": {"messages": 1234, "quality_by_instrument": told}, "bars": {"rows": 3}}
+        (tmp_path / "summary.json").write_bytes(msgspec.json.encode({"aggregate_metrics": metrics}))
+
+    summary({})
+    clean = CliRunner().invoke(penstock, ["quality", str(tmp_path)])
+    assert clean.exit_code == 0 and "nothing is wrong with 1,234 messages" in clean.output
+    summary({"BTCUSDT.BINANCE": {"gap": 2, "missing": 3, "missing_seconds": 1.5}})
+    told = CliRunner().invoke(penstock, ["quality", str(tmp_path)])
+    assert "BTCUSDT.BINANCE" in told.output and "1,234 messages" in told.output
