@@ -18,7 +18,7 @@ import xxhash
 from ..errors import CorruptEntry, DataError, InputError, PenstockError, StorageFailed
 from ..frames import Batch
 from ..storage import codecs
-from ..storage.disk import DISK, Disk
+from ..storage.disk import DISK, Disk, open_regular
 from ..storage.executor import IoExecutor
 from ..storage.names import file_part
 from ..storage.room import storage_error
@@ -221,7 +221,7 @@ class DeadLetters:
         self.unread_bytes = 0
         for path in self.paths():
             try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                fd = open_regular(path)
             except OSError as error:
                 raise storage_error(error, "open", str(path)) from error
             try:

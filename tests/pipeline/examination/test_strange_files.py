@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import StorageFailed
 from pipeline.examination.inspection import inspect
 from pipeline.examination.places import Place
 from pipeline.examination.verification import verify
-from pipeline.mending.dead_letters import FOLDER
+from pipeline.mending.dead_letters import FOLDER, DeadLetters
 from pipeline.storage.entries import Entry
 from pipeline.storage.lock import LOCK
 from pipeline.storage.manifest import manifest_name, parse_manifest, read_manifest
@@ -73,6 +74,8 @@ def test_dead_letters_that_nothing_lists_yet_and_are_no_file_are_bad(kind: str, 
     (bad,) = verify(Place(tmp_path)).bad
     assert bad.file == f"run/{FOLDER}/sums.seg" and "not a regular file" in bad.found
     assert inspect(Place(tmp_path)).phases[0].dead_letters == 0
+    with pytest.raises(StorageFailed, match="not a regular file"):
+        list(DeadLetters(tmp_path / "run"))
 
 
 def test_a_manifest_that_has_grown_by_zeros_is_read_quickly_and_is_bad(ran: Path) -> None:
