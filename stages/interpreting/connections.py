@@ -32,7 +32,7 @@ class Connections:
             kind, source = int(messages.kind[at]), messages.source[int(messages.source_code[at])]
             said = messages.raw(at).decode(errors="replace") or None
             if kind == MessageKind.OPENED:
-                if source in self._opened:
+                if source in self._opened or source in self._lost_at:
                     since = self._lost_at.pop(source, int(messages.ts_recv[at]))
                     records.quality(
                         at, "reconnect", channel=source, gap_start=since, gap_end=int(messages.ts_recv[at]), detail=said
@@ -58,6 +58,10 @@ class Connections:
     def books_of(self, source: str) -> list[str]:
         """Instruments whose books came by this connection."""
         return list(self._books.get(source, ()))
+
+    def source_of(self, instrument_id: str) -> str | None:
+        """A connection that has brought this instrument's book."""
+        return next((source for source, books in reversed(self._books.items()) if instrument_id in books), None)
 
     def snapshot(self) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import StateOf
-from stages.books.keeper import BookKeeper
+from stages.books.keeper import BookKeeper, BookState
 from stages.books.kept import SnapshotNeeded
 from stages.messages import MessageKind, Messages
 from stages.schemas import Names, Records
@@ -19,8 +19,9 @@ from .connections import Connections
 from .ledger import Ledger
 from .sequences import Sequences
 from .settings import Interpreting
+from .silence import Silence
 
-VERSION = 1
+VERSION = 2
 
 
 class Interpreted(NamedTuple):
@@ -30,6 +31,8 @@ class Interpreted(NamedTuple):
     """One for each kind of record there are rows of, rows in the order of the messages they came of."""
     requests: tuple[SnapshotNeeded, ...]
     """Books that can go on only from a fresh snapshot. A live feed fetches it; in a replay it follows by itself."""
+    silent: tuple[str, ...] = ()
+    """Connections that have brought nothing for longer than they may."""
 
 
 class Interpreter:
@@ -50,6 +53,7 @@ class Interpreter:
         self.ledger = Ledger()
         self._sequences = Sequences(venue)
         self._connections = Connections()
+        self._silence = Silence(settings.stale_ns)
         self._wanted = frozenset(settings.kinds)
         self._wants_books = bool(self._wanted & {"book_delta", "book_snapshot"}) or settings.quotes != "venue"
 
@@ -62,28 +66,32 @@ class Interpreter:
         unread = self._unread(messages, events)
         found: dict[str, list[pa.RecordBatch]] = {}
         requests: list[SnapshotNeeded] = []
+        deltas = records.take("book_delta", received=True)
+        received = [] if deltas is None else [deltas]
         for kind in records.kinds():
             if kind in ("quality_event", "book_delta"):
                 continue
             batch = records.take(kind)
             if batch is not None:
+                received.append(batch)
                 batch = self._sequences.checked(kind, batch, messages, records)
                 if kind in self._wanted and not (kind == "quote" and self.settings.quotes == "book"):
                     found.setdefault(kind, []).append(batch)
+        silent = self._silence.follow(messages, received, records)
         moments = sorted([*lost, *unread])
-        self._keep_books(messages, records, moments, found, requests)
+        self._keep_books(messages, deltas, moments, found, requests)
         checks = records.take("quality_event")
         found["quality_event"] = [
             *(part for part in (events, checks) if part is not None), *found.get("quality_event", ())
         ]  # fmt: skip
         batches = tuple(batch for kind in self.settings.kinds if (batch := _in_order(found.get(kind, ()))) is not None)
         self.ledger.count(messages, batches)
-        return Interpreted(batches, tuple(requests))
+        return Interpreted(batches, tuple(requests), tuple(silent))
 
     def _keep_books(
         self,
         messages: Messages,
-        records: Records,
+        received: pa.RecordBatch | None,
         moments: Sequence[tuple[int, str]],
         found: dict[str, list[pa.RecordBatch]],
         requests: list[SnapshotNeeded],
@@ -92,7 +100,6 @@ class Interpreter:
 
         A moment is a message, with the connection it was about, or the book whose update it was and could not be read.
         """
-        received = records.take("book_delta", received=True)
         if received is not None:
             self._connections.saw(received)
         if not self._wants_books:
@@ -146,6 +153,14 @@ class Interpreter:
                 books.append((int(np.searchsorted(messages.ingest_seq, event["ingest_seq"])), instrument))
         return books
 
+    def source_of(self, instrument_id: str) -> str | None:
+        """The connection that brings an instrument's book."""
+        return self._connections.source_of(instrument_id)
+
+    def stale_books(self) -> list[str]:
+        """Instruments whose books were given up: no snapshot is asked for any more, but one that fits is taken."""
+        return [name for name in self.books.instruments_kept() if self.books.state(name) == BookState.STALE]
+
     # -- checkpoints -------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
@@ -158,6 +173,7 @@ class Interpreter:
                 "books": self.books.snapshot(),
                 "sequences": self._sequences.snapshot(),
                 "connections": self._connections.snapshot(),
+                "silence": self._silence.snapshot(),
                 "ledger": self.ledger.snapshot(),
             }
         )
@@ -172,6 +188,7 @@ class Interpreter:
         self.books.restore(told["books"])
         self._sequences.restore(told["sequences"])
         self._connections.restore(told["connections"])
+        self._silence.restore(told["silence"])
         self.ledger.restore(told["ledger"])
 
     def _state_of(self) -> StateOf:

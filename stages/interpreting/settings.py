@@ -27,6 +27,9 @@ class Interpreting(Recipe, frozen=True):
     quotes: Literal["venue", "book", "both"] = "venue"
     """Best quotes as the venue sends them, or as its books have them, or both."""
 
+    stale_after: Duration | None = None
+    """Nothing came of a channel of an instrument, or by a connection, for so long: a `stale` event; left out: none."""
+
     def __post_init__(self) -> None:
         schema_of("trade", self.scales)
         for kind in self.records or ():
@@ -42,6 +45,10 @@ class Interpreting(Recipe, frozen=True):
     @property
     def every_ns(self) -> int:
         return 0 if self.snapshot_every is None else parse_duration(self.snapshot_every)
+
+    @property
+    def stale_ns(self) -> int | None:
+        return None if self.stale_after is None else parse_duration(self.stale_after)
 
     @property
     def kinds(self) -> tuple[str, ...]:

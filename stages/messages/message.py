@@ -23,6 +23,8 @@ class MessageKind(enum.IntEnum):
     CLOSED = 4
     FAILED = 5
     """An HTTP request that failed: the status as text, a blank, and the body."""
+    IDLE = 6
+    """Nothing came for a while: it only says how late it is, so that silence can be told."""
 
 
 class RawMessage(msgspec.Struct, frozen=True):
