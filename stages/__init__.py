@@ -12,6 +12,7 @@ from .features.feature import Feature
 from .features.features import Features
 from .feeds.replay import Replay
 from .feeds.synthetic import Synthetic
+from .live.live import Live
 from .portfolio.portfolio import Portfolio
 from .portfolio.strategies.bollinger_reversion import BollingerReversion
 from .portfolio.strategies.breakout import Breakout
@@ -43,6 +44,7 @@ __all__ = [
     "Execution",
     "Feature",
     "Features",
+    "Live",
     "Momentum",
     "PairReversion",
     "ParquetSink",
@@ -64,6 +66,7 @@ def register(registry: Registry) -> None:
     """Enter the market's recipes under the names YAML uses."""
     registry.add("push", Push)
     registry.add("replay", Replay)
+    registry.add("live", Live)
     registry.add("synthetic", Synthetic)
     registry.add("bars", Bars)
     registry.add("features", Features)

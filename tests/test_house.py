@@ -72,7 +72,7 @@ STAGE_FLOORS = [
     {"messages", "books"},
     {"venues"},
     {"interpreting", "quality"},
-    {"feeds", "features", "sinks"},
+    {"feeds", "features", "live", "sinks"},
     {"portfolio"},
     {"execution"},
     {"backtest", "report"},
