@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -80,7 +81,7 @@ class LiveFeed(Feed):
 
     def progress(self) -> str:
         ledger, waiting = self.interpreter.ledger, len(self.session.buffer)
-        events = sum(ledger.events.values())
+        events = sum(map(Counter.total, ledger.events.values()))
         return (
             f"{ledger.messages:,} messages"
             + (f", {waiting:,} waiting" if waiting else "")
