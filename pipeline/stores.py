@@ -104,6 +104,7 @@ class Stores:
             store = build_manager(name, data_flow, workspace, flush=flush, clock=self._clock)
             try:
                 if isinstance(store, JournaledManager) and name in self._kept():
+                    store.before_it_comes_back = partial(self._sweep, root, workspace, name, left, set())
                     await self._restore(root, workspace, store)
                 used = set()
                 if isinstance(store, JournaledManager):

@@ -45,6 +45,11 @@ class SegmentTier:
         """Values that did not come back."""
         return len(self._lost)
 
+    @property
+    def has_places(self) -> bool:
+        """Whether there are places of dead records, which take no new room."""
+        return self._workspace.spill.has_places
+
     async def check_free(self, num_bytes: int) -> None:
         """Raises `DiskFull` if so many bytes would leave too few on the disk; nothing is written."""
         await asyncio.shield(self._workspace.spill.check_free(self, num_bytes))

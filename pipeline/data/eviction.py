@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from ..clock import Clock
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 
 PROBE_SECONDS: Final = 1.0
 """How long eviction rests after the disk refused, before it tries again."""
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 class Eviction:
@@ -37,6 +42,8 @@ class Eviction:
         """Why the disk took nothing last time."""
         self.resting = False
         """Nothing is written until the disk is tried again."""
+        self.on_refused: Callable[[], None] = _nothing
+        """Is called when the disk takes nothing: who waits for something to leave memory waits in vain."""
         self.spill: asyncio.Future[Any] | None = None
         """The one group being written."""
         self._cooling = False
@@ -134,9 +141,15 @@ class Eviction:
                 self._memory.left(block)
                 self._disk.release(block)
         else:
-            self._rest(error)
-            for block in group:
+            alone = isinstance(error, DiskFull) and len(group) > 1 and self._disk.has_places and not self._stopped
+            if not alone:
+                self._rest(error)
+            for block in group[1:] if alone else group:
                 self._memory.stayed(block)
+            if alone:  # there may be a place for one of them
+                self._account.give(charged)
+                self._write(group[:1])
+                return
         self._account.give(charged)
         self.tidy()
 
@@ -179,6 +192,7 @@ class Eviction:
         level = logging.WARNING if isinstance(error, DiskFull) else logging.ERROR
         log.log(level, "%s: eviction rests, the values stay in memory: %s", self._name, error)
         self.refused, self.resting = error, True
+        self.on_refused()
         if self._stopped or self._probe is not None:
             return
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class JournaledManager(Recorded, DataManager):
         self.lost: list[LostFile] = []
         """Files that were found lost or damaged when the store came back."""
         self._damaged: DamagedKeys | None = None
+        self.before_it_comes_back: Callable[[], Awaitable[None]] | None = None
+        """Makes room, where no record tells of a file of an earlier process."""
         self._reordered = False
         self._closed = False
         self._read_directly()
@@ -124,8 +126,9 @@ class JournaledManager(Recorded, DataManager):
         return uri
 
     async def delete(self, key: Key) -> None:
-        if self.recording.behind:
-            await self.recording.catch_up()
+        recording = self.recording
+        if recording.behind:
+            await recording.catch_up_to_delete()
         if self._damaged is not None and key in self._damaged:
             if self._closed:
                 raise ManagerClosed(f"{self.name}: the data manager is closed")
@@ -133,7 +136,7 @@ class JournaledManager(Recorded, DataManager):
             self._damaged.dropped(key, self._read_directly)
         else:
             await self.inner.delete(key)
-        await self.recording.acknowledged()
+        await recording.delete_acknowledged(recording.gen)
 
     async def retrieve(self, key: Key) -> Any:
         self._check(key)
@@ -195,6 +198,11 @@ class JournaledManager(Recorded, DataManager):
         return self.recording.on_top(stats)
 
     # Coming back.
+
+    async def indexed(self, index: Index) -> None:
+        """The journal has been looked through and nothing has been taken back yet."""
+        if self.before_it_comes_back is not None and not index.tells_of_files:
+            await self.before_it_comes_back()
 
     def index(self) -> Index:
         self.recording.restoring = True

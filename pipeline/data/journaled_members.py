@@ -126,6 +126,9 @@ class JournaledMembers(Recorded, MemberStores):
         self._index = Index()
         return self._index
 
+    async def indexed(self, index: Index) -> None:
+        """Members keep no files that need room made for them."""
+
     async def restore_change(self, change: Change) -> None:
         self.recording.replaying = change.gen
         try:

@@ -23,7 +23,7 @@ from .live import Filed, LiveRecords
 from .policy import Durability
 from .records import APPEND, CHANGES, DELETE, FILED, FLUSHED, FLUSHING, ROWS, STORE, Head
 from .rewriting import Rewriter
-from .unwritten import changes_of, told
+from .unwritten import raise_end
 from .values import Admitted, batches_size
 from .waiting import GATHERED_BYTES, Gathered, Waiting
 
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 WAITING_BYTES: Final = 8 << 20
 """Bytes of one container that may wait to be written before its callers wait too."""
+
+
+DELETION_BYTES: Final = 64 << 10
+"""Room on the disk that is enough for the record of a deletion and what it needs beside it."""
 
 
 class Recording:
@@ -226,6 +230,27 @@ class Recording:
             await asyncio.wait((next(reversed(self._inflight.values())),))
         self._raise_failure()
 
+    async def catch_up_to_delete(self) -> None:
+        """`catch_up` for a deletion, which may overtake what is too large for the room there is: it makes some."""
+        try:
+            await self.catch_up()
+        except DiskFull:
+            if self._broken is not None or not await self._journal.has_room(DELETION_BYTES):
+                raise
+
+    async def delete_acknowledged(self, gen: int) -> None:
+        """The same for a deletion, which is written though others wait for room; raises for itself alone."""
+        future = self._inflight.get(gen)
+        if future is not None and self._durability != "ephemeral":
+            await asyncio.wait((future,))
+        if gen in self._unwritten or self._broken is not None:
+            self._raise_failure()
+
+    def _give_up(self, name: Hashable) -> None:
+        """What waits for room is not needed: its key is deleted."""
+        for gen in [gen for gen, waiting in self._unwritten.items() if waiting.live_key == name]:
+            self._give_back(self._unwritten.pop(gen))
+
     async def settle(self, up_to: int | None = None) -> None:
         """Return when the changes up to one, or all so far, that were handed to the journal are written."""
         if self.behind:
@@ -277,7 +302,9 @@ class Recording:
     def _hand_over(self) -> None:
         """Give the journal what has gathered, in the order of the changes."""
         for waiting in self._gathered.take():
-            if self._unwritten:
+            if waiting.kind == DELETE:
+                self._give_up(waiting.live_key)
+            if self._unwritten and waiting.kind != DELETE:
                 self._unwritten[waiting.gen] = waiting
             else:
                 self._hand(waiting)
@@ -396,23 +423,9 @@ class Recording:
             self._tell_end()
 
     def _tell_end(self) -> None:
-        """Raise what has become of changes that took effect and are not in the journal: there is no next call."""
+        """There is no next call: raise what has become of changes that took effect and are not in the journal."""
         left = [*self._lost, *((waiting.kind, waiting.live_key) for _, waiting in sorted(self._unwritten.items()))]
-        changes = changes_of(left)
-        reason = self._broken or self._refused
-        if changes or self._broken is not None:
-            kind = DiskFull if self._broken is None else StorageFailed
-            without = (
-                f", and without {len(changes)} changes that had taken effect and are not: {told(changes)}; make them "
-                "again when it is open again"
-            )
-            raise kind(
-                f"{self.container}: {reason}; it is closed, with everything that was acknowledged on disk"
-                + (without if changes else "")
-            ) from reason
-        log.warning(
-            "%s: closed with everything on disk, though at the end there was no room: %s", self.container, reason
-        )
+        raise_end(self.container, left, self._refused, self._broken)
 
 
 class Recorded:

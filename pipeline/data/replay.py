@@ -51,6 +51,9 @@ class Restorable(Protocol):
     def index(self) -> Index:
         """An empty index of its kind."""
 
+    async def indexed(self, index: Index) -> None:
+        """The journal has been looked through."""
+
     async def restore_change(self, change: Change) -> None: ...
 
     async def restored(self, index: Index) -> None:
@@ -93,6 +96,8 @@ class Index:
         """By name the record of files from which on they count, and the change up to which files hold the series."""
         self._bases: dict[Hashable, tuple[int, int]] = {}
         """By name the run of pieces in force, and the generation of its last."""
+        self.tells_of_files = False
+        """Whether there are records of files of an earlier process."""
         self._unended: dict[Hashable, int] = {}
         """Places of pieces whose last has not come, and their runs."""
 
@@ -132,6 +137,7 @@ class Index:
 
     def _note_files(self, name: Hashable, head: records.Head, gen: int, num_bytes: int) -> None:
         series, up_to, whole, tail = head.numbers
+        self.tells_of_files = True
         if series:
             since, held = self._filed.get(name, (0, 0))
             self._filed[name] = (max(since, gen) if whole else since, max(held, up_to))
@@ -211,6 +217,8 @@ async def restore_journal(read: Read, targets: Mapping[str, Restorable], io: IoE
     indexes = {name: target.index() for name, target in targets.items()}
     await asyncio.shield(io.submit(owner, _index, read, indexes, replayed))
     if any(indexes[name].last_gen for name in targets):
+        for name, target in targets.items():
+            await target.indexed(indexes[name])
         changes = _changes(read, indexes)
         late: dict[str, list[Change]] = {}
         try:

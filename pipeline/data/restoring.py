@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..clock import Clock
-from ..errors import BackpressureTimeout
+from ..errors import BackpressureTimeout, ValueTooLarge
 from ..storage.workspace import Workspace
 from .account import reached
 from .block import ABSENT, Block
@@ -34,6 +34,9 @@ class Restoring:
         self._workspace, self._clock, self._timeout, self._why = workspace, clock, timeout_seconds, why
         self._account = memory.account
         self._reads: dict[asyncio.Future[Any], None] = {}
+        self._queued: dict[Block, None] = {}
+        """Blocks for which there is no room yet."""
+        eviction.on_refused = self._lend_all
         self.restores = 0
         """Values read back."""
 
@@ -52,9 +55,11 @@ class Restoring:
         try:
             request = block.request
             if request is not None:
-                if not await reached(request.done, self._clock, self._timeout):
+                if await reached(request.done, self._clock, self._timeout):
+                    if not request.done.cancelled():  # else somebody has begun to read it on loan
+                        request.done.result()
+                elif block.request is request and not self._begin_on_loan(block):
                     raise BackpressureTimeout(self._why(f"{block.slot!r} could not be read back", block.restore_bytes))
-                request.done.result()
             return await asyncio.shield(future)
         finally:
             block.waiters -= 1
@@ -95,11 +100,38 @@ class Restoring:
             else:
                 self._begin_restore(block)
                 self._read(block, need, on_loan=False)
+        elif self._eviction.refused is not None:  # nothing will leave memory for it
+            self._workspace.borrow(need)
+            self._begin_restore(block)
+            self._read(block, need, on_loan=True)
         else:
             self._begin_restore(block)
+            self._queued[block] = None
             block.request = self._account.queue(lambda: need, lambda: self._read_admitted(block, need))
         self._eviction.tidy()
         return value
+
+    def _begin_on_loan(self, block: Block) -> bool:
+        """Read a block that waits for room that will not come; False where there is no reason to."""
+        request = block.request
+        if request is None or self._eviction.refused is None:
+            return False
+        self._workspace.borrow(block.restore_bytes)
+        if not self._account.withdraw(request):
+            self._workspace.give_back(block.restore_bytes)
+            return False
+        block.request = None
+        self._queued.pop(block, None)
+        self._read(block, block.restore_bytes, on_loan=True)
+        return True
+
+    def _lend_all(self) -> None:
+        """The disk takes nothing, so that no room will come."""
+        for block in tuple(self._queued):
+            try:
+                self._begin_on_loan(block)
+            except ValueTooLarge:
+                return  # they wait, as before
 
     def _begin_restore(self, block: Block) -> None:
         block.restoring = asyncio.get_running_loop().create_future()
@@ -107,6 +139,7 @@ class Restoring:
 
     def _read_admitted(self, block: Block, need: int) -> None:
         block.request = None
+        self._queued.pop(block, None)
         self._read(block, need, on_loan=False)
 
     def _read(self, block: Block, need: int, *, on_loan: bool) -> None:
@@ -151,6 +184,7 @@ class Restoring:
             self._account.give(encoded)
 
     def end(self, block: Block) -> None:
+        self._queued.pop(block, None)
         block.restoring = block.request = None
         self._disk.release(block)
 

@@ -66,6 +66,9 @@ class Disk(Protocol):
     def file_bytes(self, path: Path) -> int | None:
         """The length of a file, None where there is none."""
 
+    def free_bytes(self, path: Path) -> int:
+        """What may still be written where the folder lies."""
+
 
 class RealDisk:
     """The operating system's."""
@@ -128,6 +131,10 @@ class RealDisk:
             return sorted(os.listdir(path))
         except FileNotFoundError:
             return []
+
+    def free_bytes(self, path: Path) -> int:
+        disk = os.statvfs(path)
+        return disk.f_bavail * disk.f_frsize
 
     def file_bytes(self, path: Path) -> int | None:
         try:

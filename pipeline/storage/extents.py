@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from ..errors import CorruptEntry
 from . import segments
+
+T = TypeVar("T")
 
 
 class Extent:
@@ -57,3 +61,23 @@ class Segment:
         self.sealed = self.writing = self.closed = False
         self.draining = False
         """Its live records are being copied elsewhere."""
+
+
+def read_verified(segment: Segment, offset: int, extent: Extent, then: Callable[[pa.Buffer], T]) -> T:
+    """In a worker thread: the value, with one more try on a fresh descriptor before the record is called corrupt."""
+    where = f"{segment.path}:{offset}"
+    try:
+        payload = segments.read_record(segment.fd, offset, extent.key, extent.length, extent.gen, where)
+    except (OSError, CorruptEntry):
+        try:
+            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise CorruptEntry(extent.key, where, f"the file cannot be opened again: {error.strerror}") from error
+        try:
+            payload = segments.read_record(fd, offset, extent.key, extent.length, extent.gen, where)
+        except OSError as error:
+            raise CorruptEntry(extent.key, where, f"the disk cannot read it: {error.strerror}") from error
+        finally:
+            os.close(fd)
+    assert payload is not None
+    return then(payload)

@@ -20,6 +20,11 @@ class Holes:
     def __init__(self) -> None:
         self._sizes: dict[int, list[tuple[int, Segment, int]]] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one at all."""
+        return bool(self._sizes) and any(self._sizes.values())
+
     def add(self, space: int, segment: Segment, offset: int) -> None:
         self._sizes.setdefault(_size_class(space), []).append((space, segment, offset))
 
@@ -32,6 +37,13 @@ class Holes:
                 return self._sizes[size].pop(at)
         larger = self._sizes.get(size + 1)
         return larger.pop() if larger else None
+
+    def take_larger(self, need: int) -> tuple[int, Segment, int] | None:
+        """The smallest with room for `need` bytes, however much larger: for when there is no other room."""
+        for size in sorted(size for size in self._sizes if size > _size_class(need)):
+            if self._sizes[size]:
+                return self._sizes[size].pop()
+        return None
 
     def drop(self, segment: Segment) -> None:
         """The segment's holes are no longer to be had."""

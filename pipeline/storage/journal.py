@@ -74,6 +74,11 @@ class Journal:
         ask = Ask(container, kind, key, gen, encode, durable=durability == "durable")
         return self._ask(ask, num_bytes, urgent=durability != "ephemeral")
 
+    async def has_room(self, num_bytes: int) -> bool:
+        """Whether so many bytes would find room on the disk."""
+        free = await asyncio.shield(self._io.submit(self, self._root.disk.free_bytes, self._root.path))
+        return free >= num_bytes
+
     async def mark(self) -> Mark:
         """The place behind everything appended so far, which is on disk when this returns."""
         return await asyncio.shield(self._ask(Ask(), 0, urgent=True))

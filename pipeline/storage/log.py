@@ -8,7 +8,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
-from ..errors import CorruptEntry, DataError
+from ..errors import CorruptEntry, DataError, DiskFull
 from . import segments
 from .executor import IoExecutor
-from .extents import Extent, Held, Segment
+from .extents import Extent, Held, Segment, read_verified
 from .holes import Holes
 from .room import check_free, storage_error
 from .segments import Record
@@ -80,6 +80,11 @@ class SegmentLog:
         return sum(segment.live_bytes for segment in self._segments)
 
     @property
+    def has_places(self) -> bool:
+        with self._lock:
+            return self._holes.any
+
+    @property
     def num_segments(self) -> int:
         return len(self._segments)
 
@@ -120,14 +125,16 @@ class SegmentLog:
                     self.quarantined_bytes += extent.num_bytes
             self._let_go(extent, segment)
 
-        job = self._io.submit(owner, _read, segment, extent.offset, extent, then)
+        job = self._io.submit(owner, read_verified, segment, extent.offset, extent, then)
         job.add_done_callback(unpin)
         return job
 
     def hold(self, extent: Extent) -> Held:
         """Keep a live record readable though it is freed or moved, until it is let go."""
         segment = self._pin(extent)
-        return Held(partial(_read, segment, extent.offset, extent, _whole), partial(self._let_go, extent, segment))
+        return Held(
+            partial(read_verified, segment, extent.offset, extent, _whole), partial(self._let_go, extent, segment)
+        )
 
     def _pin(self, extent: Extent) -> Segment:
         extent.segment.pins += 1
@@ -211,18 +218,15 @@ class SegmentLog:
         records = encode()
         extents: dict[int, Extent] = {}
         sizes = [record.num_bytes for record in records]
-        check_free(self.folder, sum(sizes), self.min_free)
         try:
-            for at, (record, size) in enumerate(zip(records, sizes, strict=True)):
-                with self._lock:
-                    hole = self._holes.take(size)
-                    if hole is not None:
-                        hole[1].uncommitted += 1
-                if hole is not None:
-                    space, segment, offset = hole
-                    length = size - segments.record_bytes(len(record.key), 0)
-                    extents[at] = Extent(segment, offset, record.key, length, record.gen, space)
-                    segments.write_records(segment.fd, offset, [record])
+            self._fill_holes(records, extents, self._holes.take)
+            try:
+                self._check_tail(sizes, extents)
+            except DiskFull:  # what takes no new room may still be written
+                self._fill_holes(records, extents, self._holes.take_larger)
+                self._check_tail(sizes, extents)
+            for at, extent in extents.items():
+                segments.write_records(extent.segment.fd, extent.offset, [records[at]])
             rest = [at for at in range(len(records)) if at not in extents]
             if rest:
                 extents.update(zip(rest, self._write_tail([records[at] for at in rest]), strict=True))
@@ -230,12 +234,39 @@ class SegmentLog:
             with self._lock:
                 for extent in extents.values():
                     extent.segment.uncommitted -= 1
+                    if not extent.segment.draining:
+                        self._holes.add(extent.space, extent.segment, extent.offset)
             if isinstance(error, OSError):
                 raise storage_error(error, "write", str(self.folder)) from error
             raise
         with self._lock:
             self.reused += len(records) - len(rest)
         return [extents[at] for at in range(len(records))]
+
+    def _fill_holes(
+        self,
+        records: Sequence[Record],
+        extents: dict[int, Extent],
+        take: Callable[[int], tuple[int, Segment, int] | None],
+    ) -> None:
+        """Give records that have no place yet one where a dead record lay, as far as there are such."""
+        for at, record in enumerate(records):
+            if at in extents:
+                continue
+            with self._lock:
+                hole = take(record.num_bytes)
+                if hole is None:
+                    continue
+                space, segment, offset = hole
+                segment.uncommitted += 1
+            length = record.num_bytes - segments.record_bytes(len(record.key), 0)
+            extents[at] = Extent(segment, offset, record.key, length, record.gen, space)
+
+    def _check_tail(self, sizes: Sequence[int], extents: Mapping[int, Extent]) -> None:
+        """Raises `DiskFull` where what needs new room would leave too little."""
+        needed = sum(size for at, size in enumerate(sizes) if at not in extents)
+        if needed:
+            check_free(self.folder, needed, self.min_free)
 
     def _write_tail(self, records: Sequence[Record]) -> list[Extent]:
         segment = self._take_tail()
@@ -398,26 +429,6 @@ class SegmentLog:
 
 def _is_sparse(segment: Segment) -> bool:
     return segment.sealed and 0 < segment.live_bytes < (1 - REWRITE_SHARE) * segment.tail
-
-
-def _read(segment: Segment, offset: int, extent: Extent, then: Callable[[pa.Buffer], T]) -> T:
-    """In a worker thread: the value, with one more try on a fresh descriptor before the record is called corrupt."""
-    where = f"{segment.path}:{offset}"
-    try:
-        payload = segments.read_record(segment.fd, offset, extent.key, extent.length, extent.gen, where)
-    except (OSError, CorruptEntry):
-        try:
-            fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise CorruptEntry(extent.key, where, f"the file cannot be opened again: {error.strerror}") from error
-        try:
-            payload = segments.read_record(fd, offset, extent.key, extent.length, extent.gen, where)
-        except OSError as error:
-            raise CorruptEntry(extent.key, where, f"the disk cannot read it: {error.strerror}") from error
-        finally:
-            os.close(fd)
-    assert payload is not None
-    return then(payload)
 
 
 def _whole(payload: pa.Buffer) -> pa.Buffer:

@@ -21,6 +21,8 @@ from .root import StorageRoot
 
 CHECK_VALUES: Final = "PENSTOCK_CHECK_VALUES"
 """Environment variable for debugging: set to 1, values that were changed after they were stored are told by name."""
+FOR_THE_JOURNAL: Final = 1 << 20
+"""Bytes of the disk that spilling leaves free at least where there is a journal, so that deletes can be written."""
 POOL_SHARE: Final = 0.25
 """Share of the available memory that values too large for their own budget may take together."""
 
@@ -77,14 +79,19 @@ class Workspace:
         """
         if self._spill is None:
             self._spill = SegmentLog(self._spill_folder, self.io)
-            self._spill.min_free = self._min_free
+            self._spill.min_free = self._floor()
         return self._spill
+
+    def _floor(self) -> int | None:
+        if self._min_free is None or self.journal is None:
+            return self._min_free
+        return max(self._min_free, FOR_THE_JOURNAL)
 
     def keep_free(self, num_bytes: int) -> None:
         """Spilling leaves so many bytes of the disk free; the most that anybody asks for counts."""
         self._min_free = max(num_bytes, self._min_free or 0)
         if self._spill is not None:
-            self._spill.min_free = self._min_free
+            self._spill.min_free = self._floor()
 
     def borrow(self, num_bytes: int) -> None:
         """Take a loan; raises `ValueTooLarge` when the process has no room for it. Give it back with `give_back`."""

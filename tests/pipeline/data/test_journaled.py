@@ -160,6 +160,9 @@ class FullDisk(RealDisk):
         self._refused[fd] = self.only in str(path)
         return fd
 
+    def free_bytes(self, path: Path) -> int:
+        return 0 if self.full else super().free_bytes(path)
+
     def write(self, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
         if self.full and self._refused.get(fd):
             raise OSError(errno.ENOSPC, "No space left on device")

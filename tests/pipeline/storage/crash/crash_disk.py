@@ -324,6 +324,9 @@ class MemoryDisk:
         node = self.state.find(path)
         return sorted(node.now) if isinstance(node, Folder) else []
 
+    def free_bytes(self, path: Path) -> int:
+        return 1 << 40
+
     def file_bytes(self, path: Path) -> int | None:
         node = self.state.find(Path(path))
         return len(node.now) if isinstance(node, File) else None
