@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -15,10 +17,11 @@ from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replay
 from .data.checked import checked, checked_name, megabytes
 from .errors import ManagerClosed, StorageFailed
 from .pool import Pool
+from .storage.disk import DISK
 from .storage.entries import Entry
 from .storage.executor import IoExecutor
 from .storage.journal import read_journal
-from .storage.manifest import STORE, WAL
+from .storage.manifest import CHECKPOINTS, SPILL, STORE, WAL, manifest_numbers
 from .storage.names import file_part
 from .storage.recovery import Loss, Recovered
 from .storage.root import StorageRoot
@@ -26,6 +29,8 @@ from .storage.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+_OURS: Final = re.compile(r"\d{6,}-[0-9a-f]{8}\.(parquet|arrow|record)|\.\d+-\d+\.tmp")
+"""Names of a store's files, and of those it was writing."""
 DURABLE = DataFlow(mode="hybrid", durability="durable")
 
 
@@ -55,7 +60,7 @@ class Stores:
     async def __aenter__(self) -> Stores:
         io = IoExecutor(1)
         try:
-            opening = io.submit(self, partial(StorageRoot.open, self.folder, repair=self._repair))
+            opening = io.submit(self, _open_own, self.folder, self._repair)
             try:
                 root = await asyncio.shield(opening)
             except asyncio.CancelledError:
@@ -206,7 +211,23 @@ class Stores:
 
 
 def _files_in(folder: Path) -> set[Path]:
-    return set(folder.iterdir()) if folder.is_dir() else set()
+    """Files of a store's folder that have names as we give them; others are somebody else's."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return {path for path in paths if _OURS.fullmatch(path.name) and path.is_file()}
+
+
+def _open_own(folder: Path, repair: bool) -> StorageRoot:
+    """Raises `StorageFailed`, and touches nothing, where something lies in our places without a manifest."""
+    names = DISK.names(folder)
+    if not manifest_numbers(names):
+        foreign = [f"{room}/{name}" for room in (STORE, WAL, SPILL, CHECKPOINTS) for name in DISK.names(folder / room)]
+        if foreign:
+            raise StorageFailed(
+                f"{folder}: expected an empty folder, or stores with their MANIFEST, found no MANIFEST and "
+                f"{', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}; nothing was touched: give another "
+                "folder, or get the MANIFEST from a copy"
+            )
+    return StorageRoot.open(folder, repair=repair)
 
 
 def _unlink_all(paths: set[Path]) -> None:

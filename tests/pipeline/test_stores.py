@@ -169,3 +169,41 @@ async def test_c3_a_caller_cancelled_while_the_folder_opens_leaves_nothing_open(
             await stores.close()
     async with open_stores(tmp_path) as stores:
         assert isinstance(stores, Stores)
+
+
+def put_foreign(folder: Path, *files: str) -> None:
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("file", ["store/x/precious.txt", "store/x/sub/mine.txt", "wal/000001.seg", "spill/1/a.seg"])
+async def test_a_folder_that_never_was_ours_is_refused_where_we_would_write_and_left_as_it_is(
+    file: str, tmp_path: Path
+) -> None:
+    workers = Workers(1)
+    await workers.run(put_foreign, tmp_path, "notes.txt", file)
+    with pytest.raises(StorageFailed, match="nothing was touched"):
+        async with open_stores(tmp_path):
+            pass
+    assert await workers.run(files_below, tmp_path) == sorted(["notes.txt", file])
+    await workers.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_files_of_others_in_a_folder_of_ours_stay(mode: str, tmp_path: Path) -> None:
+    workers = Workers(1)
+    await workers.run(put_foreign, tmp_path, "notes.txt")
+    foreign = ["store/x/precious.txt", "store/x/sub/000001-aabbccdd.parquet", "notes.txt", "store/readme.txt"]
+    for turn in range(2):
+        async with open_stores(tmp_path) as stores:
+            store = await stores.open("x", flow(mode))
+            await store.store("k", turn)
+            await workers.run(put_foreign, tmp_path, *foreign)
+        assert set(foreign) <= set(await workers.run(files_below, tmp_path))
+    await workers.close()
