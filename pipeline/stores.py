@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import pyarrow as pa
 
 from .clock import Clock, SystemClock
 from .data import DataFlow, DataManager, FlushCallback, JournaledManager, Replayed, build_manager, restore_journal
@@ -227,6 +228,7 @@ def _open_own(folder: Path, repair: bool) -> StorageRoot:
                 f"{', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}; nothing was touched: give another "
                 "folder, or get the MANIFEST from a copy"
             )
+    pa.array([0])  # pyarrow imports pandas for its first array of Python values: here, not on the loop
     return StorageRoot.open(folder, repair=repair)
 
 

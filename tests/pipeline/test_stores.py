@@ -207,3 +207,21 @@ async def test_files_of_others_in_a_folder_of_ours_stay(mode: str, tmp_path: Pat
             await workers.run(put_foreign, tmp_path, *foreign)
         assert set(foreign) <= set(await workers.run(files_below, tmp_path))
     await workers.close()
+
+
+async def test_the_first_append_of_a_list_of_rows_imports_nothing_on_the_loop(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from pipeline import open_stores\n"
+        "async def main():\n"
+        f"    async with open_stores({str(tmp_path)!r}) as stores:\n"
+        "        store = await stores.open('s')\n"
+        "        before = set(sys.modules)\n"
+        "        await store.append('k', [{'n': 1}])\n"
+        "        print(sorted(name for name in set(sys.modules) - before if '.' not in name))\n"
+        "asyncio.run(main())\n"
+    )
+    workers = Workers(1)
+    said = await workers.run(subprocess.check_output, [sys.executable, "-c", program])
+    assert said.decode().strip() == "[]"
+    await workers.close()
