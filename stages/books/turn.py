@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..schemas import Scales
 from .checksums import WRONG, matching_places
 from .kept import Note, SnapshotNeeded, whole_book
@@ -226,10 +228,21 @@ class Turn:
         ):
             self._note(at, "duplicate", seq_got=group.sequence, action_taken="dropped")
             return True
-        if rule.chain != "none" and NONE != group.sequence == row[LAST] and group.sequence != rule.reset_sequence:
+        is_numbered_so = NONE != group.sequence == row[LAST] and group.sequence != rule.reset_sequence
+        if rule.chain != "none" and is_numbered_so and self._is_as_it_stands(book, group):
             self.counts["ignored_snapshots"] += 1
             return True
         return False
+
+    def _is_as_it_stands(self, book: int, group: Group) -> bool:
+        """Whether a snapshot has a book's very levels: numbers that begin anew may be equal by chance."""
+        for half in (0, 1):
+            rows = np.flatnonzero(group.side == half + 1)
+            rows = rows[np.argsort(group.price[rows] if half else -group.price[rows], kind="stable")]
+            prices, sizes = self.shelf.side(book, half)
+            if not (np.array_equal(group.price[rows], prices) and np.array_equal(group.size[rows], sizes)):
+                return False
+        return True
 
     def _refuse(self, at: int, book: int, sync: Sync) -> None:
         """A snapshot that does not fit: ask again, or give up."""

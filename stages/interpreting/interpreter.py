@@ -11,8 +11,9 @@ import pyarrow as pa
 from pipeline import StateOf
 from stages.books.keeper import BookKeeper, BookState
 from stages.books.kept import SnapshotNeeded
+from stages.books.rule import BookRule
 from stages.messages import MessageKind, Messages
-from stages.schemas import Names, Records
+from stages.schemas import KINDS, Names, Records
 from stages.venues import Venue
 
 from .connections import Connections
@@ -48,7 +49,7 @@ class Interpreter:
         self.instruments = Names() if instruments is None else instruments
         self.decoder = venue.decoder()
         self.books = BookKeeper(
-            venue.book_rule, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns
+            self._rule_of, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns
         )
         self.ledger = Ledger()
         self._sequences = Sequences(venue)
@@ -88,6 +89,9 @@ class Interpreter:
         self.ledger.count(messages, batches)
         return Interpreted(batches, tuple(requests), tuple(silent))
 
+    def _rule_of(self, instrument_id: str) -> BookRule:
+        return self.decoder.book_rule(instrument_id, self.venue.book_rule(instrument_id))
+
     def _keep_books(
         self,
         messages: Messages,
@@ -98,7 +102,8 @@ class Interpreter:
     ) -> None:
         """Apply what came of books, in pieces between moments at which something happened beside it.
 
-        A moment is a message, with the connection it was about, or the book whose update it was and could not be read.
+        A moment is a message, with the connection it was about, or the book whose update it was and could not be read;
+        where that is not known, no name.
         """
         if received is not None:
             self._connections.saw(received)
@@ -130,27 +135,28 @@ class Interpreter:
             return self.books.interrupted(self._connections.books_of(name))
         if messages.kind[at] == MessageKind.FAILED:
             asked = self.venue.instrument_asked(messages.url[int(messages.url_code[at])])
-            needed = None if asked is None else self.books.refused(asked)
+            needed = [] if asked is None else [self.books.refused(asked)]
         else:
-            needed = self.books.unread(name)
-        return [] if needed is None else [needed]
+            source = messages.source[int(messages.source_code[at])]
+            needed = [self.books.unread(each) for each in ([name] if name else self._connections.books_of(source))]
+        return [each for each in needed if each is not None]
 
     def _unread(self, messages: Messages, events: pa.RecordBatch | None) -> list[tuple[int, str]]:
         """Messages that could not be read, told already: those of trades excuse a number that is missing then, those
-        of books are given back with the instrument."""
+        of books are given back with the instrument, which is empty where not even that could be read."""
         books: list[tuple[int, str]] = []
         if events is None:
             return books
         columns = events.select(["kind", "channel", "instrument_id", "ingest_seq"]).to_pylist()
         for event in columns:
             instrument, channel = event["instrument_id"], event["channel"]
-            if event["kind"] != "parse_error" or instrument is None or channel is None:
+            if event["kind"] != "parse_error" or channel is None:
                 continue
-            record = self.venue.record_of(channel)
-            if record == "trade":
+            record = channel if channel in KINDS else self.venue.record_of(channel)
+            if record == "trade" and instrument is not None:
                 self._sequences.unread(instrument, event["ingest_seq"])
             elif record == "book_delta":
-                books.append((int(np.searchsorted(messages.ingest_seq, event["ingest_seq"])), instrument))
+                books.append((int(np.searchsorted(messages.ingest_seq, event["ingest_seq"])), instrument or ""))
         return books
 
     def source_of(self, instrument_id: str) -> str | None:

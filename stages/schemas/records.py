@@ -185,6 +185,7 @@ class Records:
             self.quality(
                 message,
                 "parse_error",
+                channel=kind,
                 instrument_id=code if known else None,
                 detail=f"{kind}.{name}: {said}",
                 action_taken=f"its rows of kind {kind} left out",

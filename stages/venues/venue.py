@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,6 +33,10 @@ class Decoder(ABC):
         Every message leaves rows, or exactly one quality event with its bytes, or is counted in `control`. Never
         raises for what a message holds.
         """
+
+    def book_rule(self, instrument_id: str, rule: BookRule) -> BookRule:
+        """The venue's rule for a book, with what messages have told of it, such as how deep it was asked for."""
+        return rule
 
     def snapshot(self) -> dict[str, Any]:
         """What it remembers, as plain values; the counts are its user's."""
@@ -137,6 +142,17 @@ class Venue(msgspec.Struct, frozen=True):
     def symbol(self, instrument_id: str) -> str:
         """The venue's own word for an instrument."""
         return instrument_id.removesuffix(f".{self.suffix}")
+
+
+def comes_from(url: str, hosts: Sequence[str]) -> bool | None:
+    """Whether an address is one of these hosts', or of a host below one.
+
+    None where it has no name of its own, as a server that stands in for a venue: what it writes has to tell.
+    """
+    host = urlsplit(url).hostname or ""
+    if any(host == each or host.endswith(f".{each}") for each in hosts):
+        return True
+    return False if "." in host and not host.replace(".", "").isdigit() else None
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

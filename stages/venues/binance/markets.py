@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from stages.books.rule import BookRule
-from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue
+from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue, comes_from
 
 from .decoder import BinanceDecoder
 from .group import Market
@@ -60,17 +60,9 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
         return None if symbols is None else self.instrument_id(symbols[0].upper())
 
     def recognises(self, url: str, payload: bytes) -> bool:
-        host = urlsplit(url).hostname or ""
-        for each in self.hosts:
-            if host == each or host.endswith(f".{each}"):
-                return True
-        return not _is_public(host) and self.writes(payload)
+        known = comes_from(url, self.hosts)
+        return self.writes(payload) if known is None else known
 
     def writes(self, payload: bytes) -> bool:
         """Whether only this market writes such a message."""
         return False
-
-
-def _is_public(host: str) -> bool:
-    """Whether a host has a name of its own; a server of one's own, that stands in, has none."""
-    return "." in host and not host.replace(".", "").isdigit()
