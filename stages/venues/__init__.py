@@ -7,6 +7,7 @@ from collections import Counter
 from stages.messages import Messages
 
 from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
+from .kraken import KRAKEN, KRAKEN_V1
 from .venue import (
     ConnectionPlan,
     Decoder,
@@ -30,7 +31,10 @@ __all__ = [
     "venue_of",
 ]
 
-VENUES: tuple[Venue, ...] = (BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM, BINANCE_US)
+VENUES: tuple[Venue, ...] = (
+    *(BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM, BINANCE_US),
+    *(KRAKEN, KRAKEN_V1),
+)
 """All that are known; a venue is added by entering it here."""
 
 LOOKED_AT = 1000

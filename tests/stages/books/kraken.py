@@ -1,35 +1,17 @@
-"""Kraken's book messages of version 1, and the checksum that its documentation describes."""
+"""Kraken's book messages of version 1, read without its decoder."""
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from stages.books.rule import BookRule, Levels
 from stages.schemas import Scales
 from tests.stages.books.groups import Event
 
 SCALES = Scales(8, 8)
-
-
-def checksum(bids: Levels, asks: Levels) -> int:
-    """CRC32 of the ten best asks, then bids: price and size without the point and leading zeros."""
-    text = "".join(f"{price}{size}" for levels in (asks, bids) for price, size in levels)
-    return zlib.crc32(text.encode())
-
-
-RULE = BookRule(
-    chain="none",
-    join="stream",
-    snapshots="stream",
-    depth=1000,
-    checksum=checksum,
-    checksum_places=tuple((places, 8) for places in range(1, 11)),
-)
 
 
 def events(path: Path) -> Iterator[Event]:

@@ -13,10 +13,11 @@ import pytest
 
 from stages.books.keeper import BookKeeper, BookState
 from stages.schemas import Names
+from stages.venues.kraken.market import RULE
 from tests.counted import count
 from tests.stages.books.conftest import RECORDINGS
 from tests.stages.books.groups import Event, received
-from tests.stages.books.kraken import RULE, SCALES, events
+from tests.stages.books.kraken import SCALES, events
 from tests.stages.books.plain import PlainBook
 
 

@@ -18,8 +18,12 @@ def of(*payloads: str, url: str = "") -> Messages:
     return Messages.of_payloads([payload.encode() for payload in payloads], [0] * len(payloads), url=url, source="x.gz")
 
 
-def test_every_venue_has_a_name_and_a_suffix_of_its_own() -> None:
-    assert len({venue.name for venue in VENUES}) == len({venue.suffix for venue in VENUES}) == len(VENUES)
+def test_every_venue_has_a_name_of_its_own_and_every_market_a_suffix() -> None:
+    assert len({venue.name for venue in VENUES}) == len(VENUES)
+    shared = {"KRAKEN": ["kraken", "kraken_v1"]}
+    for suffix in {venue.suffix for venue in VENUES}:
+        names = [venue.name for venue in VENUES if venue.suffix == suffix]
+        assert len(names) == 1 or names == shared[suffix], "two protocols of one market"
     for venue in VENUES:
         assert venue_named(venue.name) is venue
         assert venue.symbol(venue.instrument_id("AB")) == "AB"
@@ -40,6 +44,9 @@ def test_a_mistyped_venue_is_told_with_the_nearest() -> None:
         ("wss://fstream.binance.com/stream?streams=btcusdt@depth", "binance_usdm"),
         ("https://dapi.binance.com/dapi/v1/depth?symbol=BTCUSD_PERP", "binance_coinm"),
         ("wss://stream.binance.us:9443/stream", "binance_us"),
+        ("wss://ws.kraken.com/v2", "kraken"),
+        ("wss://ws.kraken.com", "kraken_v1"),
+        ("https://api.kraken.com/0/public/AssetPairs", "kraken_v1"),
     ],
 )
 def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None:
@@ -56,6 +63,8 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
         ('{"e":"bookTicker","u":1,"s":"BTCUSDT_250926","b":"1","B":"1","a":"1","A":"1","T":1,"E":1}', "binance_usdm"),
         ('{"u":1,"e":"bookTicker","s":"BTCUSD_PERP","ps":"BTCUSD","b":"1","B":"1","a":"1","A":"1"}', "binance_coinm"),
         ('{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSD_250926","U":1,"u":1,"pu":0,"b":[],"a":[]}', "binance_coinm"),
+        ('{"channel":"trade","type":"update","data":[]}', "kraken"),
+        ('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]', "kraken_v1"),
     ],
 )
 def test_messages_of_a_server_of_one_s_own_are_known_by_how_they_are_written(url: str, payload: str, name: str) -> None:
