@@ -20,7 +20,7 @@ def of(*payloads: str, url: str = "") -> Messages:
 
 def test_every_venue_has_a_name_of_its_own_and_every_market_a_suffix() -> None:
     assert len({venue.name for venue in VENUES}) == len(VENUES)
-    shared = {"KRAKEN": ["kraken", "kraken_v1"]}
+    shared = {"KRAKEN": ["kraken", "kraken_v1"], "COINBASE": ["coinbase_advanced", "coinbase_exchange"]}
     for suffix in {venue.suffix for venue in VENUES}:
         names = [venue.name for venue in VENUES if venue.suffix == suffix]
         assert len(names) == 1 or names == shared[suffix], "two protocols of one market"
@@ -47,6 +47,11 @@ def test_a_mistyped_venue_is_told_with_the_nearest() -> None:
         ("wss://ws.kraken.com/v2", "kraken"),
         ("wss://ws.kraken.com", "kraken_v1"),
         ("https://api.kraken.com/0/public/AssetPairs", "kraken_v1"),
+        ("wss://ws-feed.exchange.coinbase.com", "coinbase_exchange"),
+        ("wss://ws-feed.pro.coinbase.com", "coinbase_exchange"),
+        ("https://api.pro.coinbase.com/products", "coinbase_exchange"),
+        ("wss://advanced-trade-ws.coinbase.com", "coinbase_advanced"),
+        ("https://api.coinbase.com/api/v3/brokerage/market/products", "coinbase_advanced"),
     ],
 )
 def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None:
@@ -65,6 +70,8 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
         ('{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSD_250926","U":1,"u":1,"pu":0,"b":[],"a":[]}', "binance_coinm"),
         ('{"channel":"trade","type":"update","data":[]}', "kraken"),
         ('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]', "kraken_v1"),
+        ('{"type":"l2update","product_id":"BTC-USD","changes":[["buy","1","2"]],"time":"x"}', "coinbase_exchange"),
+        ('{"channel":"l2_data","client_id":"","timestamp":"x","sequence_num":0,"events":[]}', "coinbase_advanced"),
     ],
 )
 def test_messages_of_a_server_of_one_s_own_are_known_by_how_they_are_written(url: str, payload: str, name: str) -> None:
