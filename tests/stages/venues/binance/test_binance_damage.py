@@ -16,6 +16,7 @@ from stages.schemas import Names, Scales
 from stages.venues import venue_named
 from stages.venues.binance.group import Market
 from tests import counted
+from tests.stages.venues.damage import damaged
 
 SPOT, USDM = venue_named("binance_spot"), venue_named("binance_usdm")
 ROUNDS = 150
@@ -58,24 +59,6 @@ MESSAGES = [
     '{"openInterest":"10659.509","symbol":"BTCUSDT","time":1589437530011}',
     '{"result":null,"id":1}',
 ]
-
-
-def damaged(message: bytes, chance: random.Random) -> bytes:
-    """One message, spoilt in one of the ways that bytes are."""
-    at = chance.randrange(len(message))
-    other = chance.randrange(len(message))
-    piece = bytes([chance.choice(b'0123456789"{}[],:.-eE \\\x00\x7f\xc3tfnuabxABXTU')])
-    ways = [
-        message[:at],
-        message[:at] + piece + message[at + 1 :],
-        message[:at] + piece + message[at:],
-        message[:at] + message[at + 1 :],
-        message[: min(at, other)] + message[max(at, other) :],
-        message[:at] + message[min(at, other) : max(at, other)] + message[at:],
-        message[:at] + bytes([message[at] ^ (1 << chance.randrange(8))]) + message[at + 1 :],
-        message[at:],
-    ]
-    return chance.choice(ways)
 
 
 def without(batch: pa.RecordBatch, seqs: list[int]) -> pa.RecordBatch:
