@@ -21,9 +21,10 @@ class Call:
     def __init__(self, source: str, plan: ConnectionPlan, means: Means, *, on_hold: bool = False) -> None:
         self.source, self.plan, self.means = source, plan, means
         self.line: Line | None = None
-        self.has_data = asyncio.Event()
-        """Something was received: it does not count as working before."""
-        self.is_closed = False
+        self.has_data = self.is_closed = False
+        """Something was received: before that, it does not count as working."""
+        self.proven = asyncio.Event()
+        """Whether it works is known: something was received, or it is closed."""
         self.living: asyncio.Task[None] | None = None
         """Subscribes and keeps alive; ends when the line is lost."""
         self._held: list[tuple[MessageKind, bytes, int]] | None = [] if on_hold else None
@@ -41,11 +42,14 @@ class Call:
         self._add(MessageKind.OPENED, b"", self._now)
 
     def received(self, payload: bytes) -> None:
-        self.has_data.set()
+        if not self.has_data:
+            self.has_data = True
+            self.proven.set()
         self._add(MessageKind.RECEIVED, payload, self._now)
 
     def closed(self, why: str) -> None:
         self.is_closed = True
+        self.proven.set()
         self._add(MessageKind.CLOSED, why.encode(), self.means.buffer.stamp())
 
     # -- what is done with it --------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Connection:
         finally:
             await ended(preparing)
         call.living.result()
-        if call.has_data.is_set():
+        if call.has_data:
             self._backoff.reset()
         follower, self._next = self._next, None
         if follower is not None:
@@ -93,7 +93,7 @@ class Connection:
         while True:
             self._next = await self._open(on_hold=True)
             try:
-                await within(self.means.clock, conduct.handover, self._next.has_data.wait())
+                await within(self.means.clock, conduct.handover, self._next.proven.wait())
             except TimeoutError:
                 pass  # its streams may be quiet ones
             if not self._next.is_closed:

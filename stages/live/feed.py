@@ -11,7 +11,7 @@ from typing import Any, Final
 from pipeline import Batch, Context, Feed, Watermark
 from stages.interpreting import Interpreter
 from stages.interpreting.settings import chosen
-from stages.messages import Messages
+from stages.messages import MessageKind, Messages, RawMessage
 
 from .buffer import Bound
 from .conduct import Conduct
@@ -74,7 +74,8 @@ class LiveFeed(Feed):
 
     def warm(self) -> None:
         """Compile what reads messages and keeps books, before the first one comes."""
-        self.interpreter.interpret(Messages.of([]))
+        venue, settings = self.interpreter.venue, self.interpreter.settings
+        Interpreter(venue, settings).interpret(Messages.of([RawMessage(0, 0, MessageKind.RECEIVED, "", "", b"{}")]))
 
     def metrics(self) -> Mapping[str, Any]:
         return {**self.interpreter.ledger.figures(), **self.session.figures()}

@@ -17,6 +17,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from pipeline import Clock
+from pipeline.testing import VirtualClock
 from stages.live.conduct import Conduct
 from stages.live.session import Session
 from stages.messages import MessageKind, RawMessage
@@ -118,7 +119,7 @@ def session_of(
     seed: int = 1,
     **words: Any,
 ) -> Session:
-    conduct = Conduct(first_retry=0.01, longest_retry=0.05, renew_before=1800, **words.pop("conduct", {}))
+    conduct = Conduct(**{"first_retry": 0.01, "longest_retry": 0.05, **words.pop("conduct", {})})
     plans = venue.connections(symbols, channels, server.ws)
     return Session(
         venue, plans, http_url=server.http, conduct=conduct, clock=clock, random=np.random.default_rng(seed), **words
@@ -154,6 +155,15 @@ class Taking:
 
     def said(self) -> list[tuple[str, bytes]]:
         return [(message.kind.name, message.payload) for message in self.got]
+
+
+async def figure(session: Session, name: str, value: int, clock: VirtualClock | None = None) -> None:
+    """Return when a figure of the session has reached a value; with a clock, it is moved on meanwhile."""
+    async with asyncio.timeout(20):
+        while session.figures()[name] < value:
+            await asyncio.sleep(0)
+            if clock is not None:
+                await clock.advance(0.05)
 
 
 # -- what the venue says ---------------------------------------------------------------------------------------------

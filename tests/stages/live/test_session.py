@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from pipeline.testing import VirtualClock
-from stages.live.session import Session
 from stages.messages import MessageKind
-from tests.stages.live.server import SPOT, Taking, local_venue, session_of, trade, with_limits
+from tests.stages.live.server import SPOT, Taking, figure, local_venue, session_of, trade, with_limits
 
 RECEIVED, OPENED, CLOSED, SENT = MessageKind.RECEIVED, MessageKind.OPENED, MessageKind.CLOSED, MessageKind.SENT
-
-
-async def figure(session: Session, name: str, value: int) -> None:
-    """Return when a figure of the session has reached a value."""
-    async with asyncio.timeout(20):
-        while session.figures()[name] < value:
-            await asyncio.sleep(0)
 
 
 async def test_what_the_venue_sends_is_given_in_order_with_stamps_that_rise() -> None:
