@@ -42,7 +42,20 @@ if TYPE_CHECKING:
         UnsupportedType,
         ValueTooLarge,
     )
-    from .frames import NS_UTC, Barrier, Batch, End, Frame, MemberRows, Result, Row, Watermark, first_rows
+    from .frames import (
+        NS_UTC,
+        Barrier,
+        Batch,
+        End,
+        Frame,
+        MemberRows,
+        Result,
+        Row,
+        Watermark,
+        first_rows,
+        parts_of,
+        receive_times,
+    )
     from .handed import HandedTable
     from .lookahead import LookaheadReport, check_lookahead
     from .mending.dead_letters import DeadLetter, DeadLetters
@@ -109,6 +122,8 @@ else:  # the same again; each module is imported when one of its names is asked 
                 "Row",
                 "Watermark",
                 "first_rows",
+                "parts_of",
+                "receive_times",
             ),
             "handed": ("HandedTable",),
             "lookahead": ("LookaheadReport", "check_lookahead"),
@@ -224,6 +239,8 @@ __all__ = [
     "open_stores",
     "packed",
     "parse_duration",
+    "parts_of",
+    "receive_times",
     "rows_said",
     "said_duration",
     "seconds_said",

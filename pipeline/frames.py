@@ -202,12 +202,24 @@ def receive_times(batch: Batch) -> np.ndarray[Any, np.dtype[np.int64]] | None:
 
 
 def first_rows(batches: Sequence[Batch], rows: int) -> tuple[Batch, ...]:
-    """The first `rows` rows of batches of several kinds of record that cover the same time, however they were cut.
+    """The first `rows` rows of batches of several kinds of record that cover the same time; see `parts_of`."""
+    return next(parts_of(batches, rows), ())
+
+
+def parts_of(batches: Sequence[Batch], rows: int) -> Iterator[tuple[Batch, ...]]:
+    """Batches of several kinds of record that cover the same time, cut to so many rows together, all but the last.
 
     First is what was received first; what came in one message (`ingest_seq`) stands in the order of the batches.
     """
     if sum(batch.num_rows for batch in batches) <= rows:
-        return tuple(batches)
+        yield tuple(batches)
+        return
+    if len(batches) == 1:
+        yield from (
+            (batches[0].slice(start, min(rows, batches[0].num_rows - start)),)
+            for start in range(0, batches[0].num_rows, rows)
+        )
+        return
     keys = []
     for kind, batch in enumerate(batches):
         times, names = receive_times(batch), batch.columns.schema.names
@@ -215,8 +227,12 @@ def first_rows(batches: Sequence[Batch], rows: int) -> tuple[Batch, ...]:
         seqs = batch.columns.column("ingest_seq").to_numpy() if "ingest_seq" in names else np.zeros(len(at), np.uint64)
         keys.append((np.full(len(at), kind), seqs, at))
     kinds, seqs, at = (np.concatenate(column) for column in zip(*keys, strict=True))
-    taken = np.bincount(kinds[np.lexsort((kinds, seqs, at))[:rows]], minlength=len(batches)).tolist()
-    return tuple(batch.slice(0, count) for batch, count in zip(batches, taken, strict=True) if count)
+    order = kinds[np.lexsort((kinds, seqs, at))]
+    begun = [0] * len(batches)
+    for start in range(0, len(order), rows):
+        counts = np.bincount(order[start : start + rows], minlength=len(batches)).tolist()
+        yield tuple(batch.slice(at, count) for batch, at, count in zip(batches, begun, counts, strict=True) if count)
+        begun = [at + count for at, count in zip(begun, counts, strict=True)]
 
 
 def record_of(metadata: Mapping[bytes, bytes] | None) -> str | None:

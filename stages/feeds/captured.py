@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import Batch, Feed, InputError, Pacing, first_rows
+from pipeline import Batch, Feed, InputError, Pacing
 from stages.messages import Messages
 from stages.messages.captures import Capture, CaptureCounts, is_capture, open_captures
 
@@ -122,20 +122,6 @@ def gathered(runs: Iterator[Messages], most: int) -> Iterator[Messages]:
         held.append(run)
     if held:
         yield Messages.concat(held)
-
-
-def span_of_capture(feed: CaptureFeed, rows: int | None) -> tuple[int, int] | None:
-    """First and last event time of the first `rows` rows; reads as much."""
-    stamps: list[int] = []
-    for batches in feed.batches():
-        told = batches if rows is None else first_rows(batches, rows)
-        stamps += [ts for batch in told for ts in (batch.min_ts, batch.max_ts) if ts is not None]
-        stamps = [min(stamps), max(stamps)] if stamps else []
-        if rows is not None:
-            rows -= sum(batch.num_rows for batch in told)
-            if not rows:
-                break
-    return (stamps[0], stamps[-1]) if stamps else None
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -43,7 +43,7 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
                 "or other types; replay files of one schema at a time"
             )
     if first.record in KINDS and first.record not in RECORD_KINDS:
-        return _open_own(files, first, declared)
+        return _open_own(files, first, declared.schema)
     mapped = map_columns(first.schema.names, declared, files[0], nameless_time=first.time_index)
     floats = frozenset(
         standard for standard, source in mapped.source.items() if pa.types.is_floating(first.schema.field(source).type)
@@ -62,10 +62,30 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
-def _open_own(files: Sequence[Path], first: Footer, declared: Declaration) -> Recording:
+def open_own(files: Sequence[Path], read_rows: int = READ_ROWS) -> Recording:
+    """The recording of files of our own, of any kind of record, as they were written. Raises `InputError`."""
+    first = footer_of(files[0])
+    if first.record not in KINDS:
+        raise InputError(f"{files[0]}: expected a file that says which kind of record it holds, found none said")
+    return _open_own(files, first, "auto", read_rows)
+
+
+def begins_ns(file: Path) -> int | None:
+    """The smallest receive time of a file's first rows, as its footer tells; None where it does not."""
+    with _open(file) as parquet:
+        place = parquet.schema_arrow.names.index("ts_recv") if "ts_recv" in parquet.schema_arrow.names else -1
+        if place < 0 or not parquet.metadata.num_row_groups:
+            return None
+        told = parquet.metadata.row_group(0).column(place).statistics
+        if told is None or not told.has_min_max:
+            return None
+        return int(pa.scalar(told.min, pa.timestamp("ns", tz="UTC")).value)
+
+
+def _open_own(files: Sequence[Path], first: Footer, declared: str, read_rows: int = READ_ROWS) -> Recording:
     """Records of a kind that only we write, as they were written."""
-    if declared.schema not in ("auto", first.record):
-        raise InputError(f"{files[0]}: expected records of kind {declared.schema}, found {first.record}")
+    if declared not in ("auto", first.record):
+        raise InputError(f"{files[0]}: expected records of kind {declared}, found {first.record}")
     ours = schema_of(first.record)
     unknown = [field.name for field in ours if not field.nullable and field.name not in first.schema.names]
     if unknown:
@@ -78,7 +98,7 @@ def _open_own(files: Sequence[Path], first: Footer, declared: Declaration) -> Re
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:
         standard = Standardizer(schema, counts, sources=[file.name for file in files])
-        for place, rows, where in chunks(files, columns):
+        for place, rows, where in chunks(files, columns, read_rows):
             standard.open(place)
             given = {name: _of_type(rows.column(name), schema.field(name).type, where.at(name)) for name in columns}
             yield standard.batch(given, where)
@@ -147,7 +167,9 @@ def _open(file: Path) -> pq.ParquetFile:
         ) from error
 
 
-def chunks(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
+def chunks(
+    files: Sequence[Path], columns: list[str], read_rows: int = READ_ROWS
+) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
     """Chunks of rows with the place of their file (of shards, the first), shards of one sink in turns."""
     place = 0
     while place < len(files):
@@ -162,12 +184,12 @@ def chunks(files: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, pa.
                 f"{files[place]}: expected all {footer.shards} shards of one sink, in order of their names, found "
                 f"{', '.join(file.name for file in together)}"
             )
-        yield from _woven(together, footers, place, columns)
+        yield from _woven(together, footers, place, columns, read_rows)
         place += len(together)
 
 
 def _woven(
-    files: Sequence[Path], footers: Sequence[Footer], place: int, columns: list[str]
+    files: Sequence[Path], footers: Sequence[Footer], place: int, columns: list[str], read_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
     opened = [_open(file) for file in files]
     rows = [1] * len(files)
@@ -175,7 +197,7 @@ def _woven(
         for group in range(max(footer.row_groups for footer in footers)):
             for shard, (file, footer) in enumerate(zip(files, footers, strict=True)):
                 if group < footer.row_groups:
-                    for batch in _group(file, opened[shard], group, columns):
+                    for batch in _group(file, opened[shard], group, columns, read_rows):
                         yield place, batch, Where(file, rows[shard])
                         rows[shard] += batch.num_rows
     finally:
@@ -183,9 +205,11 @@ def _woven(
             parquet.close()
 
 
-def _group(file: Path, parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _group(
+    file: Path, parquet: pq.ParquetFile, group: int, columns: list[str], read_rows: int
+) -> Iterator[pa.RecordBatch]:
     try:
-        yield from parquet.iter_batches(READ_ROWS, row_groups=[group], columns=columns, use_threads=False)
+        yield from parquet.iter_batches(read_rows, row_groups=[group], columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{file}: expected row group {group + 1} to be complete, found damage ({error}); "

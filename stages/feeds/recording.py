@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import Batch
+from pipeline import Batch, first_rows
 
 from .counts import Counts
 
@@ -62,6 +62,21 @@ def span_of(batches: Iterator[pa.RecordBatch], rows: int | None = None) -> tuple
             if not rows:
                 break
     return None if first is None or last is None else (first, last)
+
+
+def span_of_several(items: Iterable[Batch | tuple[Batch, ...]], rows: int | None = None) -> tuple[int, int] | None:
+    """Smallest and largest event time (ns) of the first `rows` rows of what a feed gives; None without any."""
+    stamps: list[int] = []
+    for item in items:
+        batches = item if isinstance(item, tuple) else (item,)
+        told = batches if rows is None else first_rows(batches, rows)
+        stamps += [ts for batch in told for ts in (batch.min_ts, batch.max_ts) if ts is not None]
+        stamps = [min(stamps), max(stamps)] if stamps else []
+        if rows is not None:
+            rows -= sum(batch.num_rows for batch in told)
+            if not rows:
+                break
+    return (stamps[0], stamps[-1]) if stamps else None
 
 
 def _joined(pieces: list[pa.RecordBatch], parent_rows: int) -> pa.RecordBatch:

@@ -24,11 +24,13 @@ from pipeline import (
 from stages.messages.captures import Capture, open_captures
 from stages.schemas import record_kind, schema_of
 
-from .captured import CaptureFeed, span_of_capture
+from .captured import CaptureFeed
 from .counts import Counts
 from .interpretation import Interpretation
+from .merged import MergedFeed, Sources, find_sources
+from .merging import Order
 from .opening import Format, is_of_captures, open_recording
-from .recording import Recording, cut, span_of
+from .recording import Recording, cut, span_of, span_of_several
 
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
 
@@ -92,6 +94,10 @@ class Replay(Interpretation, frozen=True):
         inputs: [{from: market, records: book_snapshot}]
     ```
 
+    Several paths, or a folder in our own layout (`<type>/venue=/instrument=/date=/`), are merged by time of receipt; at
+    equal times the path listed first goes first. Of a folder that holds several kinds of record, all are sent. Only
+    rows that overlap in time are held, some 260,000 of all sources.
+
     Files are read in order of their names, rows in the order recorded; rows whose time steps back are counted, not
     moved. A bar that repeats the one before it is left out and counted, one that contradicts it or cannot have been is
     an error: see `bar_checks`. Trades and quotes may share their times. `batch_rows` never changes what comes out.
@@ -106,6 +112,8 @@ class Replay(Interpretation, frozen=True):
     table: HandedTable | None = None
     """Rows handed over from Python instead of a path."""
     format: Format = "auto"
+    order: Order = "ts_recv"
+    """By which times several sources are merged: when rows were received, or, for research, when things happened."""
     batch_rows: int = 65_536
     clock: ReplayClock = ReplayClock()
 
@@ -115,57 +123,73 @@ class Replay(Interpretation, frozen=True):
             raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
 
     def build(self, context: Context) -> Feed:
-        pacing = self.clock.pacing
-        if self.is_of_captures:
-            return CaptureFeed(
-                self.capture(), self, run_messages=self.batch_rows, log=context.log, pacing=pacing
-            )  # fmt: skip
-        recording = self.recording()
-        if recording.unused:
-            context.log.info("columns that are not read: %s", ", ".join(recording.unused))
-        for note in recording.notes:
-            context.log.info(note)
-        return ReplayFeed(recording, self.batch_rows, context.log, pacing, self.lateness_ns(several=False))
+        found, pacing, log = self.found(), self.clock.pacing, context.log
+        if isinstance(found, Capture):
+            return CaptureFeed(found, self, run_messages=self.batch_rows, log=log, pacing=pacing)
+        if isinstance(found, Sources):
+            late = self.lateness_ns(several=len(found.schemas) > 1)
+            return MergedFeed(
+                found, order=self.order, batch_rows=self.batch_rows, log=log, pacing=pacing, lateness_ns=late
+            )
+        if found.unused:
+            log.info("columns that are not read: %s", ", ".join(found.unused))
+        for note in found.notes:
+            log.info(note)
+        return ReplayFeed(found, self.batch_rows, log, pacing, self.lateness_ns(several=False))
 
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
-        """Columns by kind of record, of a capture. Raises `InputError`."""
-        return self.schemas_sent() if self.is_of_captures else {}
+        """Columns by kind of record where there are several; without a path, of those declared. Raises `InputError`."""
+        if not self.has_data:
+            return {} if self.records is None else self.schemas_sent()
+        found = self.found()
+        if isinstance(found, Capture):
+            return self.schemas_sent()
+        return found.schemas if isinstance(found, Sources) and len(found.schemas) > 1 else {}
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:
         """The columns of the recording; without a path those declared, or None. Raises `InputError`."""
-        if self.path is not None or self.table is not None:
-            return self.recording().schema
-        return None if self.schema == "auto" else schema_of(self.schema, self.scale or 8)
+        if not self.has_data:
+            return None if self.schema == "auto" else schema_of(self.schema, self.scale or 8)
+        found = self.found()
+        if isinstance(found, Sources):
+            return next(iter(found.schemas.values()))
+        return found.schema if isinstance(found, Recording) else None
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
         """Rows as the footers of parquet files tell them; other formats have to be read for it."""
-        if self.path is None or self.is_of_captures:
+        if not self.path:
             return Footprint(rows=rows)
         from .parquet import rows_of_footers
 
-        told = rows_of_footers(self.recording().files)
+        told = rows_of_footers(self.input_files())
         read = told if rows is None else rows if told is None else min(told, rows)
         return Footprint(rows=read, batch_rows=None if told is None or read is None else min(read, self.batch_rows))
 
     def input_files(self) -> Sequence[Path]:
-        return self.capture().files if self.is_of_captures else self.recording().files
+        return self.found().files
 
     def span(self, rows: int | None = None) -> tuple[int, int] | None:
         """Reads the whole recording once, since rows need not be sorted."""
-        if self.is_of_captures:
-            return span_of_capture(CaptureFeed(self.capture(), self), rows)
-        return span_of(self.recording().read(Counts()), rows)
+        found = self.found()
+        if isinstance(found, Recording):
+            return span_of(found.read(Counts()), rows)
+        feed = CaptureFeed(found, self) if isinstance(found, Capture) else MergedFeed(found, order=self.order)
+        return span_of_several(feed.batches(), rows)
 
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         """Length of a recording's first bar, None of anything else; reads its first rows."""
-        if self.is_of_captures:
+        found = self.found()
+        if isinstance(found, Sources) and list(found.schemas) == ["bar"]:
+            found = found.of[0].recording
+        if not isinstance(found, Recording) or record_kind(found.schema) != "bar":
             return None
-        recording = self.recording()
-        if record_kind(recording.schema) != "bar":
-            return None
-        first = next((batch for batch in recording.read(Counts()) if batch.num_rows), None)
-        found = None if first is None else first.column("interval_ns")[0].as_py()
-        return None if found is None else int(found)
+        first = next((batch for batch in found.read(Counts()) if batch.num_rows), None)
+        length = None if first is None else first.column("interval_ns")[0].as_py()
+        return None if length is None else int(length)
+
+    @property
+    def has_data(self) -> bool:
+        return self.table is not None or bool(self.path)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -175,22 +199,33 @@ class Replay(Interpretation, frozen=True):
             raise InputError(NO_PATH)
         return tuple(Path(path).expanduser() for path in given)
 
-    @property
-    def is_of_captures(self) -> bool:
-        """Whether it gives several kinds of record, made of messages as received; looks into the files."""
-        return self.table is None and bool(self.path) and is_of_captures(self.paths, self.format)
-
-    def capture(self) -> Capture:
-        """The capture this recipe names, found but not read. Raises `InputError`."""
-        return open_captures(self.paths)
-
     def recording(self) -> Recording:
-        """The recording of one kind of record this recipe names, found but not read. Raises `InputError`."""
+        """The recording of one kind of record at the first path, or the table. Raises `InputError`."""
         if self.table is not None:
             from .handed import open_handed
 
             return open_handed(self.table, self.instrument or "DATA.TABLE", self)
         return open_recording(self.paths[0], self.format, self)
+
+    def found(self) -> Recording | Sources | Capture:
+        """What this recipe names, found but not read: one recording, several to be merged, or messages as received.
+
+        Looks into files. Raises `InputError`.
+        """
+        if self.table is not None:
+            return self.recording()
+        paths = self.paths
+        if is_of_captures(paths, self.format):
+            return open_captures(paths)
+        sources = find_sources(paths, self.format, self)
+        if sources is None:
+            return self.recording()
+        if self.order == "ts_event" and len(sources.schemas) > 1:
+            raise InputError(
+                f"{paths[0]}: expected one kind of record where rows are ordered by ts_event, found "
+                f"{', '.join(sources.schemas)}; write `records: [{next(iter(sources.schemas))}]`, or `order: ts_recv`"
+            )
+        return sources
 
 
 class ReplayFeed(Feed):

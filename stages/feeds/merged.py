@@ -1,0 +1,174 @@
+"""Replays many sources as one: rows of all of them in the order in which they were received."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline import Batch, Feed, InputError, Pacing, parts_of
+from stages.schemas import KINDS
+
+from .counts import Counts
+from .interpretation import Interpretation
+from .layout import find_series
+from .merging import Lane, Merge, Order
+from .opening import Format, open_recording
+from .parquet import begins_ns, open_own
+from .recording import Recording
+
+HELD_ROWS = 1 << 18
+"""Rows of all sources that are held at a time, about, where files can be read by as many as are wanted."""
+LEAST_READ, MOST_READ = 2_048, 65_536
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of the sources: its recording, its place among the others at equal times, and when it begins."""
+
+    kind: str
+    rank: int
+    recording: Recording
+    begins_ns: Callable[[], int | None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Sources that are read as one, found but not read; those of a kind share their columns."""
+
+    of: tuple[Source, ...]
+
+    @property
+    def schemas(self) -> Mapping[str, pa.Schema]:
+        """Columns by kind of record, kinds in the order of the standard."""
+        kinds = {source.kind: source.recording.schema for source in self.of}
+        return {kind: kinds[kind] for kind in KINDS if kind in kinds}
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(file for source in self.of for file in source.recording.files)
+
+
+def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation) -> Sources | None:
+    """What is to be merged: several paths, or a folder in our own layout; None for anything else.
+
+    Ranks follow the order of the paths; in our layout venues and sessions in the order of their names. Raises
+    `InputError`.
+    """
+    series = find_series(paths) if format in ("auto", "parquet") else {}
+    if series:
+        ranks: dict[tuple[str, str], int] = {}
+        wanted = declared.records
+        read = min(MOST_READ, max(LEAST_READ, HELD_ROWS // len(series)))
+        sources = []
+        for one, files in series.items():
+            rank = ranks.setdefault((one.venue, one.session), len(ranks))
+            if wanted is None or one.kind in wanted:
+                recording = open_own(files, read)
+                sources.append(Source(kind_of(recording.schema), rank, recording, _first_of(files)))
+    elif len(paths) > 1:
+        recordings = [open_recording(path, format, declared) for path in paths]
+        sources = [Source(kind_of(each.schema), rank, each) for rank, each in enumerate(recordings)]
+    else:
+        return None
+    if not sources:
+        kinds = ", ".join(dict.fromkeys(one.kind for one in series))
+        raise InputError(f"{paths[0]}: expected records of {', '.join(declared.records or ())}, found {kinds}")
+    _check(sources)
+    return Sources(tuple(sources))
+
+
+def _first_of(files: Sequence[Path]) -> Callable[[], int | None]:
+    return lambda: begins_ns(files[0])
+
+
+def _check(sources: Sequence[Source]) -> None:
+    first: dict[str, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.kind, source)
+        if source.recording.schema != other.recording.schema:
+            here, there = source.recording.schema, other.recording.schema
+            differing = [f"{field.name} {field.type}" for field in here if field not in list(there)]
+            raise InputError(
+                f"{source.recording.files[0]}: expected the columns of {other.recording.files[0]}, whose rows it is "
+                f"merged with, found {', '.join(differing) or 'others'}; declare `scale`, `size_scale` or `numbers`"
+            )
+
+
+class MergedFeed(Feed):
+    """Reads many sources at once, their batches ahead in threads, and sends their rows in one order.
+
+    Batches, of several kinds of record tuples of them, are of at most `batch_rows` rows together.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        order: Order = "ts_recv",
+        batch_rows: int = 65_536,
+        log: logging.Logger | None = None,
+        pacing: Pacing | None = None,
+        lateness_ns: int = 0,
+    ) -> None:
+        self.sources, self.order = sources, order
+        self.pacing, self.lateness_ns = pacing or Pacing(), lateness_ns
+        self._batch_rows = batch_rows
+        self._log = log or logging.getLogger("penstock.replay")
+        self.counts = [Counts() for _ in sources.of]
+        self._merge: Merge | None = None
+        self._rows: dict[str, int] = {}
+
+    def batches(self) -> Iterator[Batch | tuple[Batch, ...]]:
+        several = len(self.sources.schemas) > 1
+        for window in self.windows():
+            for parts in parts_of(tuple(Batch(columns) for columns in window), self._batch_rows):
+                yield parts if several else parts[0]
+
+    def windows(self) -> Iterator[tuple[pa.RecordBatch, ...]]:
+        """Rows of all sources in their order, as the merge has them."""
+        lanes = []
+        for source, counts in zip(self.sources.of, self.counts, strict=True):
+            lanes.append(
+                Lane(source.kind, source.rank, source.recording.schema, _reader(source, counts), source.begins_ns())
+            )
+        self._merge = merge = Merge(lanes, self.order)
+        for window in merge.windows():
+            for columns in window:
+                kind = kind_of(columns.schema)
+                self._rows[kind] = self._rows.get(kind, 0) + columns.num_rows
+            yield window
+        for counts in self.counts:
+            for reason, place in sorted(counts.first.items()):
+                self._log.warning("%s: the first of %s", place, reason)
+
+    def metrics(self) -> Mapping[str, Any]:
+        """Rows read by kind of record, how many stepped back in their source, and rows left out or doubtful."""
+        told: dict[str, int] = {}
+        for counts in self.counts:
+            for name, counted in (("left_out", counts.left_out), ("doubtful", counts.doubtful)):
+                for reason, rows in counted.items():
+                    told[f"{name}: {reason}"] = told.get(f"{name}: {reason}", 0) + rows
+        return {
+            "sources": len(self.sources.of),
+            "rows": dict(sorted(self._rows.items())),
+            "time_steps_back": 0 if self._merge is None else self._merge.steps_back,
+            **dict(sorted(told.items())),
+        }
+
+    def progress(self) -> str:
+        return f"{len(self.sources.of)} sources, {sum(self._rows.values()):,} rows read"
+
+
+def kind_of(schema: pa.Schema) -> str:
+    """The kind of record a schema says it holds."""
+    told: bytes = (schema.metadata or {}).get(b"record", b"")
+    return told.decode()
+
+
+def _reader(source: Source, counts: Counts) -> Callable[[], Iterator[pa.RecordBatch]]:
+    return lambda: source.recording.read(counts)

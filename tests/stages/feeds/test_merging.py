@@ -1,0 +1,206 @@
+"""Many sources become one stream in the one order of the four-part key, whoever cuts them, in bounded memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import Context, InputError
+from stages.feeds.merged import MergedFeed
+from stages.feeds.merging import Lane, Merge
+from stages.feeds.replay import Replay
+from stages.schemas import schema_of
+
+TRADE, QUOTE = schema_of("trade"), schema_of("quote")
+Told = tuple[int, int, int, str]
+"""Stamp, event time, ordinal and instrument of a row."""
+
+
+def table(rows: Sequence[Told], schema: pa.Schema = TRADE, source: str = "made") -> pa.Table:
+    columns: dict[str, Any] = {
+        "ts_recv": [row[0] for row in rows],
+        "ts_event": [row[1] for row in rows],
+        "ingest_seq": [row[2] for row in rows],
+        "instrument_id": [row[3] for row in rows],
+        "source_id": [source] * len(rows),
+        "flags": [0] * len(rows),
+        "price": [f"{row[2]}.5" for row in rows],
+        "size": ["1"] * len(rows),
+        "aggressor_side": [1] * len(rows),
+        "trade_id": [str(row[2]) for row in rows],
+    }
+    made = []
+    for field in schema:
+        values = columns.get(field.name)
+        if values is None:
+            made.append(pa.nulls(len(rows), field.type))
+        elif pa.types.is_decimal(field.type):
+            made.append(pa.array(values, pa.utf8()).cast(field.type))
+        elif pa.types.is_dictionary(field.type):
+            made.append(pa.array(values, pa.utf8()).dictionary_encode().cast(field.type))
+        else:
+            made.append(pa.array(values, field.type))
+    return pa.Table.from_arrays(made, schema=schema)
+
+
+def lane(rank: int, rows: Sequence[Told], cut: int, begins: int | None = None, kind: str = "trade") -> Lane:
+    schema = TRADE if kind == "trade" else QUOTE
+
+    def read() -> Iterator[pa.RecordBatch]:
+        for at in range(0, len(rows), cut):
+            yield table(rows[at : at + cut], schema).to_batches()[0]
+
+    return Lane(kind, rank, schema, read, begins)
+
+
+def told(windows: Iterator[tuple[pa.RecordBatch, ...]], kind: str = "trade") -> list[Told]:
+    found: list[Told] = []
+    for window in windows:
+        for columns in window:
+            if columns.schema.metadata[b"record"] == kind.encode():
+                names = ["ts_recv", "ts_event", "ingest_seq"]
+                numbers = [columns.column(name).cast(pa.int64()).to_pylist() for name in names]
+                found += zip(*numbers, columns.column("instrument_id").to_pylist(), strict=True)
+    return found
+
+
+def plainly(sources: Sequence[tuple[int, Sequence[Told]]], by: int = 0) -> list[Told]:
+    """The four-part key, row by row."""
+    keyed = []
+    for place, (rank, rows) in enumerate(sources):
+        newest = -1
+        for number, row in enumerate(rows):
+            newest = max(newest, row[by])
+            keyed.append(((newest, rank, row[2], place, number), row))
+    return [row for _, row in sorted(keyed)]
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["each its own rank", "ranks of several"])
+def test_rows_of_many_sources_come_in_the_order_of_the_four_part_key(shared: bool) -> None:
+    """Against a sort of all rows, with ties, steps back and batches of any length."""
+    chance = random.Random(5)
+    for _ in range(60):
+        sources: list[tuple[int, list[Told]]] = []
+        ordinal = 0
+        for number in range(chance.randint(1, 6)):
+            at, rows = chance.randint(0, 20), []
+            for _ in range(chance.randint(0, 40)):
+                at += chance.choice([0, 0, 0, 1, 1, 5])
+                ordinal += 1
+                back = 3 if not shared and chance.random() < 0.05 else 0
+                rows.append((at - back, at, ordinal, f"S{number}"))
+            sources.append((number // 2 if shared else number, rows))
+        if shared:  # ordinals of one session follow the time of receipt
+            order = sorted(
+                (row[0], place, at) for place, (_, rows) in enumerate(sources) for at, row in enumerate(rows)
+            )
+            for seq, (_, place, at) in enumerate(order):
+                sources[place][1][at] = (*sources[place][1][at][:2], seq, f"S{place}")
+        lanes = [
+            lane(
+                rank,
+                rows,
+                chance.choice([1, 2, 7, 100]),
+                chance.choice([None, min((row[0] for row in rows), default=0)]),
+            )
+            for rank, rows in sources
+        ]
+        for order_by, column in (("ts_recv", 0), ("ts_event", 1)):
+            if shared and order_by == "ts_event":
+                continue
+            lanes = [Lane(each.kind, each.rank, each.schema, each.read) for each in lanes] if column else lanes
+            merge = Merge(lanes, order_by)  # type: ignore[arg-type]
+            assert told(merge.windows()) == plainly(sources, column)
+
+
+def test_steps_back_are_counted_and_nothing_is_held_of_what_has_gone() -> None:
+    merge = Merge([lane(0, [(5, 5, 0, "A"), (3, 3, 1, "A"), (6, 6, 2, "A")], 1), lane(1, [(5, 5, 0, "B")], 1)])
+    assert [row[0] for row in told(merge.windows())] == [5, 3, 5, 6]
+    assert merge.steps_back == 1
+
+
+def test_a_source_is_opened_when_its_time_has_come() -> None:
+    opened: list[int] = []
+
+    def late(rank: int, first: int) -> Lane:
+        def read() -> Iterator[pa.RecordBatch]:
+            opened.append(rank)
+            yield table([(first + at, 0, at, "A") for at in range(3)]).to_batches()[0]
+
+        return Lane("trade", rank, TRADE, read, first)
+
+    windows = Merge([late(0, 0), late(1, 100), late(2, 200)]).windows()
+    next(windows)
+    assert opened == [0] or opened == [0, 1]
+    windows.close()  # type: ignore[attr-defined]
+
+
+def test_who_stops_early_leaves_no_thread_behind() -> None:
+    windows = Merge([lane(rank, [(at, at, at, "A") for at in range(rank, 90, 3)], 2) for rank in range(3)]).windows()
+    next(windows)
+    windows.close()  # type: ignore[attr-defined]
+
+
+def in_layout(folder: Path, kind: str, instrument: str, rows: Sequence[Told], session: str = "s1") -> None:
+    schema = schema_of(kind)
+    for day in sorted({row[0] // 100 for row in rows}):
+        those = [row for row in rows if row[0] // 100 == day]
+        place = folder / kind / "venue=demo" / f"instrument={instrument}" / f"date=1970-01-{day + 1:02d}"
+        place.mkdir(parents=True, exist_ok=True)
+        file = place / f"{those[0][0]:020d}_{those[-1][0]:020d}_{session}.parquet"
+        pq.write_table(table(those, schema), file, row_group_size=3, store_decimal_as_integer=True)
+
+
+def rows_of(feed: Any, cut: int) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {}
+    for item in feed.batches():
+        window = item if isinstance(item, tuple) else (item,)
+        assert sum(batch.num_rows for batch in window) <= cut
+        for batch in window:
+            found.setdefault(batch.record, []).extend(told(iter([(batch.columns,)]), batch.record))
+    return found
+
+
+def test_a_folder_in_our_layout_is_read_as_all_the_kinds_it_holds(tmp_path: Path) -> None:
+    a = [(at, at, 2 * at, "A.DEMO") for at in range(0, 300, 7)]
+    b = [(at, at, 2 * at - 1, "B.DEMO") for at in range(1, 290, 4)]
+    quotes = [(at, at, 2 * at + 1, "A.DEMO") for at in range(0, 250, 5)]
+    in_layout(tmp_path, "trade", "B.DEMO", b)
+    in_layout(tmp_path, "trade", "A.DEMO", a)
+    in_layout(tmp_path, "quote", "A.DEMO", quotes)
+    recipe = Replay(path=str(tmp_path))
+    assert list(recipe.record_schemas({})) == ["trade", "quote"] and len(recipe.input_files()) == 9
+    expected = {"trade": plainly([(0, a), (0, b)]), "quote": quotes}
+    for cut in (1, 7, 65_536):
+        feed = Replay(path=str(tmp_path), batch_rows=cut).build(Context())
+        assert isinstance(feed, MergedFeed) and rows_of(feed, cut) == expected
+        assert feed.metrics()["rows"] == {"quote": len(quotes), "trade": len(a) + len(b)}
+        assert feed.lateness_ns == 2_000_000_000
+    only = Replay(path=str(tmp_path), records=("trade",))
+    assert only.record_schemas({}) == {} and only.output_schema({}) == TRADE
+    assert rows_of(only.build(Context()), 65_536) == {"trade": expected["trade"]}
+    assert Replay(path=str(tmp_path / "trade"), order="ts_event").span() == (0, 294)
+    with pytest.raises(InputError, match=r"ordered by ts_event, found trade, quote; write `records: \[trade\]`"):
+        Replay(path=str(tmp_path), order="ts_event").record_schemas({})
+    with pytest.raises(InputError, match="expected records of liquidation, found quote, trade"):
+        Replay(path=str(tmp_path), records=("liquidation",)).record_schemas({})
+
+
+def test_several_paths_are_merged_and_the_one_listed_first_goes_first(tmp_path: Path) -> None:
+    for name, first in (("a", 10), ("b", 10)):
+        lines = [f"{(first + at) * 10**9},{at}.5,1" for at in range(50)]
+        (tmp_path / f"{name}.csv").write_text("ts_event,price,size\n" + "\n".join(lines))
+    paths = tuple(str(tmp_path / f"{name}.csv") for name in ("b", "a"))
+    feed = Replay(path=paths, time_format="ns").build(Context())
+    rows = [row for batch in feed.batches() for row in batch.rows]  # type: ignore[union-attr]
+    assert [row.instrument_id for row in rows] == ["B.FILE", "A.FILE"] * 50
+    pq.write_table(pa.table({"time": [1], "price": [1.5], "size": [1.0]}), tmp_path / "c.parquet")
+    both = (str(tmp_path / "b.csv"), str(tmp_path / "c.parquet"))
+    with pytest.raises(InputError, match=r"c.parquet: expected the columns of .*b.csv.*price double.*declare `scale`"):
+        Replay(path=both, time_format="ns").input_files()
