@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .mending.dead_letters import DeadLetter, DeadLetters
     from .mending.tolerance import ErrorPolicy
     from .pacing import Pacing
+    from .recording import Expired, Recorded, RecordFile, RecordFolder, open_recording, read_recording
     from .registry import Registry
     from .report import Report
     from .results import PhaseResults, load_summary, open_results
@@ -129,6 +130,14 @@ else:  # the same again; each module is imported when one of its names is asked 
             "lookahead": ("LookaheadReport", "check_lookahead"),
             "mending.dead_letters": ("DeadLetter", "DeadLetters"),
             "mending.tolerance": ("ErrorPolicy",),
+            "recording": (
+                "Expired",
+                "Recorded",
+                "RecordFile",
+                "RecordFolder",
+                "open_recording",
+                "read_recording",
+            ),
             "registry": ("Registry",),
             "report": ("Report",),
             "results": ("PhaseResults", "load_summary", "open_results"),
@@ -178,6 +187,7 @@ __all__ = [
     "EdgePolicy",
     "End",
     "ErrorPolicy",
+    "Expired",
     "Feed",
     "FlushedAway",
     "Footprint",
@@ -202,6 +212,9 @@ __all__ = [
     "Problem",
     "Push",
     "Recipe",
+    "RecordFile",
+    "RecordFolder",
+    "Recorded",
     "ReentrantDeadlock",
     "Registry",
     "Report",
@@ -234,12 +247,14 @@ __all__ = [
     "fitting",
     "load_config",
     "load_summary",
+    "open_recording",
     "open_results",
     "open_run",
     "open_stores",
     "packed",
     "parse_duration",
     "parts_of",
+    "read_recording",
     "receive_times",
     "rows_said",
     "said_duration",

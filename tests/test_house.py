@@ -44,7 +44,7 @@ FLOORS = [
         "mending.tolerance",
         "mending.breaker",
     },
-    {"config", "topology", "containers.keeping", "stores", "mending.overdue"},
+    {"config", "topology", "containers.keeping", "stores", "recording", "mending.overdue"},
     {"mending.mender"},
     {"composing", "containers.container", "plans", "walks", "mending.restarting"},
     {"containers.feeding"},
@@ -73,7 +73,7 @@ STAGE_FLOORS = [
     {"venues"},
     {"interpreting", "quality"},
     {"feeds", "features", "live", "sinks"},
-    {"portfolio"},
+    {"portfolio", "recording"},
     {"execution"},
     {"backtest", "report"},
 ]

@@ -99,6 +99,11 @@ class Journal:
             self._removing.add(job)
             job.add_done_callback(self._removed)
 
+    async def removals(self) -> None:
+        """Return once segments that `trim` has found dead so far are removed, or are left until the next start."""
+        if self._removing:
+            await asyncio.wait(self._removing)
+
     def containers(self) -> set[str]:
         """Those with records that live, as far as is known."""
         return self._live.containers()

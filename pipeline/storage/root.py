@@ -58,7 +58,7 @@ class StorageRoot:
         folder = Path(folder)
         lock = FolderLock(folder)
         try:
-            _make_folder(folder, disk)
+            make_folder(folder, disk)
             lock.take()
             view, recovered = recover(folder, disk, repair=repair, anew=anew, settle=settle)
             view.committed.epoch += 1
@@ -131,7 +131,7 @@ class StorageRoot:
         self.close()
 
 
-def _make_folder(folder: Path, disk: Disk) -> None:
+def make_folder(folder: Path, disk: Disk) -> None:
     """With its parents, each of them on disk: what lies in a folder lasts no longer than the folder's own name."""
     made = []
     for path in (folder, *folder.parents):
