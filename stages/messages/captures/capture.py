@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from .counts import CaptureCounts
 from .finding import Found, find_captures
 from .lines import BLOCK_BYTES
 from .merging import merged
+from .recorded import found_in, is_recording, recorded
 from .source import Source
 
 MOST = 65_536
@@ -23,8 +24,10 @@ MOST = 65_536
 def open_captures(paths: str | Path | Iterable[str | Path]) -> Capture:
     """The capture at a file, folder or glob, or at several of them, found but not read. Raises `InputError`.
 
-    Formats are told by content: hftbacktest's and cryptofeed's, plain or gzip.
+    Formats are told by content: hftbacktest's and cryptofeed's, plain or gzip; or the folder of a recording.
     """
+    if isinstance(paths, str | Path) and is_recording(folder := Path(paths).expanduser()):
+        return RecordedCapture(folder)
     return Capture(find_captures(paths))
 
 
@@ -39,6 +42,14 @@ class Capture:
         """Files of the folders given that are no captures."""
         self.begins_ns: int = min(source.begins_ns for source in found.sources)
         self._notes = found.notes
+
+    def of(self, names: Sequence[str]) -> Capture:
+        """The capture of some of the sources."""
+        return Capture(Found(tuple(source for source in self.sources if source.name in names), (), ()))
+
+    def apart(self) -> list[tuple[str, Capture]]:
+        """Each source by itself, with its name."""
+        return [(source.name, self.of([source.name])) for source in self.sources]
 
     def runs(
         self, counts: CaptureCounts | None = None, *, most: int = MOST, block_bytes: int = BLOCK_BYTES
@@ -87,3 +98,22 @@ class Capture:
         for run in self.runs():
             last = int(run.ts_recv[-1])
         return None if last is None else (self.begins_ns, last)
+
+
+class RecordedCapture(Capture):
+    """The messages of a recording, in the order recorded; its numbers stand."""
+
+    def __init__(self, folder: Path, venue: str | None = None) -> None:
+        found, begins_ns = found_in(folder)
+        self.folder, self.venue = folder, venue
+        self.sources, self.passed_over, self.begins_ns = found.sources, found.passed_over, begins_ns
+        self.files = tuple(sorted((folder / "wal").glob("*.seg")))
+
+    def runs(
+        self, counts: CaptureCounts | None = None, *, most: int = MOST, block_bytes: int = BLOCK_BYTES
+    ) -> Iterator[Messages]:
+        """All messages in the order recorded, in runs of at most `most`; while it is recorded, as far as it has come.
+
+        Raises `InputError` where there are several venues' and none was named.
+        """
+        yield from recorded(self.folder, CaptureCounts() if counts is None else counts, most, self.venue)
