@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .pacing import Pacing
     from .recording import Expired, Recorded, RecordFile, RecordFolder, open_recording, read_recording
     from .registry import Registry
-    from .report import Report
+    from .report import Report, UnderWay, WorkDone
     from .results import PhaseResults, load_summary, open_results
     from .runs import open_run
     from .service import Pipeline, Run
@@ -139,7 +139,7 @@ else:  # the same again; each module is imported when one of its names is asked 
                 "read_recording",
             ),
             "registry": ("Registry",),
-            "report": ("Report",),
+            "report": ("Report", "UnderWay", "WorkDone"),
             "results": ("PhaseResults", "load_summary", "open_results"),
             "runs": ("open_run",),
             "service": ("Pipeline", "Run"),
@@ -234,10 +234,12 @@ __all__ = [
     "Topology",
     "TopologyBuilder",
     "Transform",
+    "UnderWay",
     "UnsizedValue",
     "UnsupportedType",
     "ValueTooLarge",
     "Watermark",
+    "WorkDone",
     "build_manager",
     "bytes_said",
     "check_lookahead",

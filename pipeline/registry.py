@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from .report import Inspector, Reporter
+from .report import Inspector, Reporter, Work
 from .stage import Recipe
 
 ENTRY_POINT_GROUP = "pipeline.stages"
@@ -38,6 +38,7 @@ class Registry:
     reports: dict[str, Reporter] = field(default_factory=dict)
     records: dict[str, pa.Schema] = field(default_factory=dict)
     qualities: dict[str, Inspector] = field(default_factory=dict)
+    works: dict[str, Work] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Registry:
@@ -62,6 +63,11 @@ class Registry:
     def add_quality(self, name: str, inspector: Inspector) -> None:
         if self.qualities.setdefault(name, inspector) is not inspector:
             raise ValueError(f"two reports on quality are called {name!r}")
+
+    def add_work(self, name: str, work: Work) -> None:
+        """What the command of this name does."""
+        if self.works.setdefault(name, work) is not work:
+            raise ValueError(f"two works are called {name!r}")
 
     def add_record(self, name: str, schema: pa.Schema) -> None:
         """A kind of record; metadata tell its `meaning`, and the `unit` and `meaning` of each column."""

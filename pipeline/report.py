@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -35,3 +36,26 @@ Reporter: TypeAlias = Callable[[Sequence[Any]], Report | None]
 
 None where the run is none of its kind. Blocks. Registered by `Registry.add_report`.
 """
+
+
+@dataclass(frozen=True)
+class WorkDone:
+    """What a work of a package came to: lines for people (label and words), and figures for programs."""
+
+    words: Sequence[tuple[str, str]]
+    figures: Mapping[str, Any]
+
+
+class UnderWay(Protocol):
+    """Whoever asked for a work: hears how far it is, and may ask that it ends."""
+
+    stop: asyncio.Event
+    """Set: it is to end soon, with everything it has done kept."""
+
+    def tell(self, said: Callable[[], str]) -> None:
+        """How far it is now; `said` is called only where somebody looks."""
+
+
+Work: TypeAlias = Callable[..., Awaitable[WorkDone]]
+"""What a command of the program does that only a package can, such as `record`: awaited with an `UnderWay` first and
+the command's options by name. Registered by `Registry.add_work`."""

@@ -1,7 +1,7 @@
 """Markets: schemas, feeds, features, portfolios, execution and sinks, built on pipeline's public names."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import Push, Registry
 
@@ -32,7 +32,7 @@ from .sinks.parquet import ParquetSink
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline import PhaseResults, Report
+    from pipeline import PhaseResults, Report, UnderWay, WorkDone
 
 __all__ = [
     "Bars",
@@ -86,6 +86,7 @@ def register(registry: Registry) -> None:
     registry.add("parquet", ParquetSink)
     registry.add_topology("backtest", backtest)
     registry.add_report("backtest", _report)
+    registry.add_work("ingest", _ingest)
     registry.add_quality("market", _quality)
     for kind in KINDS:
         registry.add_record(kind, schema_of(kind))
@@ -103,3 +104,9 @@ def _quality(folder: "Path", every_ns: int | None, plot: bool) -> "Report | None
     from .quality.report import market_quality
 
     return market_quality(folder, every_ns, plot)
+
+
+async def _ingest(under_way: "UnderWay", **options: Any) -> "WorkDone":
+    from .recording.works import ingest_work
+
+    return await ingest_work(under_way, **options)

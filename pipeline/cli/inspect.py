@@ -9,8 +9,9 @@ from typing import Any
 import click
 import msgspec
 
-from pipeline.examination.inspection import Inspection
+from pipeline.examination.inspection import CommittedFile, Inspection
 from pipeline.examination.inspection import inspect as look
+from pipeline.recording import CONTAINER as RECORDING
 
 from .figures import bytes_said, printable
 from .looking import labelled, named, place_of
@@ -27,8 +28,8 @@ MOST_NAMED = 5
 def inspect(folder: Path, as_json: bool) -> None:
     """Show what is committed in a folder, by whom, and how large it is.
 
-    DIR is results/<name> (its latest run), a run's folder, a phase's, or a folder of open_stores; it may be in use.
-    Nothing in it is changed. Whether files are as they were written `penstock verify` finds out.
+    DIR is results/<name> (its latest run), a run's folder, a phase's, a recording, or a folder of open_stores; it may
+    be in use. Nothing in it is changed. Whether files are as they were written `penstock verify` finds out.
     """
     found = look(place_of(folder))
     if as_json:
@@ -76,6 +77,7 @@ def _tables(found: Inspection) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]
             for phase in found.phases
         ],
     )
+    yield "recorded files", list(_recorded(found))
     yield (
         "committed files",
         [
@@ -88,6 +90,7 @@ def _tables(found: Inspection) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]
                 "file": file.file if file.there else f"{file.file} (GONE, or of another size)",
             }
             for file in sorted(found.files, key=lambda file: (file.phase or "", file.container or "", file.file))
+            if file.phase != RECORDING or not file.there
         ],
     )
     yield (
@@ -107,6 +110,21 @@ def _tables(found: Inspection) -> Iterator[tuple[str, Sequence[dict[str, Any]]]]
         f"quarantine: {len(found.quarantine):,} files, {_total(found)}",
         [{"file": kept.file, "bytes": kept.num_bytes, "why": kept.why} for kept in found.quarantine],
     )
+
+
+def _recorded(found: Inspection) -> Iterator[dict[str, Any]]:
+    """A recording has too many files to name each: how many there are below each folder."""
+    groups: dict[str, list[CommittedFile]] = {}
+    for file in found.files:
+        if file.phase == RECORDING:
+            groups.setdefault(file.file.partition("/")[0], []).append(file)
+    for folder, files in sorted(groups.items()):
+        yield {
+            "folder": folder,
+            "files": len(files),
+            "rows": sum(file.rows or 0 for file in files),
+            "size": bytes_said(sum(file.num_bytes or 0 for file in files)),
+        }
 
 
 def _checkpoint(rows: int | None, file: str | None, offsets: dict[str, int]) -> str | None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ..folder import RUN, SUMMARY, read_record
 from ..mending.dead_letters import FOLDER as LETTERS
 from ..mending.dead_letters import SUFFIX
+from ..recording import CONTAINER as RECORDING
 from ..storage.disk import DISK, open_regular
 from ..storage.entries import FORMAT, Entry
 from ..storage.holder import Holder, holder_of
@@ -210,6 +211,8 @@ def _state(root: Path, view: ManifestView, name: str, held: bool) -> str:
     if entry is not None:
         aside = (root / f".{name}.complete-{entry.seq}").is_dir()
         return "complete; is being run again" if aside and held else "complete"
+    if name == RECORDING and name in view.committed.checkpoints:
+        return "recording" if held else "recorded"
     status = read_record(root / name).get("status")
     if not view.number and status == "complete":
         return "complete"

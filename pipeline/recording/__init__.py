@@ -2,9 +2,10 @@
 
 from .files import RecordFile
 from .folder import CommittedFiles, Expired, RecordFolder, open_recording
-from .reading import Recorded, read_recording
+from .reading import CONTAINER, Recorded, read_recording
 
 __all__ = [
+    "CONTAINER",
     "CommittedFiles",
     "Expired",
     "RecordFile",

@@ -64,8 +64,9 @@ def entry_of(root: StorageRoot, file: RecordFile, name: str, container: str, fir
     """Publish a file, and give the line of the manifest that will commit it."""
     published = file.publish(name)
     return Entry(
-        kind="add", container=container, file=f"{file.place}/{name}", bytes=published.num_bytes, rows=file.rows,
-        xxh3=f"{published.digest:016x}", min_ts=file.min_ts, max_ts=file.max_ts, batch_id=(container, first, last),
+        kind="add", phase=container, container=container, file=f"{file.place}/{name}", bytes=published.num_bytes,
+        rows=file.rows, xxh3=f"{published.digest:016x}", min_ts=file.min_ts, max_ts=file.max_ts,
+        batch_id=(container, first, last),
     )  # fmt: skip
 
 

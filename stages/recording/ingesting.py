@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from pipeline import InputError
 from stages.messages import Messages
@@ -16,7 +15,7 @@ from stages.messages.captures import Capture, CaptureCounts, open_captures
 from stages.venues import VENUES, Venue, nearest, venue_of
 
 from .recorder import Figures, open_recorder
-from .seen import Again
+from .seen import Again, moment
 from .settings import Recording
 from .stream import Stream
 
@@ -132,11 +131,7 @@ def _check_order(capture: Capture, stream: Stream) -> None:
         span = capture.of([name]).span()
         if span is not None and span[1] < stream.last_ts:
             raise InputError(
-                f"{name}: expected messages that continue the recording, which reaches to {_moment(stream.last_ts)}, "
-                f"found some up to {_moment(span[1])}; take captures in by the order of their times, or these into a "
+                f"{name}: expected messages that continue the recording, which reaches to {moment(stream.last_ts)}, "
+                f"found some up to {moment(span[1])}; take captures in by the order of their times, or these into a "
                 "folder of their own"
             )
-
-
-def _moment(ns: int) -> str:
-    return f"{np.datetime64(ns, 'ns').astype('datetime64[s]')} UTC".replace("T", " ", 1)

@@ -9,15 +9,25 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from stages.sinks.encoding import encoding_options
+
 NOTHING: Final = "__HIVE_DEFAULT_PARTITION__"
 """What stands for null in the path of a file, by the convention of readers of such layouts."""
+TOGETHER: Final = ("instrument",)
+"""Kinds of which each instrument has a row or two: those of all lie in one file."""
 _LONGEST: Final = 180
 
 
 def folder_of(kind: str, venue: str, instrument: str | None, ts_recv: int) -> str:
     """`trade/venue=binance_spot/instrument=BTCUSDT.BINANCE/date=2024-08-08`, by the UTC date of receipt (ns)."""
-    date = datetime.fromtimestamp(ts_recv // 1_000_000_000, UTC).date().isoformat()
-    return f"{kind}/venue={venue}/instrument={path_part(instrument)}/date={date}"
+    if kind in TOGETHER:
+        return f"{kind}/venue={venue}/date={_date(ts_recv)}"
+    return f"{kind}/venue={venue}/instrument={path_part(instrument)}/date={_date(ts_recv)}"
+
+
+def _date(ts_recv: int) -> str:
+    date = datetime.fromtimestamp(ts_recv // 1_000_000_000, UTC).date()
+    return date.isoformat()
 
 
 def path_part(name: str | None) -> str:
@@ -31,26 +41,8 @@ def path_part(name: str | None) -> str:
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """Of pyarrow's ParquetWriter: exact numbers as integers, times and ordinals as deltas, words by dictionary."""
-    deltas = [field.name for field in schema if pa.types.is_timestamp(field.type) or pa.types.is_uint64(field.type)]
-    return {
-        "compression": "zstd",
-        "compression_level": 3,
-        "use_dictionary": [field.name for field in schema if _repeats(field.type)],
-        "column_encoding": dict.fromkeys(deltas, "DELTA_BINARY_PACKED") or None,
-        "write_statistics": [field.name for field in schema if pa.types.is_timestamp(field.type)],
-        "store_decimal_as_integer": True,
-        "sorting_columns": sorting(schema),
-    }
-
-
-def sorting(schema: pa.Schema) -> Any:
-    """Rows are in order of when they were received, then of their messages."""
+    """Of pyarrow's ParquetWriter. Rows are in order of when they were received, then of their messages."""
     import pyarrow.parquet as pq
 
-    return [pq.SortingColumn(schema.get_field_index(name)) for name in ("ts_recv", "ingest_seq")]
-
-
-def _repeats(kind: pa.DataType) -> bool:
-    small = pa.types.is_integer(kind) and not pa.types.is_uint64(kind)
-    return small or pa.types.is_dictionary(kind) or pa.types.is_decimal64(kind)
+    order = [pq.SortingColumn(schema.get_field_index(name)) for name in ("ts_recv", "ingest_seq")]
+    return {**encoding_options(schema), "compression": "zstd", "compression_level": 3, "sorting_columns": order}

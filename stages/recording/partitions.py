@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline import RecordFile, RecordFolder
 
-from .layout import folder_of, writer_options
+from .layout import TOGETHER, folder_of, writer_options
 from .settings import MAX_OPEN, ROW_GROUP_ROWS
 
 _SMALL: Final = 256
@@ -100,7 +100,7 @@ class Partitions:
                 continue
             whole = _joined(parts)
             parts.clear()
-            for instrument, rows in _by_instrument(whole):
+            for instrument, rows in [(None, whole)] if kind in TOGETHER else _by_instrument(whole):
                 partition = Partition(venue, kind, instrument)
                 self._held.setdefault(partition, []).append(rows)
                 num_bytes = rows.nbytes + _BATCH_BYTES

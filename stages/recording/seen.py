@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -152,9 +151,8 @@ def _compare(name: str, known: _Source, found: _Source, reached: int) -> None:
         told = found.minutes.pop(minute)
         partial = minute == found.first // MINUTE_NS and found.first > known.first
         if not partial and minute >= oldest and told != known.minutes.get(minute, (0, 0)):
-            begins = datetime.fromtimestamp(minute * 60, UTC)
             raise InputError(
-                f"{name}: expected the messages that were recorded in the minute from {begins:%Y-%m-%d %H:%M} UTC, "
+                f"{name}: expected the messages that were recorded in the minute from {moment(minute * MINUTE_NS)}, "
                 f"{known.minutes.get(minute, (0, 0))[0]:,} of them, found {told[0]:,} and not all the same; another "
                 "recording of the same name goes to a folder of its own"
             )
@@ -181,3 +179,8 @@ def _chosen(messages: Messages, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> Me
         messages.ts_recv[keep], messages.ingest_seq[keep], messages.kind[keep], messages.source,
         messages.source_code[keep], messages.url, messages.url_code[keep], messages.payload.filter(pa.array(keep)),
     )  # fmt: skip
+
+
+def moment(ns: int) -> str:
+    """Nanoseconds since 1970 as `2024-05-01 12:34:56 UTC`."""
+    return f"{np.datetime64(ns, 'ns').astype('datetime64[s]')}".replace("T", " ") + " UTC"

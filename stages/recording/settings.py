@@ -35,6 +35,12 @@ class Recording(Interpreting, frozen=True):
         for name in ("roll_rows", "roll_mb", "buffer_mb"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        for name in ("retention", "roll_every", "stale_after", "snapshot_every"):
+            if getattr(self, name) is not None:
+                try:
+                    parse_duration(getattr(self, name))
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
 
     @property
     def retention_ns(self) -> int | None:

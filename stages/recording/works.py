@@ -1,0 +1,92 @@
+"""What the program's commands `ingest` and `record` do, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import ConfigError, Problem, UnderWay, WorkDone, bytes_said, rows_said
+
+from .ingesting import ingest
+from .recorder import Figures
+from .seen import moment
+from .settings import Recording
+
+
+async def ingest_work(
+    under_way: UnderWay,
+    *,
+    paths: Sequence[Path],
+    folder: Path,
+    venue: str | None,
+    settings: Sequence[str],
+    repair: bool,
+) -> WorkDone:
+    """`penstock ingest`."""
+
+    def watch(figures: Figures, skipped: int) -> None:
+        under_way.tell(lambda: said(figures) + (f", {skipped:,} were there" if skipped else ""))
+
+    done = await ingest(
+        paths, folder, settings_of(settings), venue=venue, watch=watch, stopped=under_way.stop.is_set, repair=repair
+    )
+    words = [
+        *closing(done.figures),
+        ("were there", f"{done.skipped:,} messages"),
+        *((name, quality_said(found)) for name, found in done.quality.items()),
+        *(("wrong lines", f"{times:,}: {reason}") for reason, times in sorted(done.wrong.items())),
+        *(("left out", f"{name}: of no known venue") for name in done.left_out),
+        ("recording", str(folder)),
+    ]
+    return WorkDone(words, msgspec.to_builtins(done))
+
+
+def settings_of(words: Sequence[str]) -> Recording:
+    """Settings given as `roll_every=1d`. Raises `ConfigError`."""
+    given: dict[str, Any] = {}
+    problems = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or name not in Recording.__struct_fields__:
+            known = ", ".join(Recording.__struct_fields__)
+            problems.append(Problem("--set", "expected a setting of recordings such as roll_every=1d", word, known))
+            continue
+        kept = value.split(",") if name == "records" else value
+        try:
+            msgspec.convert({name: kept}, Recording, strict=False)
+        except (msgspec.ValidationError, ValueError) as error:
+            problems.append(Problem(name, str(error).removeprefix(f"{name}: "), value))
+        given[name] = kept
+    if problems:
+        raise ConfigError(problems)
+    return msgspec.convert(given, Recording, strict=False)
+
+
+def said(figures: Figures) -> str:
+    """How far a recording is, in one line."""
+    return (
+        f"{rows_said(figures.messages)} messages, {rows_said(figures.rows)} rows, {bytes_said(figures.raw_bytes)} raw, "
+        f"{figures.files:,} files, {rows_said(figures.waiting_rows)} rows wait, at {moment(figures.newest_ts)}"
+    )
+
+
+def closing(figures: Figures) -> Iterator[tuple[str, str]]:
+    """What was done, line by line."""
+    yield "messages", rows_said(figures.messages)
+    if figures.again:
+        yield "again", f"{figures.again:,} messages that were in no file yet were interpreted again"
+    yield "rows", rows_said(figures.rows)
+    yield "raw", bytes_said(figures.raw_bytes)
+    yield "files", f"{figures.files:,}, {bytes_said(figures.file_bytes)}"
+    if figures.expired_segments:
+        yield "expired", f"{figures.expired_segments:,} segments of raw messages"
+
+
+def quality_said(found: Mapping[str, Any]) -> str:
+    """Rows and quality events of one venue, since the folder was made."""
+    rows = ", ".join(f"{rows_said(count)} {kind}" for kind, count in found["rows"].items())
+    events = ", ".join(f"{count:,} {kind}" for kind, count in found["quality"].items())
+    return f"{rows or 'no rows'}; {events or 'nothing wrong'}"
