@@ -72,7 +72,7 @@ STAGE_FLOORS = [
     {"messages", "books"},
     {"venues"},
     {"interpreting", "quality"},
-    {"feeds", "features", "live", "sinks"},
+    {"feeds", "features", "live", "serving", "sinks"},
     {"portfolio", "recording"},
     {"execution"},
     {"backtest", "report"},

@@ -15,6 +15,8 @@ from stages.books.rule import BookRule
 from stages.messages import Messages
 from stages.schemas import Records
 
+from .serving import VenueServer
+
 
 class Decoder(ABC):
     """Reads one venue's messages; what it remembers is only what the venue's own format needs to be read.
@@ -117,6 +119,10 @@ class Venue(msgspec.Struct, frozen=True):
 
     def snapshot_request(self, symbol: str, base_url: str | None = None) -> SnapshotRequest | None:
         """What to ask for a snapshot of a book; None where it comes in the stream."""
+        return None
+
+    def server(self) -> VenueServer | None:
+        """Its side of the conversation, by which recordings are served; None where nobody has written it yet."""
         return None
 
     def record_of(self, channel: str) -> str | None:

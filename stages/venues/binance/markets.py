@@ -7,10 +7,12 @@ from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from stages.books.rule import BookRule
+from stages.venues.serving import VenueServer
 from stages.venues.venue import ConnectionPlan, Decoder, SnapshotRequest, Venue, comes_from
 
 from .decoder import BinanceDecoder
 from .group import Market
+from .serving import BinanceServer
 from .streams import Stream, plans, stream_name
 
 
@@ -49,6 +51,9 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
         return SnapshotRequest(
             f"{base}{self.depth_path}?symbol={symbol}&limit={self.rule.known_depth}", self.depth_weight
         )
+
+    def server(self) -> VenueServer:
+        return BinanceServer(self.depth_path)
 
     def record_of(self, channel: str) -> str | None:
         if Stream("", channel).is_depth:

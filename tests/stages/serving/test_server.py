@@ -1,0 +1,69 @@
+"""A recording served on a port of this machine is what the venue sent, to clients that know nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+
+from stages.messages import Messages
+from stages.serving import ReplayServer
+from tests.conftest import tasks_left
+from tests.stages.serving.parts import (
+    COINM,
+    SPOT,
+    USDM,
+    Part,
+    Taker,
+    best_quotes,
+    books,
+    deltas,
+    recording,
+    stored,
+)
+
+BTC, ETH = "btcusdt@trade", "ethusdt@trade"
+
+
+@pytest.mark.parametrize("part", [SPOT, USDM, COINM], ids=lambda part: part.venue)
+async def test_what_a_client_stores_is_what_the_file_says(part: Part, recordings: Path) -> None:
+    file = part.read(recordings, 3000)
+    async with ReplayServer(recording(file), wait_for=2) as server:
+        assert server.venue == part.venue
+        taker = Taker(server, part)
+        await taker.take_all(lambda: connect(f"{server.websocket_url}/ws/somebody@trade"))
+        await server.finished()
+    got = Messages.of(taker.got)
+    assert taker.closed == [(1000, "end of the recording")]
+    assert stored(part, got, records=("trade", "quote")) == stored(part, file, records=("trade", "quote"))
+    served, direct = books(part, got), books(part, file)
+    assert len(direct) > 100 and {number: served[number] for number in direct} == direct
+    joined = min(direct)
+    assert len(deltas(part, file, joined)) > 500 and deltas(part, got, joined) == deltas(part, file, joined)
+    said = {number: best for number, best in best_quotes(part, file).items() if number in served}
+    assert len(said) > 10
+    assert {number: [side[:1] for side in served[number]] for number in said} == said
+    assert await tasks_left() == set()
+
+
+@pytest.mark.parametrize("part", [SPOT, USDM, COINM], ids=lambda part: part.venue)
+async def test_the_documented_procedure_leads_to_the_right_book(part: Part, recordings: Path) -> None:
+    """The book is fetched while updates come, as fast as they can, and fits them."""
+    file = part.read(recordings, 4000)
+    async with ReplayServer(recording(file), queue_bytes=10_000) as server:
+        taker = Taker(server, part)
+        await taker.take()
+        assert taker.statuses == [200]
+    got = Messages.of(taker.got)
+    rows = stored(part, got)
+    assert [row["kind"] for row in rows["quality_event"]] == ["disconnect"]
+    assert rows["trade"] == stored(part, file)["trade"] and rows["quote"] == stored(part, file)["quote"]
+    served, direct = books(part, got), books(part, file)
+    joined = min(served)
+    assert {number: best for number, best in served.items() if number > joined} == {
+        number: best for number, best in direct.items() if number > joined
+    }
+    rest = deltas(part, file, joined)
+    assert len(rest) > 100 and deltas(part, got, joined) == rest
+    assert await tasks_left() == set()
