@@ -1,8 +1,8 @@
 """A program that records messages in children which die, one after the other, until the last one has all of them.
 
-Called with a JSON object: `messages` (a file), `kills`, `runs` (each `folder`, `acks`, `seed`, `settings`). Children are
-forked once all is imported, kill themselves before or behind a step that changes the folder, in whatever thread, and
-write what was acknowledged to a file. Prints how the children of each run ended.
+Called with a JSON object: `messages` (a file), `kills`, `runs` (each `folder`, `acks`, `seed`, `settings`). Children
+are forked once all is imported, kill themselves before or behind a step that changes the folder, in whatever thread,
+and write what was acknowledged to a file. Prints how the children of each run ended.
 """
 
 from __future__ import annotations
