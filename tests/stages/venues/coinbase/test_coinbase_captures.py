@@ -198,3 +198,15 @@ def test_a_connection_that_begins_anew_brings_its_books_anew(messages: list[RawM
     (bids, _), (asks, _) = interpreter.books.book(f"{PRODUCT}.COINBASE")
     clears = [row["ingest_seq"] for row in found["book_delta"].to_pylist() if row["action"] == 4]
     assert len(clears) == 2 and len(bids) and len(asks)
+
+
+def test_a_numbered_book_that_broke_goes_on_by_the_next_connection(messages: list[RawMessage]) -> None:
+    """Its numbers are those of the connection before again, and repeat none of it."""
+    book = as_advanced_again([m for m in as_advanced(about(messages, PRODUCT)) if b'"market_trades"' not in m.payload])[
+        :60
+    ]
+    closed = msgspec.structs.replace(book[0], kind=MessageKind.CLOSED, payload=b"")
+    interpreter = Interpreter(ADVANCED, Interpreting())
+    found = run(interpreter, [*book[:30], *book[31:40], closed, *book])
+    assert [kind for kind, _ in events(found)] == ["gap", "disconnect", "reconnect", "resync"]
+    assert interpreter.books.state(f"{PRODUCT}.COINBASE").name == "LIVE"
