@@ -90,6 +90,14 @@ def _descriptors() -> set[str] | None:
 
 
 @pytest.fixture
+def recordings() -> Path:
+    """The folder of real recordings; they lie beside the project, never in it."""
+    if not DATA.is_dir():
+        pytest.skip(f"the recordings are not there: {DATA}")
+    return DATA
+
+
+@pytest.fixture
 def lean() -> Path:
     """The LEAN recordings; they lie beside the project, never in it."""
     folder = DATA / "lean" / "Data"

@@ -61,8 +61,17 @@ def test_the_declared_csv_is_a_valid_configuration() -> None:
 
 
 async def test_the_sweep_runs(tmp_path: Path) -> None:
-    summary = await Pipeline.from_yaml(blocks("yaml")[1], output=tmp_path).run()
+    sweep = next(block for block in blocks("yaml") if "sma_sweep" in block)
+    summary = await Pipeline.from_yaml(sweep, output=tmp_path).run()
     assert summary.aggregate_metrics["execution"]["portfolios"]["run"] == 9
+
+
+async def test_the_capture_is_read_as_several_kinds_of_record(tmp_path: Path, recordings: Path) -> None:
+    text = next(block for block in blocks("yaml") if "captures/" in block)
+    text = text.replace("captures/", f"{recordings}/hftbacktest/spot/").replace("speed: 50", "speed: max")
+    summary = await Pipeline.from_yaml(text, output=tmp_path).run()
+    assert summary.aggregate_metrics["market"]["quality"] == {}
+    assert {name: summary.container_results[name].sent_rows for name in ("bars", "wide")} == {"bars": 36, "wide": 6}
 
 
 @pytest.mark.parametrize("strategy", ["Dip", "Dips"])
