@@ -23,6 +23,8 @@ from .settings import Interpreting
 from .silence import Silence
 
 VERSION = 2
+_TOLD = ("parse_error", "gap", "out_of_order")
+"""Events of a decoder after which a book is not what the venue's is."""
 
 
 class Interpreted(NamedTuple):
@@ -142,15 +144,16 @@ class Interpreter:
         return [each for each in needed if each is not None]
 
     def _unread(self, messages: Messages, events: pa.RecordBatch | None) -> list[tuple[int, str]]:
-        """Messages that could not be read, told already: those of trades excuse a number that is missing then, those
-        of books are given back with the instrument, which is empty where not even that could be read."""
+        """Messages that could not be read, or showed that one before them is missing, told already: those of trades
+        excuse a number that is missing then, those of books are given back with the instrument, which is empty where
+        not even that could be read."""
         books: list[tuple[int, str]] = []
         if events is None:
             return books
         columns = events.select(["kind", "channel", "instrument_id", "ingest_seq"]).to_pylist()
         for event in columns:
             instrument, channel = event["instrument_id"], event["channel"]
-            if event["kind"] != "parse_error" or channel is None:
+            if event["kind"] not in _TOLD or channel is None:
                 continue
             record = channel if channel in KINDS else self.venue.record_of(channel)
             if record == "trade" and instrument is not None:

@@ -1,31 +1,14 @@
-"""What a message can tell, in no venue's words, and the rows of records that are made of it.
+"""What a message can tell, in no venue's words.
 
-For venues whose messages are read one at a time: they say what they found as facts, and rows come of these in bulk.
+For venues whose messages are read one at a time: they say what they found as facts, of which `fact_rows` makes rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias
 
-import numpy as np
-import pyarrow as pa
 from msgspec import Struct
-
-from stages.schemas import (
-    ADD,
-    ASK,
-    BID,
-    CLEAR,
-    DELETE,
-    FLAG_LAST,
-    FLAG_SNAPSHOT,
-    FLAG_TOB,
-    NO_CHANGE,
-    NO_SIDE,
-    UPDATE,
-    Records,
-)
 
 Time: TypeAlias = str | int | None
 """ISO 8601 or seconds as texts, ns since 1970, or not told; one venue's facts of one kind have one form."""
@@ -34,11 +17,41 @@ Level: TypeAlias = tuple[str, str]
 
 
 class Unreadable(Exception):
-    """A message that is none of the venue's, or one that says something is wrong."""
+    """A message that is none of the venue's, or one that says something is wrong.
+
+    `channel` and `symbol` are what it is about, where the reader knows; `told` are columns of the event it becomes.
+    """
+
+    kind: ClassVar[str] = "parse_error"
+
+    def __init__(self, detail: str, channel: str | None = None, symbol: str | None = None, **told: int | None) -> None:
+        super().__init__(detail)
+        self.channel, self.symbol, self.told = channel, symbol, told
+
+
+class Missed(Unreadable):
+    """A message that shows that one before it never came."""
+
+    kind: ClassVar[str] = "gap"
+
+
+class Repeated(Unreadable):
+    """A message that came before."""
+
+    kind: ClassVar[str] = "duplicate"
+
+
+class Late(Unreadable):
+    """A message that should have come before another one."""
+
+    kind: ClassVar[str] = "out_of_order"
 
 
 class Trade(Struct, gc=False, kw_only=True):
-    """`number` is the venue's, where its trades have one; `again`: sent for those who may not have had it."""
+    """`number` is the venue's, where its trades have one, `id` what it calls them where that is no number.
+
+    `again`: sent for those who may not have had it.
+    """
 
     symbol: str
     time: Time
@@ -46,6 +59,8 @@ class Trade(Struct, gc=False, kw_only=True):
     size: str
     side: int
     number: int | None = None
+    id: str | None = None
+    kind: str | None = "regular"
     again: bool = False
 
 
@@ -72,8 +87,19 @@ class Book(Struct, kw_only=True):
     checksum: int | None = None
 
 
+class Top(Struct, kw_only=True):
+    """The best levels, best first, of which `depth` a side were asked for."""
+
+    symbol: str
+    time: Time
+    depth: int
+    bids: list[Level]
+    asks: list[Level]
+    number: int | None = None
+
+
 class Candle(Struct, gc=False, kw_only=True):
-    """`start` and `end` in ns. Venues that send a candle at each change of it never say that it is complete."""
+    """`start` and `end` in ns. Some venues send a candle at each change of it, and never say that it is complete."""
 
     symbol: str
     time: Time
@@ -86,16 +112,58 @@ class Candle(Struct, gc=False, kw_only=True):
     volume: str
     vwap: float | None = None
     trades: int | None = None
+    complete: bool = False
+
+
+class Funding(Struct, gc=False, kw_only=True):
+    """What holders of a perpetual contract pay each other; `next`, in ns, is when."""
+
+    symbol: str
+    time: Time
+    rate: str | None = None
+    minutes: int | None = None
+    next: int | None = None
+    mark: str | None = None
+    index: str | None = None
+    number: int | None = None
+
+
+class Interest(Struct, gc=False, kw_only=True):
+    """What all hold together."""
+
+    symbol: str
+    time: Time
+    size: str
+    value: str | None = None
+    number: int | None = None
+
+
+class Liquidation(Struct, gc=False, kw_only=True):
+    """`side` is that of the order as it is matched: a buy closes a short."""
+
+    symbol: str
+    time: Time
+    side: int
+    price: str
+    size: str
+    id: str | None = None
+    status: str | None = None
 
 
 class Listing(Struct, gc=False, kw_only=True):
+    """`settlement` where it is not the quote currency; `begins` and `ends` in ns."""
+
     symbol: str
     time: Time
     base: str
     quote: str
-    price_increment: str
-    size_increment: str
+    price_increment: str | None
+    size_increment: str | None
     kind: str = "spot"
+    settlement: str | None = None
+    size_unit: str = "base"
+    begins: int | None = None
+    ends: int | None = None
 
 
 class Status(Struct, gc=False, kw_only=True):
@@ -105,23 +173,7 @@ class Status(Struct, gc=False, kw_only=True):
     reason: str | None = None
 
 
-Fact: TypeAlias = Trade | Quote | Book | Candle | Listing | Status
-
-
-class Facts(NamedTuple):
-    """Facts of one kind: the message of each, the code of its instrument, and the fact."""
-
-    at: list[int]
-    codes: list[int]
-    facts: list[Any]
-
-    @property
-    def instruments(self) -> Any:
-        return np.array(self.codes, np.int32)
-
-    def of(self, name: str) -> list[Any]:
-        """One field of all."""
-        return [getattr(fact, name) for fact in self.facts]
+Fact: TypeAlias = Trade | Quote | Book | Top | Candle | Funding | Interest | Liquidation | Listing | Status
 
 
 def check(fact: Fact) -> None:
@@ -130,11 +182,17 @@ def check(fact: Fact) -> None:
         _no_minus(((fact.price, fact.size),))
     elif isinstance(fact, Quote):
         _no_minus((fact.bid, fact.ask))
-    elif isinstance(fact, Book):
+    elif isinstance(fact, Book | Top):
         _no_minus(fact.bids)
         _no_minus(fact.asks)
     elif isinstance(fact, Candle):
         _no_minus(((fact.open, fact.high), (fact.low, fact.close), (fact.volume, "")))
+        if fact.start >= fact.end:
+            raise Unreadable(f"expected a candle's end after its start {fact.start}, found {fact.end}")
+    elif isinstance(fact, Liquidation):
+        _no_minus(((fact.price, fact.size),))
+    elif isinstance(fact, Interest):
+        _no_minus(((fact.size, ""),))
 
 
 def later(times: Sequence[str]) -> str | None:
@@ -145,163 +203,6 @@ def later(times: Sequence[str]) -> str | None:
 def is_zero(text: str) -> bool:
     """Whether it is a decimal text of 0, such as `0.000` or `0e-8`."""
     return not text.lower().partition("e")[0].strip("+0.")
-
-
-def _trades(found: Facts, records: Records) -> None:
-    records.add(
-        "trade",
-        found.at,
-        ts_event=found.of("time"),
-        instrument_id=found.instruments,
-        sequence=found.of("number"),
-        flags=np.array([FLAG_LAST | FLAG_SNAPSHOT * fact.again for fact in found.facts], np.uint8),
-        price=found.of("price"),
-        size=found.of("size"),
-        aggressor_side=found.of("side"),
-        trade_id=[None if number is None else str(number) for number in found.of("number")],
-        trade_type="regular",
-    )
-
-
-def _quotes(found: Facts, records: Records) -> None:
-    """A side without a price, or with size 0, is not there; one of unknown size is."""
-    bids = [_side(fact.bid, fact.bid_size_told) for fact in found.facts]
-    asks = [_side(fact.ask, fact.ask_size_told) for fact in found.facts]
-    records.add(
-        "quote",
-        found.at,
-        ts_event=found.of("time"),
-        instrument_id=found.instruments,
-        sequence=found.of("number"),
-        flags=FLAG_LAST | FLAG_TOB,
-        bid_price=[price for price, _ in bids],
-        bid_size=[size for _, size in bids],
-        ask_price=[price for price, _ in asks],
-        ask_size=[size for _, size in asks],
-    )
-
-
-def _books(found: Facts, records: Records) -> None:
-    counts: list[int] = []
-    flags: list[int] = []
-    actions: list[int] = []
-    sides: list[int] = []
-    prices: list[str] = []
-    sizes: list[str] = []
-    for book in found.facts:
-        levels = [*book.bids, *book.asks]
-        its_sides = [BID] * len(book.bids) + [ASK] * len(book.asks)
-        sets = ADD if book.snapshot else UPDATE
-        its_actions = [DELETE if is_zero(size) else sets for _, size in levels]
-        if book.snapshot or not levels:
-            levels.insert(0, ("0", "0"))
-            its_sides.insert(0, NO_SIDE)
-            its_actions.insert(0, CLEAR if book.snapshot else NO_CHANGE)
-        counts.append(len(levels))
-        flags += [FLAG_SNAPSHOT * book.snapshot] * len(levels)
-        flags[-1] |= FLAG_LAST
-        actions += its_actions
-        sides += its_sides
-        prices += [price for price, _ in levels]
-        sizes += [size for _, size in levels]
-    checksums = np.full(len(prices), -1, np.int64)
-    checksums[np.cumsum(counts) - 1] = [-1 if each is None else each for each in found.of("checksum")]
-    records.add(
-        "book_delta",
-        np.repeat(found.at, counts),
-        ts_event=_each(found.of("time"), counts),
-        instrument_id=np.repeat(found.instruments, counts),
-        sequence=_repeated(found.of("number"), counts),
-        flags=np.array(flags, np.uint8),
-        action=np.array(actions, np.int8),
-        side=np.array(sides, np.int8),
-        price=prices,
-        size=sizes,
-        prev_sequence=_repeated(found.of("previous"), counts),
-        checksum=pa.array(checksums, mask=checksums < 0),
-    )
-
-
-def _candles(found: Facts, records: Records) -> None:
-    records.add(
-        "bar",
-        found.at,
-        ts_event=found.of("time"),
-        instrument_id=found.instruments,
-        flags=FLAG_LAST,
-        open=found.of("open"),
-        high=found.of("high"),
-        low=found.of("low"),
-        close=found.of("close"),
-        volume=found.of("volume"),
-        vwap=found.of("vwap"),
-        trade_count=found.of("trades"),
-        bar_start=found.of("start"),
-        bar_end=found.of("end"),
-        interval_ns=[fact.end - fact.start for fact in found.facts],
-        bar_kind="time",
-        price_type="last",
-        source="venue",
-        is_complete=False,
-        is_empty=[is_zero(fact.volume) for fact in found.facts],
-    )
-
-
-def _listings(found: Facts, records: Records) -> None:
-    records.add(
-        "instrument",
-        found.at,
-        ts_event=found.of("time"),
-        instrument_id=found.instruments,
-        flags=FLAG_LAST,
-        raw_symbol=found.of("symbol"),
-        asset_class=found.of("kind"),
-        base=found.of("base"),
-        quote=found.of("quote"),
-        settlement=found.of("quote"),
-        price_increment=found.of("price_increment"),
-        size_increment=found.of("size_increment"),
-        size_unit="base",
-        calendar="24/7",
-    )
-
-
-def _statuses(found: Facts, records: Records) -> None:
-    records.add(
-        "instrument_status",
-        found.at,
-        ts_event=found.of("time"),
-        instrument_id=found.instruments,
-        flags=FLAG_LAST,
-        action=found.of("action"),
-        reason=found.of("reason"),
-    )
-
-
-ROWS: dict[type, Callable[[Facts, Records], None]] = {
-    Trade: _trades,
-    Quote: _quotes,
-    Book: _books,
-    Candle: _candles,
-    Listing: _listings,
-    Status: _statuses,
-}
-"""What adds rows of facts of a kind."""
-
-
-def _side(level: Level, size_told: bool) -> tuple[str | None, str | None]:
-    price, size = level
-    if not size_told:
-        return (None if is_zero(price) else price), None
-    return (None, None) if is_zero(price) or is_zero(size) else level
-
-
-def _each(values: list[Any], counts: list[int]) -> list[Any]:
-    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-
-
-def _repeated(values: list[int | None], counts: list[int]) -> pa.Array:
-    return pa.array(_each(values, counts), pa.uint64())
 
 
 def _no_minus(pairs: Sequence[Level]) -> None:

@@ -12,7 +12,8 @@ import msgspec
 from stages.messages import MessageKind, Messages
 from stages.schemas import Records
 
-from .facts import ROWS, Fact, Facts, Trade, Unreadable, check
+from .fact_rows import ROWS, Facts
+from .facts import Fact, Trade, Unreadable, check
 from .venue import Decoder
 
 Found: TypeAlias = list[Fact] | str
@@ -53,6 +54,9 @@ class FactualDecoder(Decoder):
         """What can be made out of a message that cannot be read."""
         return About()
 
+    def unread(self, about: About, source: str) -> None:
+        """A message of this connection could not be read: what it may have been about is not sure any more."""
+
     def begun(self, source: str) -> None:
         """A connection was opened or lost: what is remembered of it holds no longer."""
 
@@ -75,7 +79,7 @@ class FactualDecoder(Decoder):
             try:
                 facts = self._facts(payload, messages.url[messages.url_code[at]], source)
             except REFUSALS as error:
-                self._refuse(at, error, self.about(payload, source), records)
+                self._refuse(at, error, self._subject(error, payload, source), records)
                 continue
             for fact in facts:
                 if fact.symbol not in codes:
@@ -113,6 +117,13 @@ class FactualDecoder(Decoder):
         self._traded[fact.symbol] = max(highest, fact.number)
         return False
 
+    def _subject(self, error: Exception, payload: bytes, source: str) -> About:
+        if isinstance(error, Unreadable) and error.channel is not None:
+            return About(error.channel, error.symbol)
+        about = self.about(payload, source)
+        self.unread(about, source)
+        return about
+
     def _refuse(self, at: int, error: Exception, about: About, records: Records) -> None:
         if isinstance(error, Unreadable):
             detail = str(error)
@@ -123,12 +134,13 @@ class FactualDecoder(Decoder):
         known = about.symbol is not None and 0 < len(about.symbol) <= _LONGEST
         records.quality(
             at,
-            "parse_error",
+            error.kind if isinstance(error, Unreadable) else Unreadable.kind,
             channel=about.channel,
             instrument_id=f"{about.symbol}.{self._suffix}" if known else None,
             action_taken="left out",
             detail=detail,
             keep_raw=True,
+            **(error.told if isinstance(error, Unreadable) else {}),
         )
 
 

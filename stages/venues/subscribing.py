@@ -33,10 +33,12 @@ def plans(
     *,
     whole: Iterable[str] = (),
     first: Sequence[bytes] = (),
+    between: str = ":",
 ) -> list[ConnectionPlan]:
     """As few connections as the limits allow; each sends `first`, then a message for some symbols of each channel.
 
-    Channels out of `whole` are of the venue, not of a symbol, and are asked for once.
+    Channels out of `whole` are of the venue, not of a symbol, and are asked for once. `between` a channel and a symbol
+    stands what the venue puts there.
     """
     channels, whole = list(channels), set(whole)
     streams = [(word, "") for word in channels if word in whole]
@@ -49,5 +51,6 @@ def plans(
             named = [symbol for other, symbol in part if other == word and symbol]
             for at in range(0, max(1, len(named)), limits.streams_per_request):
                 sends.append(msgspec.json.encode(message(word, named[at : at + limits.streams_per_request])))
-        found.append(ConnectionPlan(url, tuple(sends), tuple(f"{word}:{symbol}".rstrip(":") for word, symbol in part)))
+        names = tuple(f"{word}{between}{symbol}" if symbol else word for word, symbol in part)
+        found.append(ConnectionPlan(url, tuple(sends), names))
     return found
