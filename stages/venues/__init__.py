@@ -7,6 +7,7 @@ from collections import Counter
 from stages.messages import Messages
 
 from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
+from .bitmex import BITMEX
 from .coinbase import COINBASE_ADVANCED, COINBASE_EXCHANGE
 from .kraken import KRAKEN, KRAKEN_V1
 from .venue import (
@@ -36,6 +37,7 @@ VENUES: tuple[Venue, ...] = (
     *(BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM, BINANCE_US),
     *(KRAKEN, KRAKEN_V1),
     *(COINBASE_ADVANCED, COINBASE_EXCHANGE),
+    BITMEX,
 )
 """All that are known; a venue is added by entering it here."""
 
