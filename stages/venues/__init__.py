@@ -8,6 +8,7 @@ from stages.messages import Messages
 
 from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
 from .bitmex import BITMEX
+from .bybit import BYBIT, BYBIT_SPOT, BYBIT_V2
 from .coinbase import COINBASE_ADVANCED, COINBASE_EXCHANGE
 from .kraken import KRAKEN, KRAKEN_V1
 from .venue import (
@@ -38,6 +39,7 @@ VENUES: tuple[Venue, ...] = (
     *(KRAKEN, KRAKEN_V1),
     *(COINBASE_ADVANCED, COINBASE_EXCHANGE),
     BITMEX,
+    *(BYBIT, BYBIT_SPOT, BYBIT_V2),
 )
 """All that are known; a venue is added by entering it here."""
 

@@ -21,6 +21,7 @@ def of(*payloads: str, url: str = "") -> Messages:
 def test_every_venue_has_a_name_of_its_own_and_every_market_a_suffix() -> None:
     assert len({venue.name for venue in VENUES}) == len(VENUES)
     shared = {"KRAKEN": ["kraken", "kraken_v1"], "COINBASE": ["coinbase_advanced", "coinbase_exchange"]}
+    shared["BYBIT"] = ["bybit", "bybit_v2"]
     for suffix in {venue.suffix for venue in VENUES}:
         names = [venue.name for venue in VENUES if venue.suffix == suffix]
         assert len(names) == 1 or names == shared[suffix], "two protocols of one market"
@@ -46,6 +47,10 @@ def test_a_mistyped_venue_is_told_with_the_nearest() -> None:
         ("wss://stream.binance.us:9443/stream", "binance_us"),
         ("wss://ws.bitmex.com/realtime", "bitmex"),
         ("https://www.bitmex.com/api/v1/instrument/active", "bitmex"),
+        ("wss://stream.bybit.com/v5/public/linear", "bybit"),
+        ("wss://stream.bybit.com/v5/public/spot", "bybit_spot"),
+        ("wss://stream.bybit.com/realtime_public", "bybit_v2"),
+        ("https://api.bybit.com/v2/public/symbols", "bybit_v2"),
         ("wss://ws.kraken.com/v2", "kraken"),
         ("wss://ws.kraken.com", "kraken_v1"),
         ("https://api.kraken.com/0/public/AssetPairs", "kraken_v1"),
@@ -71,6 +76,8 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
         ('{"u":1,"e":"bookTicker","s":"BTCUSD_PERP","ps":"BTCUSD","b":"1","B":"1","a":"1","A":"1"}', "binance_coinm"),
         ('{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSD_250926","U":1,"u":1,"pu":0,"b":[],"a":[]}', "binance_coinm"),
         ('{"table":"trade","action":"insert","data":[]}', "bitmex"),
+        ('{"topic":"orderbook.500.AB","type":"delta","ts":1,"data":{"s":"AB","b":[],"a":[],"u":1}}', "bybit"),
+        ('{"topic":"orderBookL2_25.AB","type":"delta","data":{}}', "bybit_v2"),
         ('{"channel":"trade","type":"update","data":[]}', "kraken"),
         ('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]', "kraken_v1"),
         ('{"type":"l2update","product_id":"BTC-USD","changes":[["buy","1","2"]],"time":"x"}', "coinbase_exchange"),
