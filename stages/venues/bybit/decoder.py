@@ -40,8 +40,8 @@ _KINDS = {"spot": "spot", "option": "option"}
 class BybitDecoder(FactualDecoder):
     """Reads what Bybit sends.
 
-    It remembers which topic is an instrument's book, which is the first it hears of, since each counts for itself; best
-    prices, and of tickers what only changes are told of.
+    It remembers which topic is an instrument's book, since each counts for itself: the first of it that a connection
+    brings, until that connection is lost or opened anew; best prices, and of tickers what only changes are told of.
     """
 
     def __init__(self, suffix: str, *, has_funding: bool) -> None:
@@ -49,7 +49,7 @@ class BybitDecoder(FactualDecoder):
         self._has_funding = has_funding
         self._best = BestPrices()
         self._tickers: dict[str, dict[str, str]] = {}
-        self._depths: dict[str, str] = {}
+        self._depths: dict[str, tuple[str, str]] = {}
 
     def read(self, payload: bytes, url: str, source: str) -> Found:
         if topic_begun(payload) is None:
@@ -62,7 +62,7 @@ class BybitDecoder(FactualDecoder):
             return message.topic.split(".")[0]
         word = topic.channel.partition(".")[0]
         if word == "orderbook":
-            return self._book(message, topic)
+            return self._book(message, topic, source)
         if word in ("publicTrade", "trade"):
             return checked(_trades(message))
         if word == "tickers":
@@ -81,21 +81,24 @@ class BybitDecoder(FactualDecoder):
         if about.channel == BEST and about.symbol is not None:
             self._best.forget(about.symbol)
 
+    def begun(self, source: str) -> None:
+        self._depths = {symbol: known for symbol, known in self._depths.items() if known[1] != source}
+
     def snapshot(self) -> dict[str, Any]:
         return {
             **super().snapshot(),
             "best": self._best.snapshot(),
             "tickers": {symbol: dict(known) for symbol, known in self._tickers.items()},
-            "depths": dict(self._depths),
+            "depths": {symbol: list(known) for symbol, known in self._depths.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         super().restore(state)
         self._best.restore(state["best"])
         self._tickers = {symbol: dict(known) for symbol, known in state["tickers"].items()}
-        self._depths = dict(state["depths"])
+        self._depths = {symbol: (channel, source) for symbol, (channel, source) in state["depths"].items()}
 
-    def _book(self, message: wire.Message, topic: Topic) -> Found:
+    def _book(self, message: wire.Message, topic: Topic, source: str) -> Found:
         data = wire.book.decode(message.data)
         if data.s != topic.symbol:
             raise Unreadable(f"expected a book of {topic.symbol}, as the topic says, found one of {data.s!r:.80}")
@@ -107,7 +110,7 @@ class BybitDecoder(FactualDecoder):
             _check_numbers(*level)
         if topic.channel == BEST:
             return self._best_of(book, time, topic)
-        if self._depths.setdefault(data.s, topic.channel) != topic.channel:
+        if self._depths.setdefault(data.s, (topic.channel, source))[0] != topic.channel:
             return "book of a second depth"
         return [book]
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from stages.messages import MessageKind, Messages, RawMessage
 from stages.schemas import ADD, CLEAR, DELETE, UPDATE, Names
 from stages.venues import Heartbeat, venue_named
 from tests.stages.venues.binance.binance_decoding import batches, decoded, received, response, values
@@ -81,6 +82,10 @@ def test_a_book_is_that_of_the_first_depth() -> None:
     )
     assert found["book_delta"]["sequence"].to_pylist() == [7, 8]
     assert decoder.control == {"book of a second depth": 1}
+    opened = RawMessage(9, 9, MessageKind.OPENED, "one", "wss://stream.bybit.com/v5/public/linear", b"")
+    batches(decoder, Messages.of([opened]), Names())
+    again = batches(decoder, received(book(30, "snapshot", 200), book(9)), Names())
+    assert again["book_delta"]["sequence"].to_pylist() == [30], "a connection that is opened anew may bring another one"
 
 
 def test_best_prices_of_the_documentation(recordings: Path) -> None:
