@@ -136,8 +136,9 @@ class BitmexDecoder(FactualDecoder):
                     error.symbol = None
                 raise
             if found is not None:
+                bids, asks = found
                 is_whole = table.action == "partial"
-                facts.append(Book(symbol=symbol, time=times.get(symbol), snapshot=is_whole, **found._asdict()))
+                facts.append(Book(symbol=symbol, time=times.get(symbol), bids=bids, asks=asks, snapshot=is_whole))
         return facts or (NOT_FOLLOWED if changes else [])
 
     def _trades(self, table: wire.Table) -> Found:

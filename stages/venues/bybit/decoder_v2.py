@@ -101,8 +101,8 @@ class BybitV2Decoder(FactualDecoder):
         found = (self._books.begin if is_whole else self._books.change)(about, changes)
         if found is None:
             return NOT_FOLLOWED
-        book = Book(symbol=topic.symbol, time=1000 * time, snapshot=is_whole, number=sequence, **found._asdict())
-        return [book]
+        bids, asks = found
+        return [Book(symbol=topic.symbol, time=1000 * time, bids=bids, asks=asks, snapshot=is_whole, number=sequence)]
 
     def _info(self, message: wire.Message) -> Found:
         is_whole = message.type == "snapshot"
