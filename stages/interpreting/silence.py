@@ -37,7 +37,7 @@ class Silence:
         self._now = int(times[-1])
         came, lost = _came(messages, received), _lost(messages)
         fallen = []
-        for key in dict.fromkeys([*self._last, *came]):
+        for key in sorted({*self._last, *came}, key=str):
             before = key in self._told
             self._follow(key, came.get(key, _NONE), lost.get(key, _NONE), times, records)
             if key[1] is None and key in self._told and not before:
