@@ -93,6 +93,11 @@ class Live(Interpreting, Stage, frozen=True, kw_only=True):
             raise ValueError("symbols: expected at least one, such as [BTCUSDT], found none")
         if self.buffer_messages < 1 or self.buffer_mb <= 0:
             raise ValueError("buffer_messages, buffer_mb: expected room for at least one message, found none")
+        for symbol in self.symbols:
+            try:
+                self.named_venue.check_symbol(symbol)
+            except LookupError as error:
+                raise ValueError(f"symbols: {error.args[0]}") from None
         self.plans()
 
     def build(self, context: Context) -> Feed:

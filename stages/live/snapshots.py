@@ -26,7 +26,7 @@ class Snapshots:
     """Fetches what is asked for in the order it was asked for, an instrument at a time, until it is had.
 
     What came of it becomes a message: RESPONSE with the body, or FAILED with the status (0: none came) and the body. A
-    failure closes the host for everyone: for as long as it says (`Retry-After`), else longer each time.
+    failure closes the host for everyone: longer each time, and for as long as it says itself (`Retry-After`).
     """
 
     def __init__(self, source: str, http_url: str | None, means: Means) -> None:
@@ -85,8 +85,8 @@ class Snapshots:
             means.buffer.add(MessageKind.RESPONSE, self.source, request.url, body)
             return True
         self.failed += 1
-        wait = _retry_after(headers.get("Retry-After"), means.clock.now_ns())
-        host.leave_alone(self._backoff.next() if wait is None else min(wait, LONGEST_WAIT_SECONDS))
+        wait = _retry_after(headers.get("Retry-After"), means.clock.now_ns()) or 0
+        host.leave_alone(max(self._backoff.next(), min(wait, LONGEST_WAIT_SECONDS)))
         means.log.warning("%s: no snapshot: %s %s", request.url, status, body[:200].decode(errors="replace"))
         means.buffer.add(MessageKind.FAILED, self.source, request.url, b"%d %b" % (status, body))
         return False

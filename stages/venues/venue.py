@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -98,6 +99,8 @@ class Venue(msgspec.Struct, frozen=True):
     trade_sequence: Literal["next", "monotone", "none"] = "none"
     """How the numbers of an instrument's trades go on: each the last + 1, which is known of the venue; rising; or they
     have none and are told apart by their ids."""
+    symbol_form: str = r"[^\s.]+"
+    """Regular expression of its words for instruments, so that what can be none is told before anything runs."""
 
     def decoder(self) -> Decoder:
         """A decoder that remembers nothing yet."""
@@ -140,6 +143,14 @@ class Venue(msgspec.Struct, frozen=True):
     def recognises(self, url: str, payload: bytes) -> bool:
         """Whether a message is surely this venue's, by where it came from or by what only this venue writes."""
         return False
+
+    def check_symbol(self, symbol: str) -> None:
+        """Raises LookupError for a word that can be none of its instruments, with what may have been meant."""
+        if re.fullmatch(self.symbol_form, symbol):
+            return
+        meant = re.sub(r"\W", "", self.symbol(symbol.strip()).upper())
+        hint = f"; did you mean '{meant}'?" if re.fullmatch(self.symbol_form, meant) else ""
+        raise LookupError(f"'{symbol}' is no symbol of {self.name}{hint}")
 
     def instrument_id(self, symbol: str) -> str:
         """The name of one of its instruments."""

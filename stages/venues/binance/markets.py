@@ -25,6 +25,7 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
     """The stream of a symbol that brings a kind of record."""
     rule: BookRule
     trade_sequence: Literal["next", "monotone", "none"] = "next"
+    symbol_form: str = r"[^\Wa-z]+"
     depth_path: str
     depth_weight: int
     """Of a request for `rule.known_depth` levels."""
