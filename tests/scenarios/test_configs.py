@@ -19,6 +19,8 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 LIMITS = {"thousand_portfolios": 2_000, "memory_constrained": 100_000}
 PHASED = ("train_validate", "walk_forward")
 """Those of several phases."""
+LIVE = ("live",)
+"""Those that follow a venue; tests/stages/live runs them against a local one."""
 SYNTHETIC = ("--set", "containers.data.type=synthetic")
 
 Penstock = Callable[..., Result]
@@ -47,7 +49,7 @@ def config(name: str) -> Config:
 
 def test_there_are_as_many_as_the_readers_are_told_of() -> None:
     assert NAMES == [
-        "backtest", "bars", "demo", "high_frequency", "memory_constrained", "mixed_sweep", "thousand_portfolios",
+        "backtest", "bars", "demo", "high_frequency", "live", "memory_constrained", "mixed_sweep", "thousand_portfolios",
         "train_validate", "walk_forward",
     ]  # fmt: skip
 
@@ -66,7 +68,7 @@ def test_it_passes_the_check(penstock: Penstock, name: str) -> None:
     assert told.exit_code == 0 and told.stdout.startswith("ok: "), told.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in PHASED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*PHASED, *LIVE)])
 def test_it_runs(penstock: Penstock, name: str) -> None:
     limit = str(LIMITS.get(name, 20_000))
     words = SYNTHETIC if name == "backtest" else ()
