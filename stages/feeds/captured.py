@@ -8,10 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipeline import Batch, Feed, InputError, Pacing
 from stages.messages import Messages
 from stages.messages.captures import Capture, CaptureCounts, is_capture, open_captures
 
+from .beginning import together
 from .interpretation import Interpretation
 from .tables import ARCHIVE, ENDINGS
 
@@ -55,8 +59,9 @@ class CaptureFeed(Feed):
         run_messages: int = RUN_MESSAGES,
         log: logging.Logger | None = None,
         pacing: Pacing | None = None,
+        begin_ns: int | None = None,
     ) -> None:
-        self.capture = capture
+        self.capture, self.begin_ns = capture, begin_ns
         self.pacing = pacing or Pacing()
         self.lateness_ns = declared.lateness_ns(several=True)
         self.counts = CaptureCounts()
@@ -64,23 +69,52 @@ class CaptureFeed(Feed):
         self._run_messages = max(1, min(run_messages, RUN_MESSAGES))
         self._log = log or logging.getLogger("penstock.replay")
         self._interpreter: Interpreter | None = None
+        self._venue: Venue | None = None
+        self._last: Messages | None = None
 
     def warm(self) -> None:
         """Find whose messages these are, and compile what reads them."""
         from stages.interpreting import Interpreter
 
-        self._interpreter = Interpreter(venue_of_capture(self.capture, self._declared), self._declared.interpreting())
+        self._venue = self._venue or venue_of_capture(self.capture, self._declared)
+        self._interpreter = Interpreter(self._venue, self._declared.interpreting())
 
     def batches(self) -> Iterator[tuple[Batch, ...]]:
+        return self._from(self.begin_ns)
+
+    def seek(self, ts_ns: int) -> Iterator[tuple[Batch, ...]]:
+        """Read again from its beginning, silently up to then: books are as if it had been read all along."""
+        self._interpreter, self.counts = None, CaptureCounts()
+        return self._from(ts_ns)
+
+    def _from(self, begin_ns: int | None) -> Iterator[tuple[Batch, ...]]:
         if self._interpreter is None:
             self.warm()
-        assert self._interpreter is not None
+        interpreter = self._interpreter
+        assert interpreter is not None
         for messages in gathered(self.capture.runs(self.counts, most=self._run_messages), self._run_messages):
-            made = tuple(Batch(batch) for batch in self._interpreter.interpret(messages).batches)
+            if begin_ns is not None:
+                before = int(np.searchsorted(messages.ts_recv, begin_ns))
+                interpreter.interpret(messages.slice(0, before))
+                if before == len(messages):
+                    self._last = messages
+                    continue
+                if books := self._books(interpreter, begin_ns, messages.slice(0, before) if before else self._last):
+                    yield (Batch(books),)
+                messages, begin_ns = messages.slice(before), None
+            made = tuple(Batch(batch) for batch in interpreter.interpret(messages).batches)
             if made:
                 yield made
         for note in self.counts.notes:
             self._log.warning("%s", note.said())
+
+    def _books(self, interpreter: Interpreter, begin_ns: int, last: Messages | None) -> pa.RecordBatch | None:
+        """All books as the messages up to `last` made them."""
+        if last is None or "book_delta" not in self._declared.kinds_sent:
+            return None
+        stamp = (int(last.ingest_seq[-1]), last.source[int(last.source_code[-1])])
+        books = interpreter.books
+        return together([books.keyframe(name, begin_ns, *stamp) for name in books.instruments_kept()])
 
     def metrics(self) -> Mapping[str, Any]:
         """The quality ledger of what was read, and what the capture's files were like."""

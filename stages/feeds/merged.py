@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from pipeline import Batch, Feed, InputError, Pacing, parts_of
 from stages.schemas import KINDS
 
+from .beginning import begun
 from .counts import Counts
 from .interpretation import Interpretation
 from .layout import find_series
@@ -28,12 +30,25 @@ LEAST_READ, MOST_READ = 2_048, 65_536
 
 @dataclass(frozen=True)
 class Source:
-    """One of the sources: its recording, its place among the others at equal times, and when it begins."""
+    """One of the sources: its recording, and its place among the others at equal times."""
 
     kind: str
     rank: int
     recording: Recording
-    begins_ns: Callable[[], int | None] = lambda: None
+    read_rows: int | None = None
+    """Rows read at a time of files of our own, each of which opens with its books; None: it is something else."""
+
+    def since(self, ts_ns: int | None) -> tuple[Callable[[Counts], Iterator[pa.RecordBatch]], int | None]:
+        """How it is read from a moment on, beginning with the last file that began by then; and when that begins."""
+        if self.read_rows is None:
+            return self.recording.read, None
+        files = list(self.recording.files)
+        begins = begins_ns(files[0])
+        while ts_ns is not None and len(files) > 1 and (following := begins_ns(files[1])) is not None:
+            if following > ts_ns:
+                break
+            files, begins = files[1:], following
+        return open_own(files, self.read_rows).read, begins
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
             rank = ranks.setdefault((one.venue, one.session), len(ranks))
             if wanted is None or one.kind in wanted:
                 recording = open_own(files, read)
-                sources.append(Source(kind_of(recording.schema), rank, recording, _first_of(files)))
+                sources.append(Source(kind_of(recording.schema), rank, recording, read))
     elif len(paths) > 1:
         recordings = [open_recording(path, format, declared) for path in paths]
         sources = [Source(kind_of(each.schema), rank, each) for rank, each in enumerate(recordings)]
@@ -80,10 +95,6 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
         raise InputError(f"{paths[0]}: expected records of {', '.join(declared.records or ())}, found {kinds}")
     _check(sources)
     return Sources(tuple(sources))
-
-
-def _first_of(files: Sequence[Path]) -> Callable[[], int | None]:
-    return lambda: begins_ns(files[0])
 
 
 def _check(sources: Sequence[Source]) -> None:
@@ -114,8 +125,9 @@ class MergedFeed(Feed):
         log: logging.Logger | None = None,
         pacing: Pacing | None = None,
         lateness_ns: int = 0,
+        begin_ns: int | None = None,
     ) -> None:
-        self.sources, self.order = sources, order
+        self.sources, self.order, self.begin_ns = sources, order, begin_ns
         self.pacing, self.lateness_ns = pacing or Pacing(), lateness_ns
         self._batch_rows = batch_rows
         self._log = log or logging.getLogger("penstock.replay")
@@ -124,18 +136,25 @@ class MergedFeed(Feed):
         self._rows: dict[str, int] = {}
 
     def batches(self) -> Iterator[Batch | tuple[Batch, ...]]:
+        return self._from(self.begin_ns)
+
+    def seek(self, ts_ns: int) -> Iterator[Batch | tuple[Batch, ...]]:
+        """Begin anew at that time of receipt; books are made of what lies before it, from the head of a file on."""
+        self.counts, self._rows = [Counts() for _ in self.sources.of], {}
+        return self._from(ts_ns)
+
+    def _from(self, begin_ns: int | None) -> Iterator[Batch | tuple[Batch, ...]]:
         several = len(self.sources.schemas) > 1
-        for window in self.windows():
+        for window in begun(self._windows(begin_ns), begin_ns):
             for parts in parts_of(tuple(Batch(columns) for columns in window), self._batch_rows):
                 yield parts if several else parts[0]
 
-    def windows(self) -> Iterator[tuple[pa.RecordBatch, ...]]:
+    def _windows(self, begin_ns: int | None) -> Iterator[tuple[pa.RecordBatch, ...]]:
         """Rows of all sources in their order, as the merge has them."""
         lanes = []
         for source, counts in zip(self.sources.of, self.counts, strict=True):
-            lanes.append(
-                Lane(source.kind, source.rank, source.recording.schema, _reader(source, counts), source.begins_ns())
-            )
+            read, begins = source.since(begin_ns)
+            lanes.append(Lane(source.kind, source.rank, source.recording.schema, partial(read, counts), begins))
         self._merge = merge = Merge(lanes, self.order)
         for window in merge.windows():
             for columns in window:
@@ -168,7 +187,3 @@ def kind_of(schema: pa.Schema) -> str:
     """The kind of record a schema says it holds."""
     told: bytes = (schema.metadata or {}).get(b"record", b"")
     return told.decode()
-
-
-def _reader(source: Source, counts: Counts) -> Callable[[], Iterator[pa.RecordBatch]]:
-    return lambda: source.recording.read(counts)

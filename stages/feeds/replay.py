@@ -24,8 +24,10 @@ from pipeline import (
 from stages.messages.captures import Capture, open_captures
 from stages.schemas import record_kind, schema_of
 
+from .beginning import begun
 from .captured import CaptureFeed
 from .counts import Counts
+from .instants import parse_instant
 from .interpretation import Interpretation
 from .merged import MergedFeed, Sources, find_sources
 from .merging import Order
@@ -114,6 +116,8 @@ class Replay(Interpretation, frozen=True):
     format: Format = "auto"
     order: Order = "ts_recv"
     """By which times several sources are merged: when rows were received, or, for research, when things happened."""
+    begin: str | None = None
+    """An ISO time of receipt at which the replay begins: nothing before it comes out, but each book as it stood."""
     batch_rows: int = 65_536
     clock: ReplayClock = ReplayClock()
 
@@ -121,21 +125,33 @@ class Replay(Interpretation, frozen=True):
         super().__post_init__()
         if self.batch_rows < 1:
             raise ValueError(f"batch_rows: expected at least 1, found {self.batch_rows}")
+        try:
+            self.begin_ns  # noqa: B018 - only whether it is a time
+        except ValueError:
+            raise ValueError(f"begin: expected a time such as 2024-05-01T12:00:00Z, found {self.begin!r}") from None
+
+    @property
+    def begin_ns(self) -> int | None:
+        return None if self.begin is None else parse_instant(self.begin)
 
     def build(self, context: Context) -> Feed:
         found, pacing, log = self.found(), self.clock.pacing, context.log
         if isinstance(found, Capture):
-            return CaptureFeed(found, self, run_messages=self.batch_rows, log=log, pacing=pacing)
+            return CaptureFeed(
+                found, self, run_messages=self.batch_rows, log=log, pacing=pacing, begin_ns=self.begin_ns
+            )
         if isinstance(found, Sources):
             late = self.lateness_ns(several=len(found.schemas) > 1)
             return MergedFeed(
-                found, order=self.order, batch_rows=self.batch_rows, log=log, pacing=pacing, lateness_ns=late
-            )
+                found, order=self.order, batch_rows=self.batch_rows, log=log, pacing=pacing, lateness_ns=late,
+                begin_ns=self.begin_ns,
+            )  # fmt: skip
         if found.unused:
             log.info("columns that are not read: %s", ", ".join(found.unused))
         for note in found.notes:
             log.info(note)
-        return ReplayFeed(found, self.batch_rows, log, pacing, self.lateness_ns(several=False))
+        late = self.lateness_ns(several=False)
+        return ReplayFeed(found, self.batch_rows, log, pacing, late, self.begin_ns)
 
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
         """Columns by kind of record where there are several; without a path, of those declared. Raises `InputError`."""
@@ -173,8 +189,9 @@ class Replay(Interpretation, frozen=True):
         found = self.found()
         if isinstance(found, Recording):
             return span_of(found.read(Counts()), rows)
-        feed = CaptureFeed(found, self) if isinstance(found, Capture) else MergedFeed(found, order=self.order)
-        return span_of_several(feed.batches(), rows)
+        if isinstance(found, Capture):
+            return span_of_several(CaptureFeed(found, self, begin_ns=self.begin_ns).batches(), rows)
+        return span_of_several(MergedFeed(found, order=self.order, begin_ns=self.begin_ns).batches(), rows)
 
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         """Length of a recording's first bar, None of anything else; reads its first rows."""
@@ -233,17 +250,26 @@ class ReplayFeed(Feed):
 
     def __init__(
         self, recording: Recording, batch_rows: int, log: logging.Logger, pacing: Pacing | None = None,
-        lateness_ns: int = 0,
+        lateness_ns: int = 0, begin_ns: int | None = None,
     ) -> None:  # fmt: skip
         self._recording = recording
         self.pacing = pacing or Pacing()
-        self.lateness_ns = lateness_ns
+        self.lateness_ns, self.begin_ns = lateness_ns, begin_ns
         self._batch_rows = batch_rows
         self._log = log
         self.counts = Counts()
 
     def batches(self) -> Iterator[Batch]:
-        for columns in cut(self._watched(), self._batch_rows):
+        return self._from(self.begin_ns)
+
+    def seek(self, ts_ns: int) -> Iterator[Batch]:
+        """Read again from its beginning, silently up to then."""
+        self.counts = Counts()
+        return self._from(ts_ns)
+
+    def _from(self, begin_ns: int | None) -> Iterator[Batch]:
+        windows = begun(((columns,) for columns in self._watched()), begin_ns)
+        for columns in cut((columns for (columns,) in windows), self._batch_rows):
             yield Batch(columns)
 
     def metrics(self) -> Mapping[str, Any]:

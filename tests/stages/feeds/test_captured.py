@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import Batch, ConfigError, Context, InputError, Pipeline, first_rows
 from stages.feeds.captured import CaptureFeed
+from stages.feeds.instants import parse_instant
 from stages.feeds.replay import Replay
 
 SPOT = "hftbacktest/spot/btcusdt_20240808.gz"
@@ -147,3 +148,47 @@ def test_who_takes_a_kind_that_a_capture_does_not_send_is_told_which_there_are(r
     )
     with pytest.raises(ConfigError, match=r"kinds that 'market' sends, found 'quotes'; did you mean 'quote'"):
         Pipeline.from_yaml(text)
+
+
+def books_at(tables: dict[str, pa.Table], until_ns: int | None = None) -> dict[tuple[str, int], dict[int, int]]:
+    """Sides of books as published updates make them, in plain words: price -> size in units."""
+    found: dict[tuple[str, int], dict[int, int]] = {}
+    table = tables["book_delta"]
+    stamps = table.column("ts_recv").cast(pa.int64()).to_pylist()
+    columns = [table.column(name).to_pylist() for name in ("instrument_id", "action", "side", "price", "size")]
+    for stamp, name, action, side, price, size in zip(stamps, *columns, strict=True):
+        if until_ns is not None and stamp >= until_ns:
+            break
+        if action == 4:
+            found[name, 1], found[name, 2] = {}, {}
+        elif action == 3:
+            found[name, side].pop(price, None)
+        else:
+            found[name, side][price] = size
+    return found
+
+
+def rows_from(table: pa.Table, ts_ns: int) -> list[Any]:
+    stamps = table.column("ts_recv").cast(pa.int64()).to_numpy()
+    return table.filter(pa.array(stamps >= ts_ns)).to_pylist()
+
+
+@pytest.mark.parametrize("run_messages", [7, 4096])
+def test_a_replay_that_begins_in_the_middle_tells_each_book_first_and_goes_on_as_the_whole(
+    recordings: Path, run_messages: int
+) -> None:
+    whole, _ = fed(several(recordings))
+    stamps = whole["trade"].column("ts_recv").cast(pa.int64()).to_pylist()
+    begin = "2021-07-22T22:25:55.5Z"
+    begin_ns = parse_instant(begin)
+    assert stamps[0] < begin_ns < stamps[-1]
+    tables, feed = fed(several(recordings, begin=begin, batch_rows=run_messages))
+    deltas = tables["book_delta"]
+    first = deltas.filter(pa.array(deltas.column("ts_recv").cast(pa.int64()).to_numpy() == begin_ns))
+    assert set(first.column("flags").to_pylist()) == {32, 32 | 128} and first.column("action")[0].as_py() == 4
+    assert books_at({"book_delta": first}) == books_at(whole, begin_ns)
+    assert deltas.slice(first.num_rows).to_pylist() == rows_from(whole["book_delta"], begin_ns)
+    for kind in ("trade", "quote"):
+        assert tables[kind].to_pylist() == rows_from(whole[kind], begin_ns)
+    again = [batch for batches in feed.seek(begin_ns) for batch in batches]
+    assert sum(batch.num_rows for batch in again) == sum(table.num_rows for table in tables.values())

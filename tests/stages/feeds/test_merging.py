@@ -204,3 +204,48 @@ def test_several_paths_are_merged_and_the_one_listed_first_goes_first(tmp_path: 
     both = (str(tmp_path / "b.csv"), str(tmp_path / "c.parquet"))
     with pytest.raises(InputError, match=r"c.parquet: expected the columns of .*b.csv.*price double.*declare `scale`"):
         Replay(path=both, time_format="ns").input_files()
+
+
+def test_a_recording_begun_in_the_middle_tells_its_books_from_the_last_file_before(tmp_path: Path) -> None:
+    """Each file of books opens with the book, as a recorder writes it; two days of one instrument."""
+    delta = schema_of("book_delta")
+
+    def rows(day: int, begins: dict[str, str]) -> pa.Table:
+        at, made = 100 * day, []
+        for number, price in enumerate(["", *begins]):
+            made.append((at, 4 if not number else 1, 0 if not number else 1, price or "0", begins.get(price, "0")))
+        made += [(at + 10 * step, 2, 1, f"{day}{step}", str(step)) for step in range(1, 5)]
+        last = [number == len(begins) or number > len(begins) for number in range(len(made))]
+        told = table([(row[0], row[0], row[0], "A.DEMO") for row in made], delta)
+        columns = {
+            "action": pa.array([row[1] for row in made], pa.int8()),
+            "side": pa.array([row[2] for row in made], pa.int8()),
+            "price": pa.array([row[3] for row in made]).cast(delta.field("price").type),
+            "size": pa.array([row[4] for row in made]).cast(delta.field("size").type),
+            "order_id": pa.array([0] * len(made), pa.uint64()),
+            "sequence": pa.array([row[0] for row in made], pa.uint64()),
+            "flags": pa.array(
+                [(128 if end else 0) | (32 if number <= len(begins) else 0) for number, end in enumerate(last)],
+                pa.uint8(),
+            ),
+        }
+        for name, values in columns.items():
+            told = told.set_column(delta.get_field_index(name), delta.field(name), values)
+        return told
+
+    days = [rows(0, {"5": "1"}), rows(1, {"5": "1", "1": "1", "2": "2", "3": "3", "4": "4"})]
+    for day, whole in enumerate(days):
+        place = tmp_path / "book_delta" / "venue=demo" / "instrument=A.DEMO" / f"date=1970-01-{day + 1:02d}"
+        place.mkdir(parents=True)
+        pq.write_table(whole, place / f"{100 * day:020d}_{100 * day + 40:020d}_s1.parquet")
+    feed = Replay(path=str(tmp_path)).build(Context())
+    assert isinstance(feed, MergedFeed)
+    batches = list(feed.seek(125))
+    found = pa.Table.from_batches([batch.columns for batch in batches])  # type: ignore[union-attr]
+    told_rows = list(zip(*(found.column(name).to_pylist() for name in ("action", "price", "size")), strict=True))
+    assert [row[0] for row in told_rows] == [4, 1, 1, 1, 1, 1, 1, 1, 2, 2]
+    assert {int(price): int(size) for action, price, size in told_rows if action == 1} == {
+        5: 1, 1: 1, 2: 2, 3: 3, 4: 4, 11: 1, 12: 2,
+    }  # fmt: skip
+    assert [int(row[1]) for row in told_rows[-2:]] == [13, 14]
+    assert feed.counts[0].rows == days[1].num_rows, "the first day need not be read"
