@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .engines.local import LocalEngine
+from .errors import PenstockError
 from .timeline import State
 from .windows import nanoseconds
 
@@ -56,6 +57,31 @@ class Control:
             self._engine_came.clear()
             await self._engine_came.wait()
         return await self._engine.steering.step(rows=rows, until_ns=until_ns)
+
+    async def seek(self, to: str | int) -> None:
+        """Go on at a later moment (ISO time or ns UTC, of receipt): what was not let go before it never comes.
+
+        Feeds read what lies between silently; those with books give each as it stands then (CLEAR and adds), so that
+        consumers need not know of the hole. What is downstream keeps what it has. A run that was not begun begins and
+        stands still; a paused one stays paused. Its summary says `interrupted`, since it does not hold all the data,
+        and it cannot be resumed. Backwards there is no way within a run, for what is downstream would know its future:
+        raises `PenstockError`, as it does where a feed is no replay, or the run keeps checkpoints. Start another whose
+        feeds `begin` there.
+        """
+        to_ns = nanoseconds(to) if isinstance(to, str) else to
+        if not self._begun:
+            self._paused = True
+            self.begin()
+        while self._engine is None:
+            if self.is_over:
+                raise PenstockError("the run has ended; nothing can be sought in it")
+            self._engine_came.clear()
+            await self._engine_came.wait()
+        engine = self._engine
+        if engine.checkpointer is not None:
+            raise PenstockError("expected a run without checkpoints, which tell how many rows of its feeds have gone")
+        await engine.steering.seek(to_ns)
+        engine.interrupted = True
 
     def set_speed(self, speed: float | None) -> None:
         """Replay at so many times real time from here on, in all phases to come too; None: as fast as possible."""

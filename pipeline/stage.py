@@ -259,6 +259,14 @@ class Feed(Logic):
         """
         return False
 
+    def seek(self, ts_ns: int) -> Iterable[Given] | None:
+        """All that was received at this moment or later (ns UTC), read anew, in place of what `batches` still holds.
+
+        In front of it what puts consumers right who know what came before, such as each book as it stood then. None:
+        this feed cannot be sought in. Of replays only; called on the loop, and iterated in a thread as `batches` is.
+        """
+        return None
+
     @abstractmethod
     def batches(self) -> Iterable[Given] | AsyncIterable[Given]:
         """Batches until the feed ends, or single `Row`s, which the container gathers into batches.

@@ -27,7 +27,7 @@ class Pace:
         """Stamp of the row it waits with, ns; None while it does not wait."""
         self.reached = NEVER
         """Stamp of the last row it was let go with."""
-        self.stopped = False
+        self.stopped = self.interrupted = False
 
     async def reach(self, stamps: Stamps, at: int) -> int:
         """Wait until the row `at` is due, and return the first row after it that is not; `at` where it was stopped.
@@ -41,6 +41,11 @@ class Pace:
         """What it waits with will not be given any more."""
         self.stopped = True
         self.timeline.leave(self)
+
+    def interrupt(self) -> None:
+        """What it waits with is not wanted any more; it goes on, with other rows, when this is taken back."""
+        self.interrupted = True
+        self.timeline.look_again()
 
     def close(self) -> None:
         """Its feed has ended."""
@@ -95,18 +100,20 @@ class Timeline:
     def leave(self, pace: Pace) -> None:
         if pace in self._paces:
             self._paces.remove(pace)
-            self._look_again()
+            self.look_again()
 
     async def reach(self, pace: Pace, stamps: Stamps, at: int) -> int:
         """See `Pace.reach`."""
+        if pace.interrupted:
+            return at
         if self.speed is None and not self._paused:
             pace.reached = int(stamps[-1])
             return len(stamps)
         pace.head = int(stamps[at])
-        self._look_again(but=pace)
+        self.look_again(but=pace)
         try:
             while (stop := self._allowed(pace, stamps, at)) <= at:
-                if pace.stopped:
+                if pace.stopped or pace.interrupted:
                     return at
                 await self._wait(pace)
         finally:
@@ -159,14 +166,14 @@ class Timeline:
         if speed is not None and now is not None and not self._paused:
             self._anchor = (now, self.clock.monotonic_ns())
         self._frozen_ns = now if self._paused else None
-        self._look_again()
+        self.look_again()
 
     def pause(self) -> None:
         """Time stands still: no row goes that has not gone."""
         if not self._paused:
             self._frozen_ns = self.now_ns
             self._paused = True
-            self._look_again()
+            self.look_again()
 
     def resume(self) -> None:
         """Time goes on from where it stood still, or from where the last step ended."""
@@ -175,7 +182,14 @@ class Timeline:
             now = self._moment()
             self._paused, self._frozen_ns = False, None
             self._anchor = None if now is None or self.speed is None else (now, self.clock.monotonic_ns())
-            self._look_again()
+            self.look_again()
+
+    def seek(self, ts_ns: int) -> None:
+        """Time is at this moment from now on, running or standing still."""
+        running = self.speed is not None and not self._paused
+        self._anchor = (ts_ns, self.clock.monotonic_ns()) if running else None
+        self._frozen_ns = ts_ns
+        self.look_again()
 
     async def step(self, *, rows: int | None = None, until_ns: int | None = None) -> int:
         """Let so many rows go, in order of their stamps over all feeds, or all before a moment; then stand still.
@@ -190,7 +204,7 @@ class Timeline:
             raise PenstockError("expected no step while another is under way")
         self.pause()
         self._step = step = _Step(rows, until_ns)
-        self._look_again()
+        self.look_again()
         self._look_at_step()
         try:
             await step.done.wait()
@@ -213,7 +227,7 @@ class Timeline:
                 return at  # the first of all rows is known when all feeds have come to theirs
             moment = self._moment()
             self._anchor = (self._first_head if moment is None else moment, self.clock.monotonic_ns())
-            self._look_again(but=pace)
+            self.look_again(but=pace)
         anchor = self._anchor = self._without_gap(self._anchor)
         stop = int(np.searchsorted(stamps, self._now(anchor), side="right"))
         if stop > at:
@@ -292,7 +306,7 @@ class Timeline:
             return anchor
         if self._first_head - self._now(anchor) <= gap:
             return anchor
-        self._look_again()
+        self.look_again()
         return (self._first_head - gap, self.clock.monotonic_ns())
 
     # -- waiting ------------------------------------------------------------------------------------------------
@@ -315,7 +329,7 @@ class Timeline:
             finally:
                 self._sleepers.discard(scope)
 
-    def _look_again(self, but: Pace | None = None) -> None:
+    def look_again(self, but: Pace | None = None) -> None:
         """Wake whoever waits, to look whether it may go."""
         for scope in tuple(self._sleepers):
             scope.cancel()

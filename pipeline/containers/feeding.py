@@ -99,6 +99,8 @@ class FeedContainer(BaseContainer):
         """Rows that were sent before the checkpoint it goes on from; they come again, and are not sent again."""
         self._records_before: Mapping[str, int] = {}
         self._over = False
+        self._sought: tuple[int, anyio.Event] | None = None
+        """Where it is to go on, and who waits for that."""
         self.paced: Paced | None = None
         """Where it is replayed in time; None: it gives what it has as it is taken."""
 
@@ -130,6 +132,8 @@ class FeedContainer(BaseContainer):
         finally:
             if self.paced is not None:
                 self.paced.pace.close()
+            if self._sought is not None:
+                self._sought[1].set()
         async with self._lock:
             self._over = True
         if self.goes_over_again:
@@ -179,16 +183,21 @@ class FeedContainer(BaseContainer):
                 with anyio.CancelScope(shield=True):
                     await iterator.aclose()
 
-    async def _pull_in_thread(self, iterator: Iterator[Item]) -> None:
+    async def _pull_in_thread(self, iterator: Iterator[Item] | None) -> None:
+        while iterator is not None:
+            iterator = await self._pull_from(iterator)
+
+    async def _pull_from(self, iterator: Iterator[Item]) -> Iterator[Item] | None:
+        """Pull to the end, or to where it is sought elsewhere: then what is to be pulled instead."""
         puller = _Puller(iterator)
         ahead = ReadAhead(self.account, self.workers, puller.pull, _size)
         try:
-            while self._pulling:
+            while self._pulling and self._sought is None:
                 item = await ahead.next()
                 if item is None:
-                    return
-                if await self._take_in_time(item):
-                    return
+                    break
+                if self._sought is None and await self._take_in_time(item):
+                    return None
                 if not self.gate.is_open:
                     await self.gate.wait()
         finally:
@@ -196,6 +205,30 @@ class FeedContainer(BaseContainer):
                 await ahead.close()
             finally:
                 await self.workers.run(puller.close)
+        return self._elsewhere()
+
+    async def seek(self, ts_ns: int) -> None:
+        """Go on with what was received at this moment or later; what was let go before has gone.
+
+        Returns when nothing of what was pulled before can go any more. Raises `PenstockError` where it cannot.
+        """
+        if self._over or self.paced is None:
+            return
+        self._sought = (ts_ns, anyio.Event())
+        self.paced.pace.interrupt()
+        await self._sought[1].wait()
+
+    def _elsewhere(self) -> Iterator[Item] | None:
+        if self._sought is None:
+            return None
+        (ts_ns, done), self._sought = self._sought, None
+        done.set()
+        if not self._pulling or self.paced is None:
+            return None
+        self.paced.pace.interrupted = False
+        source = self.logic.seek(ts_ns)
+        assert source is not None
+        return iter(source)
 
     async def _close_lingering(self, gatherer: Gatherer) -> None:
         """Close a batch of single rows that has waited its five milliseconds, until no more rows come.
@@ -328,6 +361,10 @@ class FeedContainer(BaseContainer):
             return self._sent_before - self.outlet.sent_rows
         kind = batch.record or ""
         return self._records_before.get(kind, 0) - self.outlet.sent_records.get(kind, 0)
+
+    @property
+    def can_seek(self) -> bool:
+        return type(self.logic).seek is not Feed.seek
 
     @property
     def is_waiting(self) -> bool:

@@ -12,6 +12,7 @@ from ..containers.feeding import Container, FeedContainer, Gate
 from ..errors import InputError, PenstockError
 from ..pacing import Pacing
 from ..timeline import Timeline
+from ..windows import iso
 
 RESTS = 3
 """Turns of the loop in a row in which nobody has anything to do, before everything is at rest."""
@@ -69,6 +70,24 @@ class Steering:
         passed = await self.timeline.step(rows=rows, until_ns=until_ns)
         await self.at_rest()
         return passed
+
+    async def seek(self, ts_ns: int) -> None:
+        """Feeds go on with what was received at this moment or later. Raises `PenstockError` where they cannot."""
+        feeds = [feed for feed in self.containers.values() if isinstance(feed, FeedContainer)]
+        if not feeds or any(feed.paced is None or not feed.can_seek for feed in feeds):
+            names = ", ".join(feed.name for feed in feeds if feed.paced is None or not feed.can_seek)
+            raise PenstockError(f"expected feeds that can be sought in, which replays can; {names} cannot")
+        now = self.timeline.now_ns
+        if now is not None and ts_ns < now:
+            raise PenstockError(
+                f"expected a moment that has not been reached, found {iso(ts_ns)}, and it is {iso(now)}: what is "
+                "downstream knows what came since; start another run that begins there (`begin` of the feed)"
+            )
+        self.gate.open()
+        async with anyio.create_task_group() as tasks:
+            for feed in feeds:
+                tasks.start_soon(feed.seek, ts_ns)
+        self.timeline.seek(ts_ns)
 
     def figures(self) -> dict[str, float]:
         """For `run.json`: how late the latest row of a replay in time was."""

@@ -186,3 +186,72 @@ async def test_a_replay_in_time_can_be_stopped(tmp_path: Path) -> None:
         run.drain()
         with pytest.raises(PenstockError, match="stopped before its feeds ended"):
             await run.finished()
+
+
+class Sought(TicksFeed):
+    def seek(self, ts_ns: int) -> Iterator[Batch]:
+        for batch in self.batches():
+            times = batch.times()
+            assert times is not None
+            first = int((times < ts_ns).sum())
+            if first < batch.num_rows:
+                yield batch.slice(first)
+
+
+class SoughtTicks(Ticks, frozen=True):
+    def build(self, context: Context) -> Feed:
+        return Sought(self)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 1000])
+async def test_a_seek_leaves_out_what_lies_between_and_downstream_goes_on(tmp_path: Path, cut: int) -> None:
+    topology = two_feeds(SoughtTicks(rows=30, step=10, cut=cut), SoughtTicks(rows=40, start=5, step=10, cut=cut))
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        await run.seek(95 * SECOND)
+        assert run.replay_state == "paused" and await run.step(3) == 3
+        assert seen_by(run) == [95, 100, 105]
+        await run.seek("1970-01-01T00:04:00Z")
+        assert await run.step(until=255 * SECOND) == 3
+        with pytest.raises(PenstockError, match=r"has not been reached, found 1970-01-01T00:00:01Z"):
+            await run.seek(SECOND)
+        run.resume()
+        await run.seek(380 * SECOND)
+        await run.finished()
+        with pytest.raises(PenstockError, match="has ended"):
+            await run.seek(390 * SECOND)
+    times = run.summary.aggregate_metrics["seen"]["times"]
+    assert times[:6] == [95, 100, 105, 240, 245, 250] and times[-2:] == [385, 395]
+    assert run.summary.status == "interrupted"
+
+
+async def test_after_a_seek_rows_are_due_as_time_goes_on_from_there(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    topology = (
+        TopologyBuilder().add("one", SoughtTicks(rows=100, step=10, speed=10)).add("seen", Seen(), ["one"]).build()
+    )
+    async with Pipeline.from_topology(topology, output=tmp_path, clock=clock).start() as run:
+        run.begin()
+        while run.replayed_ns is None:
+            await anyio.sleep(0.001)
+        await settled(run)
+        assert seen_by(run) == [0]
+        await run.seek(500 * SECOND)
+        await settled(run)
+        assert seen_by(run) == [0, 500]
+        await clock.advance(1.05)
+        await settled(run)
+        assert seen_by(run) == [0, 500, 510] and run.replayed_ns == 510 * SECOND + SECOND // 2
+        run.drain()
+        with pytest.raises(PenstockError, match="stopped before its feeds ended"):
+            await run.finished()
+
+
+async def test_only_feeds_that_can_be_sought_in_are_and_not_while_checkpoints_are_taken(tmp_path: Path) -> None:
+    async with Pipeline.from_topology(two_feeds(Ticks(), SoughtTicks()), output=tmp_path / "a").start() as run:
+        with pytest.raises(PenstockError, match="expected feeds that can be sought in, which replays can; one cannot"):
+            await run.seek(SECOND)
+        run.drain()
+    kept = Pipeline.from_topology(two_feeds(SoughtTicks(), SoughtTicks()), output=tmp_path / "b", checkpoint_seconds=1)
+    async with kept.start() as run:
+        with pytest.raises(PenstockError, match="expected a run without checkpoints"):
+            await run.seek(SECOND)
