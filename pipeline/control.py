@@ -95,6 +95,11 @@ class Control:
         return None if self._engine is None else self._engine.steering.timeline.now_ns
 
     @property
+    def replay_lag_ms(self) -> float | None:
+        """How late the latest row was, in ms; None where it is replayed as fast as it is taken."""
+        return None if self._engine is None else self._engine.steering.figures().get("replay_lag_max_ms")
+
+    @property
     def replay_state(self) -> State:
         """stopped, running, paused, stepping or finished."""
         if self.is_over:

@@ -22,6 +22,7 @@ COMMANDS = {
     "plan": "Say what a run will take: combinations, containers, memory, disk, inputs.",
     "quality": "Show what is wrong with the data of a run or a recording: gaps, duplicates, errors.",
     "record": "Record what venues send, raw and as records in parquet files, until it is stopped.",
+    "replay": "Play a recording as if it happened now.",
     "report": "Write one self-contained HTML page about a run.",
     "run": "Run a configuration to the end of its data and show the results.",
     "schema": "Print the JSON Schema of configurations.",

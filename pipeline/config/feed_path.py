@@ -70,6 +70,11 @@ def with_settings(config: Config, settings: Mapping[str, Any], problems: list[Pr
     return config
 
 
+def owners_of(config: Config, setting: str) -> list[str]:
+    """Containers whose stage has a setting."""
+    return [name for name in config.declared if setting in _fields(config, name)]
+
+
 def owner_of(config: Config, setting: str) -> str | None:
     """The first container whose stage has a setting, None where none has."""
     return next((name for name in config.declared if setting in _fields(config, name)), None)
