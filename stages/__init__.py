@@ -12,7 +12,6 @@ from .features.feature import Feature
 from .features.features import Features
 from .feeds.replay import Replay
 from .feeds.synthetic import Synthetic
-from .live.live import Live
 from .portfolio.portfolio import Portfolio
 from .portfolio.strategies.bollinger_reversion import BollingerReversion
 from .portfolio.strategies.breakout import Breakout
@@ -25,6 +24,7 @@ from .portfolio.strategies.rsi import Rsi
 from .portfolio.strategies.sma_cross import SmaCross
 from .portfolio.strategies.zscore_reversion import ZscoreReversion
 from .portfolio.strategy import Strategy
+from .recording.recorded_live import RecordedLive as Live
 from .schemas import KINDS, schema_of
 from .sinks.console import Console
 from .sinks.parquet import ParquetSink
@@ -87,6 +87,7 @@ def register(registry: Registry) -> None:
     registry.add_topology("backtest", backtest)
     registry.add_report("backtest", _report)
     registry.add_work("ingest", _ingest)
+    registry.add_work("record", _record)
     registry.add_quality("market", _quality)
     for kind in KINDS:
         registry.add_record(kind, schema_of(kind))
@@ -110,3 +111,9 @@ async def _ingest(under_way: "UnderWay", **options: Any) -> "WorkDone":
     from .recording.works import ingest_work
 
     return await ingest_work(under_way, **options)
+
+
+async def _record(under_way: "UnderWay", **options: Any) -> "WorkDone":
+    from .recording.recording_feeds import record_work
+
+    return await record_work(under_way, **options)

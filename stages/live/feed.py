@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from pipeline import Batch, Context, Feed, Watermark
-from stages.interpreting import Interpreter
+from stages.interpreting import Interpreted, Interpreter
 from stages.interpreting.settings import chosen
 from stages.messages import MessageKind, Messages, RawMessage
 
@@ -53,19 +53,23 @@ class LiveFeed(Feed):
         self._asked_again = 0
 
     async def batches(self) -> AsyncIterator[tuple[Batch, ...] | Watermark]:
-        loop = asyncio.get_running_loop()
         async with self.session as session:
             while (messages := await session.messages()) is not None:
-                found = await loop.run_in_executor(self._thread, self.interpreter.interpret, messages)
-                for needed in found.requests:
-                    self._fetch(needed.instrument_id)
-                for source in found.silent:
-                    session.renew(source, "it brings nothing")
-                self._ask_again(int(messages.ts_recv[-1]))
-                if found.batches:
-                    yield tuple(Batch(batch) for batch in found.batches)
-                else:
-                    yield Watermark(None, idle=True)
+                for found in await self.interpreted(messages):
+                    for needed in found.requests:
+                        self._fetch(needed.instrument_id)
+                    for source in found.silent:
+                        session.renew(source, "it brings nothing")
+                    self._ask_again(int(messages.ts_recv[-1]))
+                    if found.batches:
+                        yield tuple(Batch(batch) for batch in found.batches)
+                    else:
+                        yield Watermark(None, idle=True)
+
+    async def interpreted(self, messages: Messages) -> list[Interpreted]:
+        """What a run came to, in one part or several, one after the other."""
+        loop = asyncio.get_running_loop()
+        return [await loop.run_in_executor(self._thread, self.interpreter.interpret, messages)]
 
     def stop(self) -> bool:
         """Connections are closed; what came by them is still given."""

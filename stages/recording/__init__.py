@@ -1,7 +1,9 @@
-"""Recordings of what venues send: raw messages that expire, and records in files that stay."""
+"""Recordings of what venues send: raw messages that expire, and records in files that stay.
 
-from .ingesting import Ingested, ingest
-from .recorder import Figures, Recorder, open_recorder
-from .settings import Recording
+`recorder.py` has `open_recorder`, `ingesting.py` has `ingest`; both load what compiles.
+"""
 
-__all__ = ["Figures", "Ingested", "Recorder", "Recording", "ingest", "open_recorder"]
+from .recorded_live import RecordedLive
+from .settings import Recording, RecordTo, Rolling
+
+__all__ = ["RecordTo", "RecordedLive", "Recording", "Rolling"]

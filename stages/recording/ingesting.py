@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from stages.messages import Messages
 from stages.messages.captures import Capture, CaptureCounts, open_captures
 from stages.venues import VENUES, Venue, nearest, venue_of
 
-from .recorder import Figures, open_recorder
+from .recorder import Figures, Recorder, open_recorder
 from .seen import Again, moment
 from .settings import Recording
 from .stream import Stream
@@ -59,29 +59,50 @@ async def ingest(
     ends early, and may be called again. Raises `InputError` where captures cannot be read, are of no known venue, are
     older than what the recording has, or are not what it has from that source and time; `DiskFull`, `StorageFailed`.
     """
-    counts = CaptureCounts()
-    skipped = 0
     async with open_recorder(folder, settings, repair=repair) as recorder:
-        apart = recorder.folder.apart
-        found, left_out = await apart(_by_venue, paths, venue)
-        for whose, capture in found:
-            stream = recorder.stream(whose)
-            await apart(_check_order, capture, stream)
-            again = stream.seen.again()
-            runs = capture.runs(counts, most=RUN_MESSAGES)
-            try:
-                while not stopped() and (run := await apart(_next_new, runs, again)) is not None:
-                    await recorder.take(run, whose)
-                    watch(recorder.figures(), skipped + again.skipped)
-                again.finish()
-            finally:
-                await apart(runs.close)  # type: ignore[attr-defined]
-            skipped += again.skipped
+        taken = await take_in(recorder, paths, venue=venue, watch=watch, stopped=stopped)
         await recorder.roll()
         return Ingested(
-            folder=str(folder), skipped=skipped, figures=recorder.figures(), quality=dict(recorder.quality()),
-            wrong=dict(counts.wrong), left_out=left_out,
+            folder=str(folder), skipped=taken.skipped, figures=recorder.figures(), quality=dict(recorder.quality()),
+            wrong=dict(taken.counts.wrong), left_out=taken.left_out,
         )  # fmt: skip
+
+
+class Taken(NamedTuple):
+    """Beside what the recorder counts."""
+
+    skipped: int
+    counts: CaptureCounts
+    left_out: tuple[str, ...]
+
+
+async def take_in(
+    recorder: Recorder,
+    paths: str | Path | Iterable[str | Path],
+    *,
+    venue: str | None = None,
+    watch: Watch = lambda figures, skipped: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Taken:
+    """As `ingest`, into a recorder that is open; what was taken is published when it rolls."""
+    counts = CaptureCounts()
+    skipped = 0
+    apart = recorder.folder.apart
+    found, left_out = await apart(_by_venue, paths, venue)
+    for whose, capture in found:
+        stream = recorder.stream(whose)
+        await apart(_check_order, capture, stream)
+        again = stream.seen.again()
+        runs = capture.runs(counts, most=RUN_MESSAGES)
+        try:
+            while not stopped() and (run := await apart(_next_new, runs, again)) is not None:
+                await recorder.take(run, whose)
+                watch(recorder.figures(), skipped + again.skipped)
+            again.finish()
+        finally:
+            await apart(runs.close)  # type: ignore[attr-defined]
+        skipped += again.skipped
+    return Taken(skipped, counts, left_out)
 
 
 def _next_new(runs: Iterator[Messages], again: Again) -> Messages | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pipeline import Recorded, RecordFolder, StateMismatch, StateOf, open_recording, packed, unpacked
-from stages.books.kept import SnapshotNeeded
+from pipeline import Recorded, RecordFolder, StateMismatch, StateOf, StorageFailed, open_recording, packed, unpacked
+from stages.interpreting import Interpreted
 from stages.messages import Messages
 from stages.venues import Venue, venue_named
 
@@ -65,6 +66,7 @@ class Recorder:
         self._messages = self._rows = self._files = self._file_bytes = self._expired = self._again = 0
         self._failed: BaseException | None = None
         self._closed = False
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Recorder:
         await self.folder.__aenter__()
@@ -85,31 +87,38 @@ class Recorder:
             self._streams[venue.name] = Stream(venue, self.settings)
         return self._streams[venue.name]
 
-    async def take(self, messages: Messages, venue: Venue) -> list[SnapshotNeeded]:
-        """Record messages and interpret them; they are acknowledged when this returns.
+    async def take(self, messages: Messages, venue: Venue) -> list[Interpreted]:
+        """Record messages and interpret them; they are acknowledged when this returns what they came to.
 
-        They are numbered anew, after those the folder has. Gives the books that can go on only from a fresh snapshot.
-        Raises `DiskFull` or `StorageFailed`: what was acknowledged is safe, and the recorder has to be opened again.
+        They are numbered anew, after those the folder has. Calls take turns. Raises `DiskFull` or `StorageFailed`: what
+        was acknowledged is safe, and the recorder has to be opened again.
         """
-        if self._failed is not None:
-            raise self._failed
-        stream = self.stream(venue)
-        needed: list[SnapshotNeeded] = []
-        for part in stream.cut(messages) if len(messages) else ():
-            numbered = _numbered(part, self._next_seq)
-            try:
-                position = await self.folder.append(numbered.to_batch(), tag=venue.name)
-                self._messages += len(numbered)
-                needed += await self._interpret(position, stream, numbered)
-            except BaseException as error:
-                self._failed = error  # what is in memory and what is in the log may not agree any more
-                raise
-        return needed
+        async with self._turn:
+            self._check()
+            stream = self.stream(venue)
+            found: list[Interpreted] = []
+            for part in stream.cut(messages) if len(messages) else ():
+                numbered = _numbered(part, self._next_seq)
+                try:
+                    position = await self.folder.append(numbered.to_batch(), tag=venue.name)
+                    self._messages += len(numbered)
+                    found.append(await self._interpret(position, stream, numbered))
+                except BaseException as error:
+                    self._failed = error  # what is in memory and what is in the log may not agree any more
+                    raise
+            return found
 
     async def roll(self) -> None:
         """Publish everything that was taken; nothing happens where there is nothing new. Raises as `take`."""
+        async with self._turn:
+            self._check()
+            await self._roll()
+
+    def _check(self) -> None:
         if self._failed is not None:
-            raise self._failed
+            raise StorageFailed(f"{self.folder.folder}: recording has failed before: {self._failed}") from self._failed
+
+    async def _roll(self) -> None:
         if self._position <= self.folder.covered:
             return
         try:
@@ -127,11 +136,6 @@ class Recorder:
         if retention is not None:
             newest = max(stream.last_ts for stream in self._streams.values())
             self._expired += (await self.folder.expire(newest - retention)).segments
-
-    async def roll_by(self, now_ns: int) -> None:
-        """Publish what belongs to a stretch of time that is over by now, where nothing comes that would do so."""
-        if any(stream.is_over(now_ns) for stream in self._streams.values()):
-            await self.roll()
 
     async def close(self) -> None:
         """Publish everything and let go of the folder; after a failure only the latter. Idempotent."""
@@ -156,20 +160,20 @@ class Recorder:
         """What came of the messages, by venue, since the folder was made."""
         return {name: stream.interpreter.ledger.figures() for name, stream in self._streams.items()}
 
-    async def _interpret(self, position: int, stream: Stream, part: Messages) -> tuple[SnapshotNeeded, ...]:
+    async def _interpret(self, position: int, stream: Stream, part: Messages) -> Interpreted:
         window = stream.window_of(part)
         if stream.window is not None and window != stream.window:
-            await self.roll()
+            await self._roll()
         stream.window = window
         before = self._partitions.rows
-        needed = await self.folder.apart(stream.interpret, part, self._partitions)
+        found = await self.folder.apart(stream.interpret, part, self._partitions)
         self._rows += self._partitions.rows - before
         self._position = position
         self._next_seq = int(part.ingest_seq[-1]) + 1
         full = self._partitions.rows >= self.settings.roll_rows
         if full or self._partitions.num_bytes >= self.settings.roll_mb << 20 or self._partitions.is_crowded:
-            await self.roll()
-        return needed
+            await self._roll()
+        return found
 
     # -- going on ----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.books.keeper import BookState
-from stages.books.kept import SnapshotNeeded
-from stages.interpreting import Interpreter
+from stages.interpreting import Interpreted, Interpreter
 from stages.messages import Messages
 from stages.schemas import CLEAR
 from stages.venues import Venue
@@ -30,7 +29,7 @@ class Stream:
 
     def __init__(self, venue: Venue, settings: Recording) -> None:
         self.venue = venue
-        self.interpreter = Interpreter(venue, settings)
+        self.interpreter = Interpreter(venue, settings.interpreting)
         self.seen = Seen()
         self.last_ts = -1
         """When the latest message came, ns; what came after it by the order recorded is taken to be no older."""
@@ -55,7 +54,7 @@ class Stream:
         """The window of a part."""
         return int(self._windows(self._raised(messages.ts_recv[:1]))[0])
 
-    def interpret(self, messages: Messages, partitions: Partitions) -> tuple[SnapshotNeeded, ...]:
+    def interpret(self, messages: Messages, partitions: Partitions) -> Interpreted:
         """Take a part that has been recorded; blocks. Raises `DiskFull`, `StorageFailed`."""
         self.seen.note(messages)
         raised = self._raised(messages.ts_recv)
@@ -68,11 +67,7 @@ class Stream:
             if batch.schema.metadata[b"record"] == b"book_delta":
                 self._begin_books(batch, partitions)
             partitions.add(self.venue.name, batch)
-        return interpreted.requests
-
-    def is_over(self, now_ns: int) -> bool:
-        """Whether the window of the files that are being made has ended."""
-        return self.window is not None and int(self._windows(np.array([now_ns]))[0]) > self.window
+        return interpreted
 
     def rolled(self) -> None:
         """Files have been published: books begin the next ones as they are now."""

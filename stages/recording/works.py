@@ -1,4 +1,4 @@
-"""What the program's commands `ingest` and `record` do, and what they say of it."""
+"""What the program's command `ingest` does, and what is said of recordings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from pipeline import ConfigError, Problem, UnderWay, WorkDone, bytes_said, rows_said
+from pipeline import ConfigError, Problem, Recipe, UnderWay, WorkDone, bytes_said, parse_duration, rows_said
+from stages.interpreting import Interpreting
 
 from .ingesting import ingest
 from .recorder import Figures
 from .seen import moment
-from .settings import Recording
+from .settings import Recording, Rolling
 
 
 async def ingest_work(
@@ -45,24 +46,32 @@ async def ingest_work(
 
 
 def settings_of(words: Sequence[str]) -> Recording:
-    """Settings given as `roll_every=1d`. Raises `ConfigError`."""
-    given: dict[str, Any] = {}
+    """Settings given as `roll_every=1d`, `price_scale=4`. Raises `ConfigError`."""
+    given: dict[type[Recipe], dict[str, Any]] = {Rolling: {}, Interpreting: {}}
     problems = []
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or name not in Recording.__struct_fields__:
-            known = ", ".join(Recording.__struct_fields__)
+        whose = next((recipe for recipe in given if name in recipe.__struct_fields__), None)
+        if not equals or whose is None:
+            known = ", ".join((*Rolling.__struct_fields__, *Interpreting.__struct_fields__))
             problems.append(Problem("--set", "expected a setting of recordings such as roll_every=1d", word, known))
             continue
-        kept = value.split(",") if name == "records" else value
+        given[whose][name] = value.split(",") if name == "records" else value
         try:
-            msgspec.convert({name: kept}, Recording, strict=False)
+            _check(name, msgspec.convert({name: given[whose][name]}, whose, strict=False))
         except (msgspec.ValidationError, ValueError) as error:
-            problems.append(Problem(name, str(error).removeprefix(f"{name}: "), value))
-        given[name] = kept
+            problems.append(Problem(name, str(error).removeprefix(f"{name}: ").partition(", found")[0], value))
     if problems:
         raise ConfigError(problems)
-    return msgspec.convert(given, Recording, strict=False)
+    interpreting = msgspec.convert(given[Interpreting], Interpreting, strict=False)
+    rolling = msgspec.convert(given[Rolling], Rolling, strict=False)
+    return Recording(interpreting=interpreting, **msgspec.structs.asdict(rolling))
+
+
+def _check(name: str, recipe: Recipe) -> None:
+    """Durations are texts until they are used."""
+    if name in ("stale_after", "snapshot_every"):
+        parse_duration(getattr(recipe, name))
 
 
 def said(figures: Figures) -> str:

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from stages.interpreting import Interpreter, Interpreting
 from stages.messages import Messages
-from stages.recording import Recording, open_recorder
+from stages.recording import Recording
+from stages.recording.recorder import open_recorder
 from stages.venues import venue_named
 
 STEPS = ("replace", "fsync", "fdatasync", "unlink", "pwritev", "mkdir", "ftruncate")

@@ -23,13 +23,15 @@ from pipeline import InputError, StateMismatch, StorageFailed
 from stages.interpreting import Interpreter, Interpreting
 from stages.messages import Messages
 from stages.messages.captures import open_captures
-from stages.recording import Recording, ingest, open_recorder
+from stages.recording import Recording
+from stages.recording.ingesting import ingest
+from stages.recording.recorder import open_recorder
 from stages.venues import venue_named
 
 
 async def test_records_in_files_are_what_the_messages_say(recordings: Path, tmp_path: Path) -> None:
     messages = messages_of(recordings)
-    async with open_recorder(tmp_path / "r", Recording(depth=5)) as recorder:
+    async with open_recorder(tmp_path / "r", Recording(interpreting=Interpreting(depth=5))) as recorder:
         for at in range(0, len(messages), 100):
             await recorder.take(messages.slice(at, at + 100), USDM)
     same(recorded_rows(tmp_path / "r"), directly(messages, settings=Interpreting(depth=5)))
@@ -173,13 +175,16 @@ async def test_a_backfill_goes_over_into_the_live_feed_without_a_seam(recordings
     )  # fmt: skip
     async with open_recorder(tmp_path / "r") as recorder:
         for at in range(0, len(live), 100):
-            assert not await recorder.take(live.slice(at, at + 100), spot)
-    found, expected = recorded_rows(tmp_path / "r"), directly(messages, spot)
-    events = {row[7] for row in found.pop("quality_event")}
+            [taken] = await recorder.take(live.slice(at, at + 100), spot)
+            assert not taken.requests
+    recorded, expected = recorded_rows(tmp_path / "r"), directly(messages, spot)
+    events = {row[7] for row in recorded.pop("quality_event")}
     assert events <= {"duplicate", "out_of_order"}
     for kind, rows in expected.items():
         # What they are, without when and where they were received.
-        assert [(row[0], row[3], *row[5:]) for row in found[kind]] == [(row[0], row[3], *row[5:]) for row in rows], kind
+        assert [(row[0], row[3], *row[5:]) for row in recorded[kind]] == [(row[0], row[3], *row[5:]) for row in rows], (
+            kind
+        )
 
 
 async def test_another_recording_of_the_same_name_is_refused(recordings: Path, tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ async def test_one_process_records_in_a_folder(recordings: Path, tmp_path: Path)
 async def test_other_settings_than_it_was_recorded_with_are_refused(recordings: Path, tmp_path: Path) -> None:
     await ingest([recordings / name for name in FUTURES], tmp_path)
     with pytest.raises(StateMismatch, match="it was recorded with other settings: expected a state of interpreter"):
-        async with open_recorder(tmp_path, Recording(price_scale=4)):
+        async with open_recorder(tmp_path, Recording(interpreting=Interpreting(price_scale=4))):
             pass
 
 

@@ -1,0 +1,73 @@
+"""Live feeds that are recorded, over real sockets: all that came is in files, however it ends, and a start goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recordings import committed, recorded_rows
+
+from pipeline import Context
+from stages.messages import MessageKind
+from stages.messages.captures import open_captures
+from stages.recording import RecordedLive, RecordTo
+from stages.recording.recorded_feed import RecordedFeed
+from stages.recording.recording_feeds import record
+from tests.conftest import tasks_left
+from tests.stages.live.server import LocalVenue, book, depth, local_venue, quote, trade
+
+
+class Asked:
+    """Whoever asked for the work."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.said: Callable[[], str] = lambda: ""
+
+    def tell(self, said: Callable[[], str]) -> None:
+        self.said = said
+
+
+def feed(server: LocalVenue, folder: Path, **words: Any) -> RecordedFeed:
+    recipe = RecordedLive(
+        venue="binance_spot", symbols=("BTCUSDT",), websocket_url=server.ws, http_url=server.http,
+        record=RecordTo(folder=str(folder), **words),
+    )  # fmt: skip
+    made = recipe.build(Context())
+    assert isinstance(made, RecordedFeed)
+    return made
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.001)
+
+
+async def test_what_a_venue_sends_is_recorded_until_it_is_stopped_and_a_new_start_goes_on(tmp_path: Path) -> None:
+    async with local_venue() as server:
+        server.snapshot = lambda symbol: book(100)
+        for start, said in enumerate(
+            ([trade(1), depth(99, 101), quote(7), trade(2)], [trade(2), trade(3), depth(102, 103), quote(9)]), 1
+        ):
+            asked, recorded = Asked(), feed(server, tmp_path)
+            working = asyncio.ensure_future(record([recorded], asked))
+            client = await server.client(start)
+            for text in said:
+                await client.send(text)
+            await until(lambda: recorded.recorder is not None and recorded.recorder.figures().rows >= 4)  # noqa: B023
+            assert "messages/s" in asked.said()
+            asked.stop.set()
+            done = await working
+            assert dict(done.words)["recording"] == str(tmp_path)
+    rows = recorded_rows(tmp_path)
+    assert [row[10] for row in rows["trade"]] == ["1", "2", "3"]
+    assert [row[7] for row in rows["quality_event"]].count("duplicate") == 1
+    assert [row[5] for row in rows["quote"]] == [7, 9]
+    messages = [message for run in open_captures(tmp_path).runs() for message in run]
+    assert [message.ingest_seq for message in messages] == list(range(len(messages)))
+    assert sum(message.kind == MessageKind.OPENED for message in messages) == 2
+    assert len({path.name.rsplit("_")[-1] for path in committed(tmp_path)}) == 2
+    assert not await tasks_left()
