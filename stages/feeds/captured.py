@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline import Batch, Feed, InputError, Pacing
 from stages.messages import Messages
-from stages.messages.captures import Capture, CaptureCounts, is_capture, open_captures
+from stages.messages.captures import Capture, CaptureCounts, RecordedCapture, is_capture, open_captures
 
 from .beginning import together
 from .interpretation import Interpretation
@@ -138,7 +138,11 @@ def venue_of_capture(capture: Capture, declared: Interpretation) -> Venue:
 
     try:
         if declared.venue is not None:
+            if isinstance(capture, RecordedCapture):
+                capture.venue = declared.venue
             return venue_named(declared.venue)
+        if isinstance(capture, RecordedCapture):
+            return venue_named(capture.first_venue)
         # Each source by itself: those of another venue may begin long after the first.
         runs = [next(open_captures(source.files).runs(most=TOLD_BY), None) for source in capture.sources]
         return venue_of(*(run for run in runs if run is not None))

@@ -19,8 +19,8 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 LIMITS = {"thousand_portfolios": 2_000, "memory_constrained": 100_000}
 PHASED = ("train_validate", "walk_forward")
 """Those of several phases."""
-LIVE = ("live",)
-"""Those that follow a venue; tests/stages/live runs them against a local one."""
+LIVE = ("live", "record")
+"""Those that follow a venue; tests/stages/live and recording run them against one on 127.0.0.1."""
 SYNTHETIC = ("--set", "containers.data.type=synthetic")
 
 Penstock = Callable[..., Result]
@@ -49,8 +49,8 @@ def config(name: str) -> Config:
 
 def test_there_are_as_many_as_the_readers_are_told_of() -> None:
     assert NAMES == [
-        "backtest", "bars", "demo", "high_frequency", "live", "memory_constrained", "mixed_sweep", "thousand_portfolios",
-        "train_validate", "walk_forward",
+        "backtest", "bars", "demo", "high_frequency", "live", "memory_constrained", "mixed_sweep", "record",
+        "thousand_portfolios", "train_validate", "walk_forward",
     ]  # fmt: skip
 
 

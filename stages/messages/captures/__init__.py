@@ -1,7 +1,7 @@
 """Files of messages as received, in the formats that recorders write: found, unpacked, split and merged."""
 
-from .capture import Capture, open_captures
+from .capture import Capture, RecordedCapture, open_captures
 from .counts import CaptureCounts, Note
 from .finding import is_capture
 
-__all__ = ["Capture", "CaptureCounts", "Note", "is_capture", "open_captures"]
+__all__ = ["Capture", "CaptureCounts", "Note", "RecordedCapture", "is_capture", "open_captures"]

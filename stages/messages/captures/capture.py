@@ -14,7 +14,7 @@ from .counts import CaptureCounts
 from .finding import Found, find_captures
 from .lines import BLOCK_BYTES
 from .merging import merged
-from .recorded import found_in, is_recording, recorded
+from .recorded import begins, is_recording, recorded
 from .source import Source
 
 MOST = 65_536
@@ -26,9 +26,10 @@ def open_captures(paths: str | Path | Iterable[str | Path]) -> Capture:
 
     Formats are told by content: hftbacktest's and cryptofeed's, plain or gzip; or the folder of a recording.
     """
-    if isinstance(paths, str | Path) and is_recording(folder := Path(paths).expanduser()):
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    if len(given) == 1 and is_recording(folder := Path(given[0]).expanduser()):
         return RecordedCapture(folder)
-    return Capture(find_captures(paths))
+    return Capture(find_captures(given))
 
 
 class Capture:
@@ -103,10 +104,12 @@ class Capture:
 class RecordedCapture(Capture):
     """The messages of a recording, in the order recorded; its numbers stand."""
 
-    def __init__(self, folder: Path, venue: str | None = None) -> None:
-        found, begins_ns = found_in(folder)
-        self.folder, self.venue = folder, venue
-        self.sources, self.passed_over, self.begins_ns = found.sources, found.passed_over, begins_ns
+    def __init__(self, folder: Path) -> None:
+        self.begins_ns, self.first_venue = begins(folder)
+        self.folder = folder
+        self.venue: str | None = None
+        """Whose messages are read; None: they have to be of one venue, which is `first_venue`."""
+        self.sources, self.passed_over = (), ()
         self.files = tuple(sorted((folder / "wal").glob("*.seg")))
 
     def runs(

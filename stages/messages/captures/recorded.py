@@ -12,8 +12,6 @@ from pipeline import InputError, read_recording
 
 from ..messages import Messages
 from .counts import CaptureCounts
-from .finding import Found
-from .source import Source
 
 
 def is_recording(path: Path) -> bool:
@@ -52,10 +50,8 @@ def recorded(folder: Path, counts: CaptureCounts, most: int, wanted: str | None 
             yield whole.slice(start, min(start + most, len(whole)))
 
 
-def found_in(folder: Path) -> tuple[Found, int]:
-    """What a capture says of a recording, and when that begins. Raises `InputError` where it has no message."""
+def begins(folder: Path) -> tuple[int, str]:
+    """When the first message came, ns, and whose it is. Raises `InputError` where there is none."""
     for run in read_recording(folder):
-        begins = int(Messages.from_batch(run.batch).ts_recv[0])
-        sources: tuple[Source, ...] = ()
-        return Found(sources, (), ()), begins
+        return int(Messages.from_batch(run.batch).ts_recv[0]), run.tag
     raise InputError(f"{folder}: expected recorded messages, found none; they may have expired (`retention`)")

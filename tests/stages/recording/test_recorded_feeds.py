@@ -43,7 +43,7 @@ def feed(server: LocalVenue, folder: Path, **words: Any) -> RecordedFeed:
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not is_so():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
 
 async def test_what_a_venue_sends_is_recorded_until_it_is_stopped_and_a_new_start_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Recorders on bad days: a full disk, a folder that cannot be written to, a call that is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from recordings import USDM, committed, directly, messages_of, recorded_rows, same
+
+from pipeline import DiskFull, StorageFailed
+from pipeline.storage.disk import RealDisk
+from stages.recording import Recording
+from stages.recording.recorder import open_recorder
+
+
+@pytest.mark.parametrize("step", [3, 13, 16, 22])
+async def test_a_disk_without_room_costs_nothing_that_was_acknowledged(
+    step: int, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the so-and-so-manyth write on there is none; then there is again, and the next one goes on."""
+    messages = messages_of(recordings).slice(0, 450)
+    write, calls = RealDisk.write, [0]
+
+    def full(disk: RealDisk, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        calls[0] += 1
+        if calls[0] >= step:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(disk, fd, pieces, offset)
+
+    monkeypatch.setattr(RealDisk, "write", full)
+    acknowledged = [0]
+
+    async def record_all() -> None:
+        async with open_recorder(tmp_path, Recording(roll_rows=2500)) as recorder:
+            for at in range(0, len(messages), 30):
+                await recorder.take(messages.slice(at, at + 30), USDM)
+                acknowledged.append(at + 30)
+            await recorder.roll()
+
+    with pytest.raises(DiskFull):
+        await record_all()
+    monkeypatch.setattr(RealDisk, "write", write)
+    async with open_recorder(tmp_path) as recorder:
+        assert recorder._next_seq in (acknowledged[-1], acknowledged[-1] + 30)
+        await recorder.take(messages.slice(recorder._next_seq), USDM)
+    same(recorded_rows(tmp_path), directly(messages))
+    assert set(tmp_path.rglob("*.parquet")) == set(committed(tmp_path))
+
+
+async def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageFailed, match="cannot write to"):
+        async with open_recorder(tmp_path / "file" / "r"):
+            pass
+
+
+async def test_after_a_failure_a_recorder_refuses_more_and_says_why(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = messages_of(recordings).slice(0, 60)
+    async with open_recorder(tmp_path) as recorder:
+        await recorder.take(messages.slice(0, 30), USDM)
+        taking = asyncio.ensure_future(recorder.take(messages.slice(30), USDM))
+        await asyncio.sleep(0)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        with pytest.raises(StorageFailed, match="recording has failed before"):
+            await recorder.take(messages.slice(30), USDM)
+    async with open_recorder(tmp_path) as recorder:
+        assert recorder._next_seq == 60, "it was in the log, though nobody was told"
+    same(recorded_rows(tmp_path), directly(messages))
