@@ -88,6 +88,7 @@ def register(registry: Registry) -> None:
     registry.add_report("backtest", _report)
     registry.add_work("ingest", _ingest)
     registry.add_work("record", _record)
+    registry.add_work("serve", _serve)
     registry.add_quality("market", _quality)
     for kind in KINDS:
         registry.add_record(kind, schema_of(kind))
@@ -117,3 +118,9 @@ async def _record(under_way: "UnderWay", **options: Any) -> "WorkDone":
     from .recording.recording_feeds import record_work
 
     return await record_work(under_way, **options)
+
+
+async def _serve(under_way: "UnderWay", **options: Any) -> "WorkDone":
+    from .serving.work import serve_work
+
+    return await serve_work(under_way, **options)

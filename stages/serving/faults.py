@@ -184,6 +184,14 @@ def _problem(place: str, error: Exception, file: str, line: int) -> Problem:
     return Problem(path, said, file=file, line=line)
 
 
+def fault_said(fault: Fault) -> str:
+    """`drop of btcusdt@trade, message 3`, as a person would name it."""
+    told = msgspec.to_builtins(fault)
+    words = [f"{name} {value}" for name, value in told.items() if name not in ("do", "stream") and value is not None]
+    stream = told.get("stream")
+    return f"{told['do']}{f' of {stream}' if stream else ''}, {', '.join(words)}"
+
+
 def names() -> Sequence[str]:
     """The words for what may go wrong."""
     return [kind.__struct_config__.tag for kind in Fault.__args__]

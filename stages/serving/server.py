@@ -6,6 +6,7 @@ import asyncio
 import http
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,13 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from pipeline import Clock, PenstockError, SystemClock
+from pipeline import Clock, InputError, PenstockError, SystemClock
 from stages.venues.serving import BookAsked, OtherAsked, Reply, TimeAsked
 
 from .allowance import Allowance
 from .audience import Audience
 from .client import Client
-from .faults import Fault
+from .faults import Fault, fault_said
 from .playing import Playing, in_thread
 from .source import Runs, Source, open_source
 from .stock import Stock
@@ -50,7 +51,7 @@ class ReplayServer:
     weight_per_minute: of HTTP requests in a minute of the clock, beyond which they get 429; None: the venue's.
 
     A request for a book is answered with it as of the moment of the recording that the stream has reached. Raises
-    `InputError` on entering where there is nothing to serve, OSError where the port is taken.
+    `InputError` on entering where there is nothing to serve, or the port is taken.
     """
 
     def __init__(
@@ -87,18 +88,23 @@ class ReplayServer:
         self._allowance = Allowance(weight, self._clock)
         self._audience = Audience(source.server)
         self._playing = await self._made(source)
-        self._server: Server = await serve(
-            self._talk,
-            self._host,
-            self._port,
-            process_request=self._asked,
-            compression=None,
-            open_timeout=None,
-            ping_interval=source.server.ping_seconds,
-            ping_timeout=source.server.pong_seconds,
-            close_timeout=CLOSE_SECONDS,
-            server_header=None,
-        )
+        try:
+            self._server: Server = await serve(
+                self._talk,
+                self._host,
+                self._port,
+                process_request=self._asked,
+                compression=None,
+                open_timeout=None,
+                ping_interval=source.server.ping_seconds,
+                ping_timeout=source.server.pong_seconds,
+                close_timeout=CLOSE_SECONDS,
+                server_header=None,
+            )
+        except OSError as error:
+            raise InputError(
+                f"{self._host}:{self._port}: expected a port to serve at, found {error}; try another, or 0 for a free one"
+            ) from error
         self._task = asyncio.create_task(self._play(), name="replay server")
         return self
 
@@ -152,8 +158,35 @@ class ReplayServer:
             "clients": len(self._audience.clients),
             "too_slow": playing.too_slow,
             "max_lag_ms": playing.max_lag_ns // 1_000_000,
-            "faults_waiting": len(playing.script.waiting),
+            "unplayed": [fault_said(fault) for fault in playing.script.waiting],
         }
+
+    def told(self) -> list[tuple[str, str]]:
+        """What it serves, and where: labels and words."""
+        begins = datetime.fromtimestamp(self._playing.begins_ns // 1_000_000_000, UTC)
+        speed = "as fast as it is taken" if self._speed is None else f"at {self._speed:g} times real time"
+        return [
+            ("venue", self.venue),
+            ("streams", self.websocket_url),
+            ("requests", self.http_url),
+            ("replay", f"from {begins:%Y-%m-%dT%H:%M:%SZ}, {speed}, when {self._clients_said} subscribed"),
+            ("faults", f"{len(self._faults):,}" if self._faults else "none"),
+        ]
+
+    def said(self) -> str:
+        """How far it is, in a few words."""
+        playing, now = self._playing, datetime.fromtimestamp(self.now_ns // 1_000_000_000, UTC)
+        words = [
+            f"{playing.messages:,} messages of the recording, to {now:%Y-%m-%dT%H:%M:%SZ}",
+            f"{len(self._audience.clients):,} clients now",
+        ]
+        if playing.too_slow:
+            words.append(f"{playing.too_slow:,} were too slow")
+        return ", ".join(words)
+
+    @property
+    def _clients_said(self) -> str:
+        return "a client has" if self._wait_for == 1 else f"{self._wait_for} clients have"
 
     async def finished(self) -> None:
         """Wait until the recording has ended and all clients have what there was for them; for ever where it loops.
