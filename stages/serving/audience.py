@@ -23,8 +23,8 @@ class Audience:
 
     @property
     def subscribed(self) -> int:
-        """Clients that have asked for something."""
-        return sum(bool(client.subscriptions.names) for client in self.clients.values())
+        """Clients that have asked for something and are not about to be closed."""
+        return sum(bool(client.subscriptions.names) and client.ended is None for client in self.clients.values())
 
     async def wait_for(self, clients: int) -> None:
         """Until at least so many have subscribed to something."""

@@ -19,7 +19,7 @@ from .stock import Stock
 
 T = TypeVar("T")
 BREATH = 256
-"""Messages after which others get a turn where none has to be waited for."""
+"""Messages after which others get a turn, however late it is."""
 
 
 class _Run(NamedTuple):
@@ -91,10 +91,10 @@ class Playing:
     async def _play(self, run: _Run) -> None:
         script, audience = self.script, self.audience
         for place, (ts, event) in enumerate(zip(run.times, run.events, strict=True)):
+            if place % BREATH == 0:
+                await asyncio.sleep(0)
             if self.speed is not None:
                 await self._until(ts)
-            elif place % BREATH == 0:
-                await asyncio.sleep(0)
             if event is not None:
                 for fault in script.moments(ts, event.stream):
                     await self._happen(fault)
@@ -121,7 +121,9 @@ class Playing:
     async def _full(self, client: Client) -> None:
         if self.speed is None:
             await client.room()
-        else:
+            return
+        await asyncio.sleep(0)  # so that what a burst has left behind goes as far as its socket takes it
+        if client.is_full:
             self.too_slow += 1
             client.end(TOO_SLOW, "too slow: more waits for this client than is kept for one", at_once=True)
 

@@ -103,7 +103,7 @@ class ReplayServer:
             )
         except OSError as error:
             raise InputError(
-                f"{self._host}:{self._port}: expected a port to serve at, found {error}; try another, or 0 for a free one"
+                f"{self._host}:{self._port}: expected a port to serve at, found {error}; try another, or 0"
             ) from error
         self._task = asyncio.create_task(self._play(), name="replay server")
         return self

@@ -39,8 +39,8 @@ async def serve_work(
         at_end="loop" if loop else "close",
     )  # fmt: skip
     async with server:
-        for label, words in server.told():
-            log.info("%-8s  %s", label, words)
+        for label, told in server.told():
+            log.info("%-8s  %s", label, told)
         under_way.tell(server.said)
         ends = [asyncio.create_task(server.finished()), asyncio.create_task(under_way.stop.wait())]
         try:

@@ -29,8 +29,13 @@ class Part(NamedTuple):
     depth: str
 
     def read(self, recordings: Path, count: int) -> Messages:
-        runs = open_captures([recordings / "hftbacktest" / file for file in self.files]).runs(most=count)
-        return next(runs)
+        """Its first `count` messages."""
+        found: list[Messages] = []
+        for run in open_captures([recordings / "hftbacktest" / file for file in self.files]).runs():
+            found.append(run)
+            if sum(map(len, found)) >= count:
+                break
+        return Messages.concat(found).slice(0, count)
 
 
 SPOT = Part(

@@ -28,7 +28,7 @@ BTC, ETH = "btcusdt@trade", "ethusdt@trade"
 
 @pytest.mark.parametrize("part", [SPOT, USDM, COINM], ids=lambda part: part.venue)
 async def test_what_a_client_stores_is_what_the_file_says(part: Part, recordings: Path) -> None:
-    file = part.read(recordings, 3000)
+    file = part.read(recordings, 2500)
     async with ReplayServer(recording(file), wait_for=2) as server:
         assert server.venue == part.venue
         taker = Taker(server, part)
@@ -50,7 +50,7 @@ async def test_what_a_client_stores_is_what_the_file_says(part: Part, recordings
 @pytest.mark.parametrize("part", [SPOT, USDM, COINM], ids=lambda part: part.venue)
 async def test_the_documented_procedure_leads_to_the_right_book(part: Part, recordings: Path) -> None:
     """The book is fetched while updates come, as fast as they can, and fits them."""
-    file = part.read(recordings, 4000)
+    file = part.read(recordings, 2500)
     async with ReplayServer(recording(file), queue_bytes=10_000) as server:
         taker = Taker(server, part)
         await taker.take()
