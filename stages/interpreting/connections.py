@@ -11,7 +11,8 @@ import pyarrow as pa
 from stages.messages import MessageKind, Messages
 from stages.schemas import Records
 
-_TOLD = (int(MessageKind.OPENED), int(MessageKind.CLOSED), int(MessageKind.FAILED))
+_FIRST_TOLD, _LAST_TOLD = int(MessageKind.OPENED), int(MessageKind.FAILED)
+"""Kinds of message that tell of a connection are those between."""
 
 
 class Connections:
@@ -28,7 +29,7 @@ class Connections:
         A loss is a `disconnect`, the next opening a `reconnect` that says how long it took.
         """
         lost: list[tuple[int, str]] = []
-        for at in np.flatnonzero(np.isin(messages.kind, _TOLD)).tolist():
+        for at in np.flatnonzero((messages.kind >= _FIRST_TOLD) & (messages.kind <= _LAST_TOLD)).tolist():
             kind, source = int(messages.kind[at]), messages.source[int(messages.source_code[at])]
             said = messages.raw(at).decode(errors="replace") or None
             if kind == MessageKind.OPENED:
@@ -48,10 +49,11 @@ class Connections:
     def saw(self, received: pa.RecordBatch) -> None:
         """Book deltas came: which instrument's by which connection."""
         sources, instruments = received.column("source_id"), received.column("instrument_id")
-        pairs = np.unique(
-            np.stack([np.asarray(sources.indices).astype(np.int64), np.asarray(instruments.indices)]), axis=1
+        width = len(instruments.dictionary)
+        pairs, first = np.unique(
+            np.asarray(sources.indices).astype(np.int64) * width + np.asarray(instruments.indices), return_index=True
         )
-        for source, instrument in pairs.T.tolist():
+        for source, instrument in (divmod(pair, width) for pair in pairs[np.argsort(first)].tolist()):
             books = self._books.setdefault(sources.dictionary[source].as_py(), {})
             books.setdefault(instruments.dictionary[instrument].as_py())
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from stages.messages import Messages
@@ -75,12 +74,13 @@ class Ledger:
                 self.missing_ns[name or NOBODY] += end - start
 
     def _count_delays(self, record: str, batch: pa.RecordBatch) -> None:
-        events = batch.column("ts_event")
+        events, received = (batch.column(name).view(pa.int64()) for name in ("ts_event", "ts_recv"))
         if events.null_count == len(events):
             return
-        told = np.asarray(events.is_valid())
-        stamps = events.view(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        delays = (batch.column("ts_recv").view(pa.int64()).to_numpy() - stamps)[told]
+        if events.null_count:
+            told = events.is_valid()
+            events, received = events.filter(told), received.filter(told)
+        delays = received.to_numpy() - events.to_numpy()
         seen = [len(delays), int((delays < 0).sum()), int(delays.sum()), int(delays.min()), int(delays.max())]
         known = self.delays.get(record)
         if known is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +13,10 @@ from stages.messages import Messages
 from stages.schemas import AGGREGATED, Records
 from stages.venues import Venue
 
-WINDOW: Final = 8192
-"""Trades of an instrument that are remembered, to know one that comes again."""
+from .recent import Content, Ints, Recent
+
 MAX_MISSING: Final = 8192
 """Numbers of missing trades that are remembered, to know one that comes late; of more, the oldest are forgotten."""
-Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Sequences:
@@ -47,40 +46,39 @@ class Sequences:
             self._trades.setdefault(instrument + aggregate, _Trades()).unread.append(ingest_seq)
 
     def _checked_trades(self, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
-        instruments = batch.column("instrument_id")
+        instruments, kinds = batch.column("instrument_id"), batch.column("trade_type")
         codes = np.asarray(instruments.indices).astype(np.int64) * 2
-        kinds = batch.column("trade_type")
-        aggregate = kinds.dictionary.index(AGGREGATED).as_py() if AGGREGATED in kinds.dictionary.to_pylist() else -1
-        if aggregate >= 0:
-            codes += np.asarray(kinds.indices.fill_null(-1)) == aggregate
+        words = kinds.dictionary.to_pylist()
+        if AGGREGATED in words:
+            indices = kinds.indices.fill_null(-1) if kinds.null_count else kinds.indices
+            codes += np.asarray(indices) == words.index(AGGREGATED)
         numbers = batch.column("sequence")
         numbered = self.chain != "none" and not numbers.null_count
         ids = _ids(numbers) if numbered else batch.column("trade_id").to_pylist()
-        seqs = batch.column("ingest_seq").to_numpy().tolist()
+        told = _Told(batch, messages, records, "trade")
         out: list[int] = []
-        for code in np.unique(codes).tolist():
-            rows = np.flatnonzero(codes == code)
-            name = instruments.dictionary[code // 2].as_py()
-            state = self._trades.setdefault(name + (AGGREGATED if code % 2 else ""), _Trades())
-            if numbered:
-                assert isinstance(ids, np.ndarray)
-                if self._run_on(state, ids[rows]):
-                    state.unread_before(seqs[rows[-1]])
-                    state.remember(batch, rows, ids)
-                    continue
-                out += self._numbered(state, rows, ids, _Told(batch, messages, records, name))
+        for code, rows in _by_code(codes):
+            told.instrument = instruments.dictionary[code // 2].as_py()
+            state = self._trades.setdefault(told.instrument + (AGGREGATED if code % 2 else ""), _Trades())
+            if not numbered:
+                out += self._named(state, rows, ids, told)
+            elif self._run_on(state, ids[rows]):
+                last = int(rows[-1])
+                if state.unread:
+                    state.unread_before(told.seq(last))
+                state.remember(told, rows, ids)
             else:
-                out += self._named(state, rows, ids, _Told(batch, messages, records, name))
+                out += self._numbered(state, rows, ids, told)
         return _without(batch, out)
 
     def _run_on(self, state: _Trades, ids: Ints) -> bool:
         """Whether all of them follow the last one; then the last one is the newest."""
         if state.highest is None:
             state.highest = int(ids[0]) - 1
-        steps = np.diff(ids)
-        follows = ids[0] == state.highest + 1 and (steps == 1).all()
         if self.chain == "monotone":
-            follows = ids[0] > state.highest and (steps > 0).all()
+            follows = ids[0] > state.highest and (ids[1:] > ids[:-1]).all()
+        else:
+            follows = ids[0] == state.highest + 1 and (ids[1:] == ids[:-1] + 1).all()
         if follows:
             state.highest = int(ids[-1])
         return bool(follows)
@@ -106,7 +104,7 @@ class Sequences:
                 out.append(row)
                 self._again(state, number, row, told)
                 continue
-            state.remember(told.batch, np.array([row]), ids)
+            state.remember(told, np.array([row]), ids)
         return out
 
     def _named(self, state: _Trades, rows: Ints, ids: Any, told: _Told) -> list[int]:
@@ -119,13 +117,13 @@ class Sequences:
                 out.append(row)
                 self._again(state, ids[row], row, told)
             else:
-                state.remember(told.batch, np.array([row]), ids)
+                state.remember(told, np.array([row]), ids)
         return out
 
     def _again(self, state: _Trades, name: int | str, row: int, told: _Told) -> None:
         number = name if isinstance(name, int) else None
         known = state.recent.get(name)
-        if known is None or known == _content(told.batch, row):
+        if known is None or known == told.content.of(row):
             told.event(row, "duplicate", seq_got=number, action_taken="left out",
                        detail=f"trade {name} came before")  # fmt: skip
         else:
@@ -137,16 +135,14 @@ class Sequences:
         if numbers.null_count:
             return batch
         ids, instruments = _ids(numbers), batch.column("instrument_id")
-        codes = np.asarray(instruments.indices)
+        told = _Told(batch, messages, records, "quote")
         out: list[int] = []
-        for code in np.unique(codes).tolist():
-            rows = np.flatnonzero(codes == code)
-            name = instruments.dictionary[code].as_py()
-            last = self._quotes.get(name, -1)
-            if ids[rows[0]] > last and (np.diff(ids[rows]) > 0).all():
-                self._quotes[name] = int(ids[rows[-1]])
+        for code, rows in _by_code(np.asarray(instruments.indices)):
+            name = told.instrument = instruments.dictionary[code].as_py()
+            last, own = self._quotes.get(name, -1), ids[rows]
+            if own[0] > last and (own[1:] > own[:-1]).all():
+                self._quotes[name] = int(own[-1])
                 continue
-            told = _Told(batch, messages, records, name)
             for row in rows.tolist():
                 number = int(ids[row])
                 if number < last:
@@ -180,32 +176,12 @@ class _Trades:
         self.missing: set[int] = set()
         self.unread: list[int] = []
         """`ingest_seq` of messages with trades that came and could not be read, since the newest."""
-        self._parts: deque[tuple[pa.RecordBatch, Ints, Any]] = deque()
-        self._held = 0
-        self._recent: dict[Any, Any] | None = None
+        self.recent = Recent()
 
-    def remember(self, batch: pa.RecordBatch, rows: Ints, ids: Any) -> None:
-        """These rows came; what they say is looked up only where one comes again."""
-        rows = rows[-WINDOW:]
-        kept = batch.select(["price", "size", "aggressor_side"]).take(pa.array(rows))
-        names = ids[rows] if isinstance(ids, np.ndarray) else [ids[row] for row in rows.tolist()]
-        self._parts.append((kept, rows, names))
-        self._held += len(rows)
-        while self._held - len(self._parts[0][1]) >= WINDOW:
-            self._held -= len(self._parts.popleft()[1])
-        self._recent = None
-        self.newest = int(batch.column("ts_recv").view(pa.int64())[int(rows[-1])].as_py())
-
-    @property
-    def recent(self) -> dict[Any, Any]:
-        """What the last trades said, by number or id."""
-        if self._recent is None:
-            self._recent = {}
-            for kept, _, names in self._parts:
-                listed = names.tolist() if isinstance(names, np.ndarray) else names
-                for place, name in enumerate(listed):
-                    self._recent[name] = _content(kept, place)
-        return self._recent
+    def remember(self, told: _Told, rows: Ints, ids: Any) -> None:
+        """These rows came."""
+        self.recent.remember(told.content, rows, ids)
+        self.newest = told.received(int(rows[-1]))
 
     def unread_before(self, ingest_seq: int) -> int:
         """How many could not be read before this message; from here on they are no excuse any more."""
@@ -220,14 +196,12 @@ class _Trades:
             self.missing = set(sorted(self.missing)[-MAX_MISSING:])
 
     def plain(self) -> dict[str, Any]:
-        recent = self.recent
         return {
             "highest": self.highest,
             "newest": self.newest,
             "missing": sorted(self.missing),
             "unread": list(self.unread),
-            "names": list(recent),
-            "said": [list(content) for content in recent.values()],
+            **self.recent.plain(),
         }
 
     @classmethod
@@ -235,47 +209,47 @@ class _Trades:
         made = cls()
         made.highest, made.newest = plain["highest"], plain["newest"]
         made.missing, made.unread = set(plain["missing"]), list(plain["unread"])
-        kept = pa.RecordBatch.from_pylist(
-            [dict(zip(("price", "size", "aggressor_side"), said, strict=True)) for said in plain["said"]],
-            schema=pa.schema([("price", pa.int64()), ("size", pa.int64()), ("aggressor_side", pa.int8())]),
-        )
-        if kept.num_rows:
-            made._parts.append((kept, np.arange(kept.num_rows), list(plain["names"])))
-            made._held = kept.num_rows
+        made.recent = Recent.of(plain)
         return made
 
 
 class _Told:
-    """Where events about rows of one batch go."""
+    """Rows of one batch, looked at one instrument after another, and where events about them go."""
 
-    def __init__(self, batch: pa.RecordBatch, messages: Messages, records: Records, instrument: str) -> None:
-        self.batch, self.instrument = batch, instrument
+    def __init__(self, batch: pa.RecordBatch, messages: Messages, records: Records, channel: str) -> None:
+        self.batch, self.channel, self.instrument = batch, channel, ""
         self._messages, self._records = messages, records
+
+    @cached_property
+    def content(self) -> Content:
+        return Content(self.batch)
 
     def seq(self, row: int) -> int:
         """`ingest_seq` of the message a row came in."""
         seq: int = self.batch.column("ingest_seq")[row].as_py()
         return seq
 
+    def received(self, row: int) -> int:
+        """When it came, ns."""
+        recv: int = self.batch.column("ts_recv")[row].value
+        return recv
+
     def event(self, row: int, kind: str, **words: Any) -> None:
         at = int(np.searchsorted(self._messages.ingest_seq, self.seq(row)))
         if kind == "gap":
             words["gap_end"] = int(self._messages.ts_recv[at])
-        channel = "trade" if "trade_id" in self.batch.schema.names else "quote"
-        self._records.quality(at, kind, channel=channel, instrument_id=self.instrument, **words)
+        self._records.quality(at, kind, channel=self.channel, instrument_id=self.instrument, **words)
 
 
-def _content(batch: pa.RecordBatch, row: int) -> tuple[Any, ...]:
-    """Price, size and side of a trade, as whole numbers."""
-    return tuple(_units(batch.column(name))[row] for name in ("price", "size", "aggressor_side"))
-
-
-def _units(column: pa.Array) -> Any:
-    if pa.types.is_decimal(column.type):
-        if column.type.bit_width == 64:
-            return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column)].tolist()
-        return [int(value.scaleb(column.type.scale)) for value in column.to_pylist()]
-    return column.to_pylist()
+def _by_code(codes: Ints) -> Iterator[tuple[int, Ints]]:
+    """The rows of each code, codes rising."""
+    if len(codes) == 1 or (codes == codes[0]).all():
+        yield int(codes[0]), np.arange(len(codes))
+        return
+    order = np.argsort(codes, kind="stable")
+    cuts = np.flatnonzero(np.diff(codes[order])) + 1
+    for rows in np.split(order, cuts):
+        yield int(codes[rows[0]]), rows
 
 
 def _ids(column: pa.Array) -> Ints:

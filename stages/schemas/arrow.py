@@ -22,6 +22,7 @@ _TELLING: dict[RecordKind, set[str]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def schema_of(
     kind: str,
     scale: int | Scales = DEFAULT_SCALE,

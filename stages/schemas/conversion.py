@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation, localcontext
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ from .arrays import decimal_array
 from .kinds import Column
 from .names import Names
 from .texts import Counts, decimal_units, scale_that_holds, time_ns
-from .types import INSTRUMENT, LARGEST_DECIMAL64, NAME, NS_UTC, Scaled
+from .types import INSTRUMENT, LARGEST_DECIMAL64, NAME, NS_UTC, TRADE_TYPE, Scaled
 from .words import WORDS
 
 Values: TypeAlias = Sequence[Any] | np.ndarray[Any, Any] | pa.Array
@@ -56,8 +57,24 @@ def named(column: Column, array: pa.Array, names: Names) -> pa.Array:
     if column.type == INSTRUMENT:
         return pa.DictionaryArray.from_arrays(array, names.array())
     if column.type == NAME:
-        return pa.DictionaryArray.from_arrays(array, pa.array(WORDS[column.name], pa.utf8()))
+        return pa.DictionaryArray.from_arrays(array, _names(WORDS[column.name]))
     return array
+
+
+def repeated(column: Column, value: str | bytes | int | None, rows: int) -> Values:
+    """One value for all rows."""
+    if value is None:
+        return pa.nulls(rows)
+    if isinstance(value, int):
+        return np.full(rows, value)
+    if isinstance(value, str) and column.type == TRADE_TYPE:
+        return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int16), _names((value,)))
+    return [value] * rows
+
+
+@lru_cache(maxsize=256)
+def _names(words: tuple[str, ...]) -> pa.Array:
+    return pa.array(words, pa.utf8())
 
 
 def _instruments(values: Values, names: Names) -> tuple[pa.Array, Misfits]:
@@ -93,7 +110,8 @@ def _words(values: Values, words: tuple[str, ...]) -> tuple[pa.Array, Misfits]:
 def _times(values: Values) -> tuple[pa.Array, Misfits]:
     texts = _as_texts(values)
     if texts is None:
-        array, misfits = _plain(NS_UTC if isinstance(values, pa.Array) else pa.int64(), values)
+        stamped = isinstance(values, pa.Array) and values.type != pa.int64()
+        array, misfits = _plain(NS_UTC if stamped else pa.int64(), values)
         return array.view(NS_UTC), misfits
     counts = time_ns(texts)
     said = "expected an ISO 8601 time or seconds since 1970"

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrow import column_types, kind_named, received_schema, schema_of
-from .conversion import Values, converted, named
+from .conversion import Values, converted, named, repeated
 from .kinds import CHECKSUM, KINDS, Column
 from .names import Names
 from .types import NS_UTC, Scales
@@ -52,6 +52,7 @@ class Records:
         self._added: dict[str, list[_Rows]] = {}
         self._settled: dict[str, list[_Settled]] = {}
         self._bad: dict[str, set[int]] = {}
+        self._sources = pa.array(messages.source, pa.utf8())
 
     def add(self, kind: str, at: At, /, **columns: Any) -> None:
         """Rows of one kind, in columns by the names of the schema.
@@ -118,7 +119,7 @@ class Records:
     def kinds(self) -> list[str]:
         """The kinds there are rows of, in the order of KINDS."""
         self._settle()
-        return [kind for kind in KINDS if any(len(part.at) for part in self._kept(kind))]
+        return [kind for kind in KINDS if kind in self._settled and any(len(part.at) for part in self._kept(kind))]
 
     def take(self, kind: str, *, received: bool = False) -> pa.RecordBatch | None:
         """All rows of a kind in the order of their messages, those of one message as they were added; None if none are.
@@ -126,17 +127,18 @@ class Records:
         Its schema is `schema_of(kind, scales)`; with `received`, book deltas have their checksum (`received_schema`).
         What was taken is no longer here.
         """
-        schema = received_schema(self.scales) if received else schema_of(kind, self.scales)
         self._settle()
         parts = [part for part in self._kept(kind) if len(part.at)]
         self._settled.pop(kind, None)
         if not parts:
             return None
+        schema = received_schema(self.scales) if received else schema_of(kind, self.scales)
         at = parts[0].at if len(parts) == 1 else np.concatenate([part.at for part in parts])
+        given = _layout(kind).given
         arrays = [
             self._stamps(name, at)
             if name in STAMPS
-            else named(_layout(kind).given[name], _joined([part.arrays[name] for part in parts]), self.instruments)
+            else named(given[name], _joined([part.arrays[name] for part in parts]), self.instruments)
             for name in schema.names
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -153,12 +155,12 @@ class Records:
     def _converted(self, kind: str, added: list[_Rows]) -> _Settled:
         at = _places([rows.at for rows in added], len(self.messages))
         types = column_types(kind, self.scales)
-        stretches = [_Stretch(list(rows)) for _, rows in groupby(added, lambda rows: tuple(rows.columns))]
+        stretches = _stretches(added)
         arrays: dict[str, pa.Array] = {}
         faults: dict[int, tuple[str, str]] = {}
         for name, column in _layout(kind).given.items():
             pieces, first = [], 0
-            for values in chain.from_iterable(stretch.values(column) for stretch in stretches):
+            for values in (values for stretch in stretches for values in stretch.values(column)):
                 array, misfits = converted(column, types[name], values, self.instruments)
                 pieces.append(array)
                 for row, said in misfits.items():
@@ -194,11 +196,11 @@ class Records:
 
     def _kept(self, kind: str) -> Iterator[_Settled]:
         """What was converted, without the rows of messages at fault."""
-        bad = np.fromiter(self._bad.get(kind, ()), np.int64)
+        if not self._bad.get(kind):
+            yield from self._settled.get(kind, ())
+            return
+        bad = np.fromiter(self._bad[kind], np.int64)
         for part in self._settled.get(kind, ()):
-            if not len(bad):
-                yield part
-                continue
             keep = ~np.isin(part.at, bad)
             mask = pa.array(keep)
             yield _Settled(part.at[keep], {name: array.filter(mask) for name, array in part.arrays.items()})
@@ -209,7 +211,7 @@ class Records:
             return pa.array(messages.ts_recv[at]).view(NS_UTC)
         if name == "ingest_seq":
             return pa.array(messages.ingest_seq[at])
-        return pa.DictionaryArray.from_arrays(pa.array(messages.source_code[at]), pa.array(messages.source, pa.utf8()))
+        return pa.DictionaryArray.from_arrays(messages.source_code[at], self._sources)
 
 
 def _let_go(faults: dict[int, tuple[str, str]]) -> None:
@@ -233,25 +235,25 @@ class _Stretch:
         self._calls = calls
         self._rows = sum(len(call.at) for call in calls)
 
-    def values(self, column: Column) -> Iterator[Values]:
+    def values(self, column: Column) -> Sequence[Values]:
         """The column's values over all calls; lists that follow each other become one, and so do numpy arrays."""
         if column.name not in self._calls[0].columns:
-            yield _repeated(column.default, self._rows)
-            return
+            return (repeated(column, column.default, self._rows),)
         given = [
-            _repeated(values, len(at)) if isinstance(values := columns[column.name], _SINGLE) else values
+            repeated(column, values, len(at)) if isinstance(values := columns[column.name], _SINGLE) else values
             for at, columns in self._calls
         ]
         if len(given) == 1:
-            yield given[0]
-            return
+            return given
+        found: list[Values] = []
         for form, run in groupby(given, _form):
             if form is None:
-                yield from run
+                found += run
             elif form is list:
-                yield list(chain.from_iterable(run))
+                found.append(list(chain.from_iterable(run)))
             else:
-                yield np.concatenate(list(run))
+                found.append(np.concatenate(list(run)))
+        return found
 
 
 class _Settled(NamedTuple):
@@ -275,10 +277,10 @@ def _layout(kind: str) -> _Layout:
     return _Layout(given, frozenset(name for name, it in given.items() if not it.nullable and it.default is None))
 
 
-def _repeated(value: Any, rows: int) -> Values:
-    if value is None:
-        return pa.nulls(rows)
-    return np.full(rows, value) if isinstance(value, int) else [value] * rows
+def _stretches(added: list[_Rows]) -> list[_Stretch]:
+    if len(added) == 1:
+        return [_Stretch(added)]
+    return [_Stretch(list(rows)) for _, rows in groupby(added, lambda rows: tuple(rows.columns))]
 
 
 def _form(values: Any) -> Any:
