@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import InputError
+from stages.schemas import schema_of
 
 RECORD = b"quality_event"
 SOURCE = "lies_in"
+_NONE = pa.Table.from_pylist([], schema_of("quality_event"))
 COLUMNS = (
     "ts_event", "ts_recv", "ingest_seq", "instrument_id", "source_id", "kind", "channel", "seq_expected", "seq_got",
     "missing", "gap_start", "gap_end", "action_taken", "detail",
@@ -30,7 +32,7 @@ def find_events(folder: Path) -> pa.Table | None:
         raise InputError(f"there is nothing at {folder}")
     tables = list(_tables(folder))
     if not tables:
-        return None
+        return _NONE if _is_recording(folder) else None
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     whole = whole.sort_by([("ts_recv", "ascending"), ("ingest_seq", "ascending")])
     return _each_once(whole)
@@ -47,6 +49,11 @@ def summed(folder: Path) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
             if isinstance(told, dict) and "quality_by_instrument" in told:
                 rows = [{"instrument": name, **counts} for name, counts in told["quality_by_instrument"].items()]
                 yield path, told.get("messages", 0), rows
+
+
+def _is_recording(folder: Path) -> bool:
+    """Whether files of recorded messages lie there, which would lie beside their quality events."""
+    return next(folder.rglob("venue=*/**/*.parquet"), None) is not None if folder.is_dir() else False
 
 
 def _tables(folder: Path) -> Iterator[pa.Table]:

@@ -122,6 +122,11 @@ def test_a_folder_without_any_says_how_they_would_have_come_there(tmp_path: Path
     assert wrong.exit_code == 1 and "records: quality_event" in wrong.output + str(wrong.stderr)
     mistyped = CliRunner().invoke(penstock, ["quality", str(tmp_path), "--every", "1x"])
     assert mistyped.exit_code == 2 and "expected a duration" in mistyped.output + str(mistyped.stderr)
+    other = tmp_path / "recording/trade/venue=binance_spot/instrument=BTCUSDT.BINANCE/date=2024-08-08/1_2_1.parquet"
+    other.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"price": [1.0]}), other)
+    recorded = CliRunner().invoke(penstock, ["quality", str(tmp_path / "recording")])
+    assert recorded.exit_code == 0 and "nothing is wrong" in recorded.output
     written(tmp_path / "clean.parquet", [])
     clean = CliRunner().invoke(penstock, ["quality", str(tmp_path)])
     assert clean.exit_code == 0 and "nothing is wrong" in clean.output
