@@ -21,6 +21,8 @@ from .settings import Recording
 from .stream import Stream
 
 STATE = StateOf("recording", 1)
+SEGMENT_BYTES = 16 << 20
+"""What goes at once when it is older than `retention`: so much of raw messages may be older than that."""
 log = logging.getLogger("penstock.recording")
 
 
@@ -58,7 +60,9 @@ class Recorder:
 
     def __init__(self, folder: Path, settings: Recording, *, repair: bool = False) -> None:
         self.settings = settings
-        self.folder: RecordFolder = open_recording(folder, durability=settings.durability, repair=repair)
+        self.folder: RecordFolder = open_recording(
+            folder, durability=settings.durability, repair=repair, segment_bytes=SEGMENT_BYTES
+        )
         self._streams: dict[str, Stream] = {}
         self._partitions = Partitions(self.folder, settings.buffer_mb << 20)
         self._next_seq = 0

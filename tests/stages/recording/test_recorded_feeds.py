@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from recordings import committed, recorded_rows
 
-from pipeline import Context
+from pipeline import Context, Interrupted, Pipeline, TopologyBuilder
 from stages.messages import MessageKind
 from stages.messages.captures import open_captures
 from stages.recording import RecordedLive, RecordTo
@@ -70,4 +71,29 @@ async def test_what_a_venue_sends_is_recorded_until_it_is_stopped_and_a_new_star
     assert [message.ingest_seq for message in messages] == list(range(len(messages)))
     assert sum(message.kind == MessageKind.OPENED for message in messages) == 2
     assert len({path.name.rsplit("_")[-1] for path in committed(tmp_path)}) == 2
+    assert not await tasks_left()
+
+
+async def test_in_a_run_containers_go_on_from_the_records_that_are_recorded(tmp_path: Path) -> None:
+    async with local_venue() as server:
+        graph = TopologyBuilder()
+        recipe = RecordedLive(
+            venue="binance_spot", symbols=("BTCUSDT",), channels=("trade",), websocket_url=server.ws,
+            http_url=server.http, record=RecordTo(folder=str(tmp_path / "r")),
+        )  # fmt: skip
+        graph.add("market", recipe)
+        pipeline = Pipeline.from_topology(graph.build(), output=tmp_path / "results")
+        async with pipeline.start() as run, run.subscribe("market") as batches:
+            seen: list[str] = []
+            first = asyncio.ensure_future(anext(batches))
+            client = await server.client(1)
+            for number in (1, 2, 3):
+                await client.send(trade(number))
+            seen += (await first).columns["trade_id"].to_pylist()
+            while len(seen) < 3:
+                seen += (await anext(batches)).columns["trade_id"].to_pylist()
+            run.drain()
+            with pytest.raises(Interrupted):
+                await run.finished()
+    assert seen == ["1", "2", "3"] == [row[10] for row in recorded_rows(tmp_path / "r")["trade"]]
     assert not await tasks_left()

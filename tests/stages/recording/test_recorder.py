@@ -125,6 +125,22 @@ async def test_what_was_acknowledged_and_is_in_no_file_is_read_from_the_log_agai
     same(recorded_rows(tmp_path), directly(messages))
 
 
+async def test_raw_messages_go_when_they_are_old_and_their_records_stay(recordings: Path, tmp_path: Path) -> None:
+    messages = messages_of(recordings).slice(0, 600)
+    recorder = open_recorder(tmp_path, Recording(retention="3s", roll_every="2s"))
+    recorder.folder._segment_bytes = 1
+    async with recorder:
+        for at in range(0, len(messages), 50):
+            await recorder.take(messages.slice(at, at + 50), USDM)
+    assert recorder.figures().expired_segments > 3
+    kept = list(Messages.concat(list(open_captures(tmp_path).runs())))
+    assert kept == list(messages)[-len(kept) :] and 50 < len(kept) < 500
+    assert kept[0].ts_recv > messages.ts_recv[-1] - 8_000_000_000
+    same(recorded_rows(tmp_path), directly(messages))
+    async with open_recorder(tmp_path) as recorder:
+        assert recorder.figures().again == 0
+
+
 async def test_the_recording_read_as_messages_gives_the_same_records(recordings: Path, tmp_path: Path) -> None:
     messages = messages_of(recordings)
     await ingest([recordings / name for name in FUTURES], tmp_path)
