@@ -12,6 +12,7 @@ from .features.feature import Feature
 from .features.features import Features
 from .feeds.replay import Replay
 from .feeds.synthetic import Synthetic
+from .feeds.synthetic_venue import SyntheticVenue
 from .portfolio.portfolio import Portfolio
 from .portfolio.strategies.bollinger_reversion import BollingerReversion
 from .portfolio.strategies.breakout import Breakout
@@ -55,6 +56,7 @@ __all__ = [
     "SmaCross",
     "Strategy",
     "Synthetic",
+    "SyntheticVenue",
     "ZscoreReversion",
     "backtest",
     "create_backtest_topology",
@@ -68,6 +70,7 @@ def register(registry: Registry) -> None:
     registry.add("replay", Replay)
     registry.add("live", Live)
     registry.add("synthetic", Synthetic)
+    registry.add("synthetic_venue", SyntheticVenue)
     registry.add("bars", Bars)
     registry.add("features", Features)
     registry.add("portfolio", Portfolio)

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from stages.interpreting import Interpreter
     from stages.venues import Venue
 
+    from .synthetic_venue import MadeUp
+
 RUN_MESSAGES = 4096
 """Messages that are interpreted together at most; what they become is sent together."""
 LOOKED_AT = 20
 """Files of a folder that are looked into, to tell whether it holds captures."""
+HEAD_BYTES = 4096
 TOLD_BY = 1000
 """Messages of each source by which a capture's venue is found."""
 
@@ -34,11 +37,14 @@ _TABLES = (*(ending for endings in ENDINGS.values() for ending in endings), ARCH
 
 
 def holds_captures(paths: Sequence[Path]) -> bool:
-    """Whether one of the first files there that are not called as tables are is of a capture format."""
+    """Whether one of the first files there that are not called as tables are is of a capture format.
+
+    A file named outright may be called as a table is, if it looks otherwise.
+    """
     looked = 0
     for path in paths:
         for file in _files(path):
-            if file.name.lower().endswith(_TABLES):
+            if file.name.lower().endswith(_TABLES) and not (file == path and _holds_json(file)):
                 continue
             if is_capture(file):
                 return True
@@ -53,7 +59,7 @@ class CaptureFeed(Feed):
 
     def __init__(
         self,
-        capture: Capture,
+        capture: Capture | MadeUp,
         declared: Interpretation,
         *,
         run_messages: int = RUN_MESSAGES,
@@ -76,7 +82,10 @@ class CaptureFeed(Feed):
         """Find whose messages these are, and compile what reads them."""
         from stages.interpreting import Interpreter
 
-        self._venue = self._venue or venue_of_capture(self.capture, self._declared)
+        if self._venue is None:
+            capture = self.capture
+            known = venue_of_capture(capture, self._declared) if isinstance(capture, Capture) else capture.venue()
+            self._venue = known
         self._interpreter = Interpreter(self._venue, self._declared.interpreting())
 
     def batches(self) -> Iterator[tuple[Batch, ...]]:
@@ -160,6 +169,11 @@ def gathered(runs: Iterator[Messages], most: int) -> Iterator[Messages]:
         held.append(run)
     if held:
         yield Messages.concat(held)
+
+
+def _holds_json(file: Path) -> bool:
+    with file.open("rb") as lines:
+        return b" {" in lines.readline(HEAD_BYTES)
 
 
 def _files(path: Path) -> Iterator[Path]:

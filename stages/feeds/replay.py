@@ -5,27 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from pipeline import (
     Batch,
     Context,
-    Duration,
     Feed,
     Footprint,
     HandedTable,
     InputError,
     Pacing,
-    Recipe,
-    parse_duration,
 )
 from stages.messages.captures import Capture, open_captures
 from stages.schemas import record_kind, schema_of
 
 from .beginning import begun
 from .captured import CaptureFeed
+from .clock import ReplayClock
 from .counts import Counts
 from .instants import parse_instant
 from .interpretation import Interpretation
@@ -37,25 +35,8 @@ from .recording import Recording, cut, span_of, span_of_several
 NO_PATH = "no recording was given; add `path:` to the feed, run with `--data PATH`, or use `type: synthetic`"
 
 
-class ReplayClock(Recipe, frozen=True):
-    """How fast a recording is replayed; `max` is as fast as its consumers take it, 1 as it was recorded."""
-
-    speed: Literal["max"] | float = "max"
-    max_idle_gap: Duration | None = None
-    """Stretches without a row last no longer than this in recorded time, such as `5s`; left out: as they were."""
-
-    def __post_init__(self) -> None:
-        if self.speed != "max" and not self.speed > 0:
-            raise ValueError(f"speed: expected max or a number above 0, found {self.speed:g}")
-
-    @property
-    def pacing(self) -> Pacing:
-        gap = None if self.max_idle_gap is None else parse_duration(self.max_idle_gap)
-        return Pacing(speed=None if self.speed == "max" else self.speed, max_idle_gap_ns=gap)
-
-
 class Replay(Interpretation, frozen=True):
-    """What was recorded: a file, folder or glob of parquet, CSV (also .gz and .zip), LEAN, Tardis, DBN, or captures.
+    """A recording on disk: file, folder or glob of parquet, CSV (also .gz and .zip), LEAN, Tardis, DBN, or captures.
 
     ```yaml
     containers:

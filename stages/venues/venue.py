@@ -6,14 +6,14 @@ import difflib
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from stages.books.rule import BookRule
-from stages.messages import Messages
+from stages.messages import Messages, RawMessage
 from stages.schemas import Records
 
 from .serving import VenueServer
@@ -151,6 +151,13 @@ class Venue(msgspec.Struct, frozen=True):
         meant = re.sub(r"\W", "", self.symbol(symbol.strip()).upper())
         hint = f"; did you mean '{meant}'?" if re.fullmatch(self.symbol_form, meant) else ""
         raise LookupError(f"'{symbol}' is no symbol of {self.name}{hint}")
+
+    def made_up(self, symbol: str, start_ns: int, seconds: int, seed: int) -> Iterator[RawMessage]:
+        """Messages as the venue would send them, of a made-up market, in the order received and numbered from 0.
+
+        Raises LookupError where there are none of this venue.
+        """
+        raise LookupError(f"there is no made-up market of {self.name}; read a capture of it")
 
     def instrument_id(self, symbol: str) -> str:
         """The name of one of its instruments."""

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from pipeline import Config, Registry, load_config
 from pipeline.cli.program import penstock as program
+from stages import SyntheticVenue
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -49,7 +50,7 @@ def config(name: str) -> Config:
 
 def test_there_are_as_many_as_the_readers_are_told_of() -> None:
     assert NAMES == [
-        "backtest", "bars", "demo", "high_frequency", "live", "memory_constrained", "mixed_sweep", "record",
+        "backtest", "bars", "demo", "high_frequency", "live", "memory_constrained", "mixed_sweep", "record", "replay",
         "thousand_portfolios", "train_validate", "walk_forward",
     ]  # fmt: skip
 
@@ -68,7 +69,7 @@ def test_it_passes_the_check(penstock: Penstock, name: str) -> None:
     assert told.exit_code == 0 and told.stdout.startswith("ok: "), told.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*PHASED, *LIVE)])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (*PHASED, *LIVE, "replay")])
 def test_it_runs(penstock: Penstock, name: str) -> None:
     limit = str(LIMITS.get(name, 20_000))
     words = SYNTHETIC if name == "backtest" else ()
@@ -170,3 +171,27 @@ def test_it_runs_on_euro_ticks(penstock: Penstock, name: str, lean: Path) -> Non
     path = lean / "forex" / "oanda" / "tick" / "eurusd"
     summary = summary_of(penstock("run", CONFIGS / f"{name}.yaml", "--data", path, "--json"))
     assert summary["ledger"]["containers"]["data"]["sent"] > 10_000
+
+
+def test_a_made_up_venue_is_replayed_at_speed_and_leaves_the_same(penstock: Penstock) -> None:
+    """A second of it takes 20 ms at the speed the file says; at any other the same comes out."""
+    left = []
+    for name, speed in (("fast", "50"), ("faster", "5000"), ("max", "max")):
+        words = ["--set", "containers.market.seconds=10", "--set", f"containers.market.clock.speed={speed}"]
+        summary = summary_of(penstock("run", CONFIGS / "replay.yaml", "--json", "--output", name, *words))
+        told = summary["aggregate_metrics"]["market"]
+        assert (told["venue"], told["quality"]) == ("binance_spot", {})
+        assert set(told["rows"]) == {"trade", "quote", "book_delta", "book_snapshot"}
+        assert summary["aggregate_metrics"]["seconds"]["late_rows"] == 0
+        folder = Path(summary["folder"]) / "run"
+        left.append({str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.glob("save_*/*"))})
+        left[-1]["summary"] = (folder / "summary.json").read_bytes()
+    assert left[0] == left[1] == left[2] and len(left[0]) > 3
+
+
+def test_a_capture_takes_the_place_of_the_made_up_venue(penstock: Penstock) -> None:
+    SyntheticVenue(seconds=5, seed=3).write(Path("btcusdt.txt"))
+    words = ["--data", "btcusdt.txt", "--set", "containers.market.clock.speed=max"]
+    summary = summary_of(penstock("run", CONFIGS / "replay.yaml", "--json", *words))
+    told = summary["aggregate_metrics"]["market"]
+    assert told["quality"] == {} and told["wrong_lines"] == {} and told["rows"]["trade"] > 10

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from stages.books.rule import BookRule
+from stages.messages import RawMessage
 from stages.venues.venue import Limits
 
 from .markets import BinanceMarket
@@ -28,6 +30,11 @@ class SpotMarket(BinanceMarket, frozen=True, kw_only=True):
 
     def writes(self, payload: bytes) -> bool:
         return any(form.search(payload) for form in (_TRADE, _DEPTH, _TICKER))
+
+    def made_up(self, symbol: str, start_ns: int, seconds: int, seed: int) -> Iterator[RawMessage]:
+        from .made_up import made_up
+
+        return made_up(symbol, self.snapshot_request(symbol).url, start_ns, seconds, seed)
 
 
 class SpotMarketUs(BinanceMarket, frozen=True, kw_only=True):
