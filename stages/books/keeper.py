@@ -13,7 +13,7 @@ from pipeline import StateOf
 
 from ..schemas import Names, Scales, received_schema, schema_of
 from . import kept
-from .kept import Kept, SnapshotNeeded, empty
+from .kept import NO_QUOTES, Kept, SnapshotNeeded, empty
 from .keyframes import keyframe
 from .layout import CHECKED, ENDED, IS_CROSSED, LIVE, NONE, RECV, STALE, STATE, SYNCING
 from .received import Received
@@ -42,6 +42,7 @@ class BookKeeper:
     scales: of all batches; books are kept as int64 counts of 10^-scale.
     depth:  levels a side of `book_snapshot` rows, 0 for none: one at each change of them, or, with `every_ns`, at the
             first change in each such span of receive time (spans are counted from 1970, whenever it starts).
+    quotes: whether best quotes are made; without them `Kept.quotes` has no rows.
 
     The same rows come out however the groups are cut into batches. No call blocks or awaits; `apply` is compiled where
     nothing is unusual, and takes about 0.2 us a row.
@@ -55,8 +56,10 @@ class BookKeeper:
         *,
         depth: int = 0,
         every_ns: int = 0,
+        quotes: bool = True,
     ) -> None:
         self.rules, self.scales, self.instruments, self.depth = rules, scales, instruments, depth
+        self._makes_quotes = quotes
         self.counts = dict.fromkeys(("groups", "unusual", *COUNTS), 0)
         """Groups in all, groups that Python decided about, and those that leave no record."""
         self._received = received_schema(scales)
@@ -219,7 +222,7 @@ class BookKeeper:
         work, received = self._work, turn.received
         return Kept(
             kept.deltas(received, turn.published, work.crossed, work.trimmed(), turn.made, self._schemas["book_delta"]),
-            kept.quotes(received, work.quotes(), self._schemas["quote"]),
+            kept.quotes(received, work.quotes() if self._makes_quotes else NO_QUOTES, self._schemas["quote"]),
             kept.tops(received, work.tops(), self.depth, self._schemas["book_snapshot"]),
             kept.events(received, turn.notes, self.scales),
             turn.requests,

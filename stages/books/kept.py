@@ -27,12 +27,14 @@ from ..schemas import (
     name_array,
     schema_of,
 )
-from .layout import NONE
+from .layout import NONE, QUOTE_WIDTH
 from .received import Received, units_array
 from .shelf import Ints
 
 MADE_WIDTH = 8
 """A row that no venue sent: row it is stamped as, action, side, price, size, flags, sequence, time."""
+
+NO_QUOTES: Ints = np.zeros((0, QUOTE_WIDTH), np.int64)
 
 
 class SnapshotNeeded(msgspec.Struct, frozen=True):

@@ -51,13 +51,15 @@ class Interpreter:
         self.instruments = Names() if instruments is None else instruments
         self.decoder = venue.decoder()
         self.books = BookKeeper(
-            self._rule_of, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns
-        )
+            self._rule_of, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns,
+            quotes=settings.quotes != "venue",
+        )  # fmt: skip
         self.ledger = Ledger()
         self._sequences = Sequences(venue)
         self._connections = Connections()
         self._silence = Silence(settings.stale_ns)
-        self._wanted = frozenset(settings.kinds)
+        self._kinds = settings.kinds
+        self._wanted = frozenset(self._kinds)
         self._wants_books = bool(self._wanted & {"book_delta", "book_snapshot"}) or settings.quotes != "venue"
 
     def interpret(self, messages: Messages) -> Interpreted:
@@ -87,9 +89,9 @@ class Interpreter:
         found["quality_event"] = [
             *(part for part in (events, checks) if part is not None), *found.get("quality_event", ())
         ]  # fmt: skip
-        batches = tuple(batch for kind in self.settings.kinds if (batch := _in_order(found.get(kind, ()))) is not None)
-        self.ledger.count(messages, batches)
-        return Interpreted(batches, tuple(requests), tuple(silent))
+        made = {kind: batch for kind in self._kinds if kind in found and (batch := _in_order(found[kind])) is not None}
+        self.ledger.count(messages, made)
+        return Interpreted(tuple(made.values()), tuple(requests), tuple(silent))
 
     def _rule_of(self, instrument_id: str) -> BookRule:
         return self.decoder.book_rule(instrument_id, self.venue.book_rule(instrument_id))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -31,10 +31,10 @@ class Ledger:
         self.delays: dict[str, list[int]] = {}
         """By kind of record: rows with an event time, those received before it, and sum, smallest and largest delay."""
 
-    def count(self, messages: Messages, batches: Sequence[pa.RecordBatch]) -> None:
+    def count(self, messages: Messages, batches: Mapping[str, pa.RecordBatch]) -> None:
+        """A run of messages and what came of it, by kind of record."""
         self.messages += len(messages)
-        for batch in batches:
-            record = batch.schema.metadata[b"record"].decode()
+        for record, batch in batches.items():
             self.rows[record] += batch.num_rows
             if record == "quality_event":
                 self._count_events(batch)

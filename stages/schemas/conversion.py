@@ -35,7 +35,7 @@ def converted(column: Column, kind: pa.DataType, values: Values, names: Names) -
     """
     misfits: Misfits
     if isinstance(values, pa.NullArray):
-        array, misfits = pa.nulls(len(values), _CODES.get(kind, kind)), {}
+        array, misfits = pa.nulls(len(values), stored(kind)), {}
     elif kind == INSTRUMENT:
         array, misfits = _instruments(values, names)
     elif kind == NAME:
@@ -57,23 +57,29 @@ def named(column: Column, array: pa.Array, names: Names) -> pa.Array:
     if column.type == INSTRUMENT:
         return pa.DictionaryArray.from_arrays(array, names.array())
     if column.type == NAME:
-        return pa.DictionaryArray.from_arrays(array, _names(WORDS[column.name]))
+        return pa.DictionaryArray.from_arrays(array, words_array(WORDS[column.name]))
     return array
+
+
+def stored(kind: pa.DataType) -> pa.DataType:
+    """The type of the codes of a column of names, or the column's own."""
+    return _CODES.get(kind, kind)
 
 
 def repeated(column: Column, value: str | bytes | int | None, rows: int) -> Values:
     """One value for all rows."""
     if value is None:
         return pa.nulls(rows)
-    if isinstance(value, int):
-        return np.full(rows, value)
+    if isinstance(value, int):  # flags in their own type, since Arrow's cast costs more than all else of a short run
+        return np.full(rows, value, np.uint8 if column.type == pa.uint8() and 0 <= value < 256 else None)
     if isinstance(value, str) and column.type == TRADE_TYPE:
-        return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int16), _names((value,)))
+        return pa.DictionaryArray.from_arrays(np.zeros(rows, np.int16), words_array((value,)))
     return [value] * rows
 
 
 @lru_cache(maxsize=256)
-def _names(words: tuple[str, ...]) -> pa.Array:
+def words_array(words: tuple[str, ...]) -> pa.Array:
+    """Words as the values of a dictionary array."""
     return pa.array(words, pa.utf8())
 
 

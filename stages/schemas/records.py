@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from .arrow import column_types, kind_named, received_schema, schema_of
-from .conversion import Values, converted, named, repeated
+from .conversion import Values, converted, named, repeated, stored, words_array
 from .kinds import CHECKSUM, KINDS, Column
 from .names import Names
 from .types import NS_UTC, Scales
@@ -52,7 +52,7 @@ class Records:
         self._added: dict[str, list[_Rows]] = {}
         self._settled: dict[str, list[_Settled]] = {}
         self._bad: dict[str, set[int]] = {}
-        self._sources = pa.array(messages.source, pa.utf8())
+        self._sources = words_array(tuple(messages.source))
 
     def add(self, kind: str, at: At, /, **columns: Any) -> None:
         """Rows of one kind, in columns by the names of the schema.
@@ -156,9 +156,13 @@ class Records:
         at = _places([rows.at for rows in added], len(self.messages))
         types = column_types(kind, self.scales)
         stretches = _stretches(added)
+        given = set[str]().union(*(rows.columns for rows in added))
         arrays: dict[str, pa.Array] = {}
         faults: dict[int, tuple[str, str]] = {}
         for name, column in _layout(kind).given.items():
+            if name not in given and column.default is None:
+                arrays[name] = pa.nulls(len(at), stored(types[name]))
+                continue
             pieces, first = [], 0
             for values in (values for stretch in stretches for values in stretch.values(column)):
                 array, misfits = converted(column, types[name], values, self.instruments)

@@ -46,6 +46,8 @@ from .streams import streams_of
 from .tokens import MOST_SYMBOLS
 from .wire import MICROSECONDS_FROM
 
+FEW = 100
+"""Numbers up to which it is faster to write one by one than to set up Arrow's cast."""
 _SMALLEST_LEVEL = len('["1","2"],') - 1
 
 
@@ -64,9 +66,13 @@ class Scanned(NamedTuple):
     def add(self, records: Records, codes: dict[str, int]) -> None:
         """Rows of everything that was taken."""
         instruments = np.array([codes[symbol] for _, _, symbol in self.symbols], np.int32)
-        self._trades(records, instruments)
-        self._quotes(records, instruments)
-        self._depth(records, instruments)
+        there = np.bincount(self.kinds, minlength=QUOTE + 1)
+        if there[TRADE] or there[AGGREGATE]:
+            self._trades(records, instruments)
+        if there[QUOTE]:
+            self._quotes(records, instruments)
+        if there[DEPTH]:
+            self._depth(records, instruments)
 
     def _of(self, whether: Any) -> tuple[Any, Any]:
         """The places of messages, and their fields, a row for each."""
@@ -75,8 +81,6 @@ class Scanned(NamedTuple):
 
     def _trades(self, records: Records, instruments: Any) -> None:
         at, fields = self._of((self.kinds == TRADE) | (self.kinds == AGGREGATE))
-        if not len(at):
-            return
         ids = fields[ID]
         sums = self.kinds[at] == AGGREGATE
         kind = AGGREGATED if sums.all() else np.where(sums, AGGREGATED, "regular").tolist() if sums.any() else "regular"
@@ -90,14 +94,12 @@ class Scanned(NamedTuple):
             price=fields[PRICE],
             size=fields[SIZE],
             aggressor_side=fields[SIDE].astype(np.int8),
-            trade_id=pa.array(ids).cast(pa.utf8()),
+            trade_id=_written(ids),
             trade_type=kind,
         )
 
     def _quotes(self, records: Records, instruments: Any) -> None:
         at, fields = self._of(self.kinds == QUOTE)
-        if not len(at):
-            return
         time = fields[TIME]
         records.add(
             "quote",
@@ -114,8 +116,6 @@ class Scanned(NamedTuple):
 
     def _depth(self, records: Records, instruments: Any) -> None:
         at, fields = self._of(self.kinds == DEPTH)
-        if not len(at):
-            return
         begin, end, bids_end = fields[BEGIN], fields[END], fields[SIDE]
         empty = begin == end
         counts = end - begin + empty
@@ -185,6 +185,12 @@ def _spread(values: Any, levels: Any) -> Any:
     found = np.zeros(len(levels), values.dtype)
     found[levels] = values
     return found
+
+
+def _written(ids: Any) -> pa.Array:
+    if len(ids) < FEW:
+        return pa.array([str(number) for number in ids.tolist()], pa.utf8())
+    return pa.array(ids).cast(pa.utf8())
 
 
 def _nanoseconds(times: Any) -> Any:
