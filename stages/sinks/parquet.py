@@ -211,8 +211,6 @@ class _Shard:
 
     def write(self, pieces: list[pa.RecordBatch]) -> None:
         if self._writer is None:
-            if self._place == 0:
-                shutil.rmtree(self._file.parent, ignore_errors=True)
             self._file.parent.mkdir(parents=True, exist_ok=True)
             from pyarrow.parquet import ParquetWriter
 

@@ -23,7 +23,7 @@ from pipeline.stage import Context
 from stages.feeds.replay import Replay
 from stages.feeds.synthetic import Synthetic
 from stages.sinks.encoding import canonical
-from stages.sinks.parquet import ParquetSink
+from stages.sinks.parquet import ParquetSink, _Shard
 
 
 def market(kind: Any = "trade", rows: int = 10_000, batch_rows: int = 1000) -> list[Batch]:
@@ -264,3 +264,20 @@ async def test_r6_what_a_process_that_died_has_left_is_cleared_away(tmp_path: Pa
     await asyncio.to_thread(sink.close)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine", "save"]
     assert (tmp_path / "save" / "part-00.parquet").read_text() == ("save" if published else ".save.replaced")
+
+
+async def test_a_shard_that_begins_late_takes_nothing_away_from_one_that_was_quicker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, as_it_is = threading.Event(), _Shard.write
+
+    def late(self: _Shard, pieces: list[pa.RecordBatch]) -> None:
+        if self._place == 0:
+            assert written.wait(30)
+        as_it_is(self, pieces)
+        if self._place == 1:
+            written.set()
+
+    monkeypatch.setattr(_Shard, "write", late)
+    files = await write(tmp_path, market("trade", 4000, 1000), shards=2, row_group_rows=1000)
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 4000
