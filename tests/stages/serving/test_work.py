@@ -1,21 +1,23 @@
-"""`penstock replay --serve` in a process of its own: it says where it is, serves, and ends as it should."""
+"""`penstock replay --serve` says where it is, serves, and ends as it should."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 import pytest
 from click.testing import CliRunner
 from websockets.asyncio.client import connect
 
 from pipeline.cli.program import penstock as program
-from tests.stages.serving.parts import made, trade
+from stages.serving.work import serve_work
+from tests.stages.serving.parts import asked, made, trade
 
 FAULTS = """
 faults:
@@ -32,40 +34,63 @@ def capture(folder: Path) -> Path:
     return file
 
 
-async def started(*words: str | Path) -> tuple[asyncio.subprocess.Process, str]:
-    """The process, and the address of its streams, which it says on stderr."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pipeline", "replay", *map(str, words), "--serve",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+def started(*words: str | Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "replay", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stderr is not None
-    while b"streams" not in (line := await process.stderr.readline()):
-        assert line, "it ended before it said where it is"
-    return process, line.split()[-1].decode()
 
 
-async def test_it_serves_to_the_end_of_the_recording_and_says_what_it_did(tmp_path: Path) -> None:
+class Watcher:
+    """Whoever asked for the work."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.said: Callable[[], str] = str
+        self.told = asyncio.Event()
+
+    def tell(self, said: Callable[[], str]) -> None:
+        self.said = said
+        self.told.set()
+
+
+async def test_it_serves_to_the_end_of_the_recording_and_says_what_it_did(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "penstock.serving")
     (tmp_path / "faults.yaml").write_text(FAULTS)
-    process, url = await started(capture(tmp_path), "--faults", tmp_path / "faults.yaml", "--speed", "1000", "--json")
+    watcher = Watcher()
+    work = asyncio.create_task(
+        serve_work(
+            watcher, paths=[capture(tmp_path)], host="127.0.0.1", port=0, speed=1000, faults=tmp_path / "faults.yaml",
+            venue=None, wait_for=1, loop=False,
+        )
+    )  # fmt: skip
+    await watcher.told.wait()
+    (url,) = re.findall(r"ws://\S+", caplog.text)
     async with connect(f"{url}/ws/btcusdt@trade") as socket:
         assert [json.loads(text)["t"] async for text in socket] == [1, 2, 4, 5, 6]
-    out, _ = await process.communicate()
-    assert process.returncode == 0
-    done = json.loads(out)
-    assert done["messages"] == 6 and done["unplayed"] == ["drop of btcusdt@trade, message 70, count 1"]
+    done = await work
+    assert watcher.said() == "6 messages of the recording, to 2023-11-14T22:13:20Z, 0 clients now"
+    assert done.figures["messages"] == 6
+    assert done.figures["unplayed"] == ["drop of btcusdt@trade, message 70, count 1"]
+    assert ("unplayed", "drop of btcusdt@trade, message 70, count 1") in done.words
 
 
-async def test_a_signal_ends_it_and_its_clients_are_told(tmp_path: Path) -> None:
-    process, url = await started(capture(tmp_path), "--speed", "0.001")
-    async with aiohttp.ClientSession() as session, session.get(url.replace("ws", "http") + "/api/v3/ping") as reply:
-        assert await reply.json() == {}
-    async with connect(f"{url}/ws/btcusdt@trade") as socket:
-        await socket.recv()
-        process.send_signal(signal.SIGTERM)
-        await socket.wait_closed()
-        assert socket.close_code == 1001
-    out, _ = await process.communicate()
-    assert process.returncode == 130 and b"served" in out
+async def test_a_signal_ends_the_command_and_its_clients_are_told(tmp_path: Path) -> None:
+    with started(capture(tmp_path), "--serve", "--speed", "0.001") as process:
+        assert process.stderr is not None
+        while "streams" not in (line := await asyncio.to_thread(process.stderr.readline)):
+            assert line, "it ended before it said where it is"
+        url = line.split()[-1]
+        assert (await asked(f"{url.replace('ws:', 'http:')}/api/v3/ping"))[:2] == (200, {})
+        async with connect(f"{url}/ws/btcusdt@trade") as socket:
+            await socket.recv()
+            process.send_signal(signal.SIGTERM)
+            await socket.wait_closed()
+            assert socket.close_code == 1001
+        out, _ = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 130 and "served" in out
 
 
 @pytest.fixture
