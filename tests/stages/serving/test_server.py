@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
+import anyio
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
+from pipeline import InputError
+from pipeline.testing import VirtualClock
 from stages.messages import Messages
-from stages.serving import ReplayServer
+from stages.serving import ReplayServer, Snapshot
 from tests.conftest import tasks_left
 from tests.stages.serving.parts import (
     COINM,
@@ -16,6 +24,7 @@ from tests.stages.serving.parts import (
     USDM,
     Part,
     Taker,
+    asked,
     best_quotes,
     books,
     deltas,
@@ -66,4 +75,48 @@ async def test_the_documented_procedure_leads_to_the_right_book(part: Part, reco
     }
     rest = deltas(part, file, joined)
     assert len(rest) > 100 and deltas(part, got, joined) == rest
+    assert await tasks_left() == set()
+
+
+async def test_a_server_that_is_left_leaves_nothing_behind_whoever_is_waiting(recordings: Path) -> None:
+    """One client does not read, one waits for an answer that never comes, one for messages that are not due."""
+    file = SPOT.read(recordings, 1000)
+    faults = [Snapshot(request=1, status="timeout")]
+    async with ReplayServer(recording(file), speed=0.001, faults=faults, clock=VirtualClock()) as server:
+        unanswered = asyncio.create_task(asked(f"{server.http_url}/api/v3/depth?symbol=BTCUSDT"))
+        idle = await connect(f"{server.websocket_url}/ws/{SPOT.streams[0]}")
+        waiting = await connect(f"{server.websocket_url}/ws")
+        await anyio.wait_all_tasks_blocked()
+    with pytest.raises(aiohttp.ClientError):
+        await unanswered
+    for socket in (idle, waiting):
+        await socket.wait_closed()
+        assert socket.close_code == 1001
+    await anyio.wait_all_tasks_blocked()
+    assert await tasks_left() == set()
+
+
+async def test_a_recording_that_cannot_be_read_further_ends_with_its_error_and_clients_are_told(
+    recordings: Path,
+) -> None:
+    file = SPOT.read(recordings, 100)
+    opened = 0
+
+    def runs() -> Iterator[Messages]:
+        nonlocal opened
+        opened += 1
+        yield file
+        if opened > 1:
+            raise InputError("the disk is gone")
+
+    server = await ReplayServer(runs).__aenter__()
+    async with connect(f"{server.websocket_url}/ws/{SPOT.streams[1]}") as socket:
+        with suppress(ConnectionClosedError):
+            async for _ in socket:
+                pass
+        assert (socket.close_code, socket.close_reason) == (1011, "the recording cannot be read further")
+    with pytest.raises(InputError, match="the disk is gone"):
+        await server.finished()
+    with pytest.raises(InputError, match="the disk is gone"):
+        await server.__aexit__(None, None, None)
     assert await tasks_left() == set()
