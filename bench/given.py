@@ -1,10 +1,10 @@
-"""A feed of batches that are in memory already."""
+"""A feed of batches that are in memory already, and a sink that counts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pipeline import Batch, Context, Feed, Stage
+from pipeline import Batch, Context, Feed, Sink, Stage
 
 
 class Numbers(Stage, frozen=True):
@@ -21,3 +21,21 @@ class NumbersFeed(Feed):
     async def batches(self) -> Any:
         for batch in self.given:
             yield Batch(batch)
+
+
+class Counting(Stage, frozen=True):
+    """A sink that notes how many rows each batch had."""
+
+    counted: list[Any]
+
+    def build(self, context: Context) -> Sink:
+        return CountingSink(self.counted)
+
+
+class CountingSink(Sink):
+    def __init__(self, counted: list[int]) -> None:
+        self.counted = counted
+
+    def on_batch(self, batch: Batch) -> None:
+        self.counted.append(batch.num_rows)
+        self.committed_rows += batch.num_rows

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +99,12 @@ class Lag:
         return float(np.percentile(self.late_ms, percent)) if self.late_ms else 0.0
 
 
-def run_topology(topology: Any, lag: Lag | None = None, **settings: Any) -> Any:
-    """Run a topology once in a temporary folder and return the run, with its summary, and `run.json` as `told`."""
+def run_topology(topology: Any, lag: Lag | None = None, *, output: Path | None = None, **settings: Any) -> Any:
+    """Run a topology once, in a temporary folder or below `output`; the run with its summary, `run.json` as `told`."""
     from pipeline import Pipeline
 
     async def main() -> Any:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() if output is None else nullcontext(output) as folder:
             pipeline = Pipeline.from_topology(topology, output=Path(folder), **settings)
             async with pipeline.start() as run:
                 if lag is None:
