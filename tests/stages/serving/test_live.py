@@ -26,7 +26,11 @@ async def lived(part: Part, file: Messages, speed: float | None, faults: Sequenc
     venue = venue_named(part.venue)
     plans = venue.connections([part.symbol], [name.partition("@")[2] for name in part.streams], "ws://x")
     async with ReplayServer(
-        recording(file), speed=speed, faults=faults, wait_for=len(plans), queue_bytes=100_000
+        recording(file),
+        speed=speed,
+        faults=faults,
+        wait_for=len(plans),
+        queue_bytes=100_000 if speed is None else 8 << 20,
     ) as server:
         plans = venue.connections(
             [part.symbol], [name.partition("@")[2] for name in part.streams], server.websocket_url
