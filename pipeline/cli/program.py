@@ -16,7 +16,7 @@ COMMANDS = {
     "dead-letters": "List rows that failed in spite of all retries and were put aside.",
     "demo": "Run a small sweep on a generated market.",
     "explain": "Show where each setting of a container, a member or everything comes from.",
-    "ingest": "Take captures of messages into a recording; what is there already is passed over.",
+    "ingest": "Take captures of messages into a recording, in the order of their times.",
     "inspect": "Show what is committed in a folder, by whom, and how large it is.",
     "new": "Write a small project into DIR: a configuration, a strategy, a stage and a few words about them.",
     "plan": "Say what a run will take: combinations, containers, memory, disk, inputs.",

@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pyarrow.compute as pc
 import pytest
-from tests.stages.conftest import RECORDINGS
 
 from stages.interpreting import Interpreter, Interpreting
 from stages.messages import MessageKind, Messages, RawMessage
 from stages.venues import Venue, venue_named, venue_of
+from tests.conftest import DATA as RECORDINGS
 from tests.counted import count
 from tests.stages.venues.coinbase.coinbase_messages import FILES, about, as_advanced, captured
 from tests.stages.venues.interpreting_venues import after, equal, events, interpreted, run, spoilt

@@ -12,8 +12,8 @@ import pytest
 from stages.interpreting import Interpreter, Interpreting
 from stages.messages import MessageKind, Messages, RawMessage
 from stages.venues import Venue, venue_named, venue_of
+from tests.conftest import DATA as RECORDINGS
 from tests.counted import count
-from tests.stages.conftest import RECORDINGS
 from tests.stages.venues.interpreting_venues import after, equal, events, interpreted, run, spoilt
 from tests.stages.venues.kraken.kraken_messages import FILES, as_v2, books_of, captured
 
