@@ -179,11 +179,11 @@ class Converter:
 
 def _sides(values: pa.Array, words: dict[str, int], where: Where) -> pa.Array:
     """int8 sides of texts, booleans or numbers; a null is no side."""
-    encoded = pc.fill_null(pc.utf8_lower(values.cast(pa.utf8())), "").dictionary_encode()
-    known = encoded.dictionary.to_pylist()
+    encoded = values.dictionary_encode()
+    known = [(word or "").lower() for word in encoded.dictionary.cast(pa.utf8()).to_pylist()]
     for word in known:
         if word.strip() not in words and word:
-            offset = encoded.indices.index(known.index(word)).as_py()
+            offset = pc.index(encoded.indices, known.index(word)).as_py()
             raise where.error(offset, f"one of {', '.join(filter(None, words))}", repr(word))
-    codes = np.array([words.get(word.strip(), NO_SIDE) for word in known], np.int8)
-    return pa.array(codes[encoded.indices.to_numpy()])
+    codes = np.array([*(words.get(word.strip(), NO_SIDE) for word in known), NO_SIDE], np.int8)
+    return pa.array(codes[encoded.indices.fill_null(len(known)).to_numpy()])
