@@ -63,7 +63,8 @@ class BookKeeper:
         self.counts = dict.fromkeys(("groups", "unusual", *COUNTS), 0)
         """Groups in all, groups that Python decided about, and those that leave no record."""
         self._received = received_schema(scales)
-        self._schemas = {name: schema_of(name, scales) for name in ("book_delta", "quote", "book_snapshot")}
+        self._published = schema_of("book_delta", scales)
+        self._none = {name: empty(schema_of(name, scales)) for name in ("quote", "book_snapshot", "quality_event")}
         self._shelf = Shelf(depth)
         self._work = Work(self._shelf, depth, every_ns)
         self._books: dict[str, int] = {}
@@ -75,7 +76,7 @@ class BookKeeper:
 
     def apply(self, batch: pa.RecordBatch) -> Kept:
         """Take a batch of `received_schema` (or without its checksum). Raises ValueError where a group is not whole."""
-        if batch.schema not in (self._received, self._schemas["book_delta"]):
+        if batch.schema not in (self._received, self._published):
             raise ValueError(
                 f"expected book deltas as received at {self.scales}, found columns "
                 f"{', '.join(f'{field.name} {field.type}' for field in batch.schema)}"
@@ -131,7 +132,7 @@ class BookKeeper:
 
         Stamped as given. One that is not live now is told as it last was, with MAYBE_BAD_BOOK.
         """
-        schema, book = self._schemas["book_delta"], self._books.get(instrument_id)
+        schema, book = self._published, self._books.get(instrument_id)
         if book is None or not (self._shelf.books[book, STATE] == LIVE or self._syncs[book].broken):
             return empty(schema)
         code, names = self.instruments.code(instrument_id), self.instruments.array()
@@ -221,10 +222,10 @@ class BookKeeper:
     def _kept(self, turn: Turn) -> Kept:
         work, received = self._work, turn.received
         return Kept(
-            kept.deltas(received, turn.published, work.crossed, work.trimmed(), turn.made, self._schemas["book_delta"]),
-            kept.quotes(received, work.quotes() if self._makes_quotes else NO_QUOTES, self._schemas["quote"]),
-            kept.tops(received, work.tops(), self.depth, self._schemas["book_snapshot"]),
-            kept.events(received, turn.notes, self.scales),
+            kept.deltas(received, turn.published, work.crossed, work.trimmed(), turn.made, self._published),
+            kept.quotes(received, work.quotes() if self._makes_quotes else NO_QUOTES, self._none["quote"]),
+            kept.tops(received, work.tops(), self.depth, self._none["book_snapshot"]),
+            kept.events(received, turn.notes, self._none["quality_event"]),
             turn.requests,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,9 +22,7 @@ from ..schemas import (
     FLAG_TOB,
     NO_CHANGE,
     QUALITY_KINDS,
-    Scales,
     name_array,
-    schema_of,
 )
 from .layout import NONE, QUOTE_WIDTH
 from .received import Received, units_array
@@ -141,10 +138,11 @@ def deltas(
     return pa.RecordBatch.from_arrays([values.get(name, taken.column(name)) for name in schema.names], schema=schema)
 
 
-def quotes(received: Received, rows: Ints, schema: pa.Schema) -> pa.RecordBatch:
-    """Best quotes as compiled code left them."""
+def quotes(received: Received, rows: Ints, none: pa.RecordBatch) -> pa.RecordBatch:
+    """Best quotes as compiled code left them; `none` is a batch without any, returned where there are none."""
     if not len(rows):
-        return empty(schema)
+        return none
+    schema = none.schema
     columns = _stamped(received, rows)
     for place, name in enumerate(("bid_price", "bid_size", "ask_price", "ask_size"), 3):
         columns[name] = units_array(rows[:, place], schema.field(name).type, rows[:, place] != NONE)
@@ -154,10 +152,11 @@ def quotes(received: Received, rows: Ints, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def tops(received: Received, rows: Ints, depth: int, schema: pa.Schema) -> pa.RecordBatch:
+def tops(received: Received, rows: Ints, depth: int, none: pa.RecordBatch) -> pa.RecordBatch:
     """Tops as compiled code left them; a side with fewer levels has a shorter list."""
     if not len(rows):
-        return empty(schema)
+        return none
+    schema = none.schema
     columns = _stamped(received, rows)
     columns["flags"] = pa.array((FLAG_LAST | rows[:, 3] * FLAG_MAYBE_BAD_BOOK).astype(np.uint8))
     columns["depth"] = pa.array(np.full(len(rows), depth, np.uint16))
@@ -179,11 +178,11 @@ def tops(received: Received, rows: Ints, depth: int, schema: pa.Schema) -> pa.Re
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def events(received: Received, notes: Sequence[Note], scales: Scales) -> pa.RecordBatch:
+def events(received: Received, notes: Sequence[Note], none: pa.RecordBatch) -> pa.RecordBatch:
     """Quality events, stamped as the groups they are about."""
-    schema = schema_of("quality_event", scales)
     if not notes:
-        return empty(schema)
+        return none
+    schema = none.schema
     groups = np.array([note.group for note in notes], np.int64)
     columns = _stamped(received, np.stack([groups, received.sequence[groups], received.time[groups]], axis=1))
     columns["flags"] = pa.array(np.zeros(len(notes), np.uint8))
@@ -195,7 +194,6 @@ def events(received: Received, notes: Sequence[Note], scales: Scales) -> pa.Reco
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-@lru_cache(maxsize=64)
 def empty(schema: pa.Schema) -> pa.RecordBatch:
     """No rows."""
     return pa.RecordBatch.from_pylist([], schema)
