@@ -51,13 +51,6 @@ def nothing_blocks_the_loop() -> Iterator[None]:
     watching.deactivate()
 
 
-@pytest.fixture(autouse=True, scope="session")
-def what_is_there_stays() -> None:
-    """Modules and tests are no garbage; looking through them after each test took a third of the time."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """Fail the test that leaked a thread or a descriptor."""
@@ -65,6 +58,7 @@ def nothing_is_left() -> Iterator[None]:
     descriptors = _descriptors()
     yield
     gc.collect()
+    gc.freeze()  # what is alive now is looked through no more: modules, tests and captures took most of the time
     left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
     left = [name for name in left if not name.startswith(("asyncio_", "pytest_timeout"))]
     assert not left, f"threads left behind: {left}"

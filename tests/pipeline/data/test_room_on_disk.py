@@ -105,6 +105,7 @@ async def test_h6_deleting_spilled_values_makes_room_on_a_full_disk(
     for n in range(300, 305):
         task = asyncio.create_task(manager.store(f"k{n:03d}", batch(n)))
         while not task.done():
+            await settle()
             await until(
                 lambda task=task: task.done() or (manager._eviction.resting and manager._eviction.spill is None)
             )
