@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import platform
-import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ from .errors import CannotResume, ContainerFailed, DataError, PenstockError, Pha
 from .folder import RunFolder
 from .hashing import hash_plain
 from .identity import fingerprint, result_identity
+from .machine import peak_rss_bytes
 from .mending.restarting import Restarts
 from .phases import PhaseOutcome, Selection, check_ledger, check_needs, choose
 from .plans import PhasePlan, RunPlan
@@ -260,7 +259,7 @@ class Sequencer:
                     "restarts": restarts.history,
                     "pool": engine.pool_figures(),
                 }
-                await self._record(folder, plan.name, {**record, **began.measured()})
+                await self._record(folder, plan.name, {**record, **await self._blocking.run(began.measured)})
                 raise failure from error
             log.warning("%s; it goes on, or begins again, in %.2f s", failure, wait_ns / 1e9)
         finally:
@@ -279,7 +278,8 @@ class Sequencer:
         began: _Measure,
     ) -> None:
         wrong = check_ledger(outcome)
-        measured = {"status": "complete", "version": code_version(), **began.measured()}
+        taken = await self._blocking.run(began.measured)
+        measured = {"status": "complete", "version": code_version(), **taken}
         if wrong:
             await self._record(
                 folder, plan.name, run_record(outcome, {**measured, "status": "failed", "error": "; ".join(wrong)})
@@ -330,12 +330,12 @@ class _Measure:
         self._cpu = time.process_time_ns()
 
     def measured(self) -> dict[str, Any]:
-        scale = 1 if platform.system() == "Darwin" else 1024
+        """What it took so far; reads a file of the kernel's."""
         return {
             "started_ns": self.started_ns,
             "wall_seconds": (self.clock.monotonic_ns() - self._wall) / 1e9,
             "cpu_seconds": (time.process_time_ns() - self._cpu) / 1e9,
-            "process_peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale,
+            "process_peak_rss_bytes": peak_rss_bytes(),
         }
 
 

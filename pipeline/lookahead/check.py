@@ -56,6 +56,12 @@ async def check_lookahead(
                 raise _problem(
                     node, "expected a recording: a live feed has no future yet", "give it one with `--data PATH`"
                 )
+            if node.records:
+                raise _problem(
+                    node,
+                    f"expected a feed that sends rows of one kind, found one that sends {', '.join(node.records)}",
+                    "look ahead on a table of one kind, such as a parquet sink has left",
+                )
         folder = await workers.run(lambda: Path(tempfile.mkdtemp(prefix="penstock-lookahead-")))
         try:
             sinks = await workers.run(_sinks, topology, folder, run_seed)

@@ -20,7 +20,6 @@ from .interpretation import Interpretation
 from .layout import find_series
 from .merging import Lane, Merge, Order
 from .opening import Format, open_recording
-from .parquet import begins_ns, open_own
 from .recording import Recording
 
 HELD_ROWS = 1 << 18
@@ -42,6 +41,8 @@ class Source:
         """How it is read from a moment on, beginning with the last file that began by then; and when that begins."""
         if self.read_rows is None:
             return self.recording.read, None
+        from .parquet import begins_ns, open_own
+
         files = list(self.recording.files)
         begins = begins_ns(files[0])
         while ts_ns is not None and len(files) > 1 and (following := begins_ns(files[1])) is not None:
@@ -74,6 +75,8 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
     Ranks follow the order of the paths; in our layout venues and sessions in the order of their names. Raises
     `InputError`.
     """
+    from .parquet import open_own
+
     series = find_series(paths) if format in ("auto", "parquet") else {}
     if series:
         ranks: dict[tuple[str, str], int] = {}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from stages.schemas import Names
 
@@ -42,6 +41,8 @@ class Words:
 
     def batch(self, parts: Sequence[list[pa.Array]], order: np.ndarray[Any, Any] | None) -> pa.RecordBatch:
         """One batch of the rows of all parts, in this order; None: as they are."""
+        import pyarrow.compute as pc
+
         places = None if order is None else pa.array(order)
         arrays = []
         for place in range(len(self.schema)):

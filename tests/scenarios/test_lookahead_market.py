@@ -15,8 +15,9 @@ from pipeline.cli.program import penstock as program
 from tests.scenarios.whole_runs import SMALL, changed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "live")
-"""All but those that follow a venue, which nobody can run twice."""
+OF_MESSAGES = ("live", "record", "replay")
+"""Those that follow a venue, which nobody can run twice, or read its messages, which are several kinds of record."""
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in OF_MESSAGES)
 FEW_PORTFOLIOS = {"fast": [2, 5], "slow": [13, 30]}
 
 Penstock = Callable[..., Result]

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
 from ..messages import Messages
 from .counts import CaptureCounts
@@ -60,6 +59,8 @@ class Capture:
         Where runs are cut is of no meaning. Holds `block_bytes` of text of each source whose time has come. What is
         wrong in the files is noted in `counts`, never raised: see `Source.pieces`.
         """
+        import pyarrow.compute as pc
+
         counts = CaptureCounts() if counts is None else counts
         for note in self._notes:
             counts.note(note)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
-from pipeline import InputError, read_recording
+from pipeline import InputError
 
 from ..messages import Messages
 from .counts import CaptureCounts
@@ -25,6 +24,10 @@ def recorded(folder: Path, counts: CaptureCounts, most: int, wanted: str | None 
     A message is no older than the one before it of its venue: where the clock had stepped back, it is raised, as it was
     when it was recorded. Raises `InputError` where there are several venues and none is named.
     """
+    import pyarrow.compute as pc
+
+    from pipeline import read_recording
+
     newest = -1
     tag = wanted
     for run in read_recording(folder):
@@ -52,6 +55,8 @@ def recorded(folder: Path, counts: CaptureCounts, most: int, wanted: str | None 
 
 def begins(folder: Path) -> tuple[int, str]:
     """When the first message came, ns, and whose it is. Raises `InputError` where there is none."""
+    from pipeline import read_recording
+
     for run in read_recording(folder):
         return int(Messages.from_batch(run.batch).ts_recv[0]), run.tag
     raise InputError(f"{folder}: expected recorded messages, found none; they may have expired (`retention`)")
