@@ -213,9 +213,12 @@ def test_edges_that_spill_change_nothing(reference: Left, tmp_path: Path) -> Non
         "execution__inputs": [{"from": "portfolio_*", **spill}],
         "data__batch_rows": 7,
     }
-    left = finish(changed(SMALL, **words), tmp_path)
-    assert_same(left, reference)
-    edges = {edge["target"]: edge for edge in left.record["edges"]}
+    for attempt in range(6):  # whether a consumer falls behind is a matter of the moment
+        left = finish(changed(SMALL, **words), tmp_path / str(attempt))
+        assert_same(left, reference)
+        edges = {edge["target"]: edge for edge in left.record["edges"]}
+        if edges["features"]["spilled_batches"]:
+            break
     assert edges["features"]["spilled_batches"] > 0
     assert edges["features"]["peak_bytes"] <= 8192, "a batch read back, with its schema, passes where nothing else is"
     assert all(edge["on_disk_rows"] == edge["in_flight_rows"] == 0 for edge in edges.values())

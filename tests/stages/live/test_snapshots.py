@@ -66,7 +66,7 @@ async def test_a_host_that_wants_to_be_left_alone_is(status: int) -> None:
 
 async def test_failures_are_tried_again_later_each_time_until_it_is_had() -> None:
     clock = VirtualClock()
-    conduct = {"first_retry": 1.0, "longest_retry": 60.0}
+    conduct = {"first_retry": 1.0, "longest_retry": 60.0, "snapshot_timeout": 1e6}
     async with local_venue() as server, session_of(server, clock=clock, conduct=conduct) as session:
         taking = Taking(session)
         await figure(session, "opened", 1)
