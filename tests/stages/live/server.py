@@ -161,7 +161,7 @@ async def figure(session: Session, name: str, value: int, clock: VirtualClock | 
     """Return when a figure of the session has reached a value; with a clock, it is moved on meanwhile."""
     async with asyncio.timeout(20):
         while session.figures()[name] < value:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if clock is None else 0.001)  # sockets are real, and take real time
             if clock is not None:
                 await clock.advance(0.05)
 
