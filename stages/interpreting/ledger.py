@@ -9,11 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from stages.messages import Messages
-
-NOBODY = "-"
-"""Stands for the instrument of events that are about none, such as a connection."""
-_HOLES = ("gap", "reconnect", "stale")
-"""Kinds of event whose time from `gap_start` to `gap_end` is without data."""
+from stages.schemas import HOLES, NOBODY
 
 
 class Ledger:
@@ -70,7 +66,7 @@ class Ledger:
         starts, ends = (batch.column(name).view(pa.int64()).to_pylist() for name in ("gap_start", "gap_end"))
         kinds, names = batch.column("kind").to_pylist(), batch.column("instrument_id").to_pylist()
         for kind, name, start, end in zip(kinds, names, starts, ends, strict=True):
-            if kind in _HOLES and start is not None and end is not None:
+            if kind in HOLES and start is not None and end is not None:
                 self.missing_ns[name or NOBODY] += end - start
 
     def _count_delays(self, record: str, batch: pa.RecordBatch) -> None:

@@ -9,9 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import PenstockError
-from stages.schemas import QUALITY_KINDS
-
-from .table import HOLES, NOBODY
+from stages.schemas import HOLES, NOBODY, QUALITY_KINDS
 
 MAX_POINTS = 20_000
 """Events that are drawn; of more, the first of equal parts, which the page says."""

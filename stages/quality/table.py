@@ -7,13 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.schemas import QUALITY_KINDS
-
-HOLES = ("gap", "reconnect", "stale")
-"""Kinds whose time from `gap_start` to `gap_end` is without data."""
-ALL = "all"
-NOBODY = "-"
-"""Stands for the instrument of events that are about none, such as a connection."""
+from stages.schemas import HOLES, NOBODY, QUALITY_KINDS
 
 
 def count_events(events: pa.Table, every_ns: int | None = None) -> pa.Table:

@@ -35,6 +35,10 @@ QUALITY_KINDS = (
     "parse_error",
     "out_of_session",
 )
+HOLES = ("gap", "reconnect", "stale")
+"""Kinds of quality event whose time from `gap_start` to `gap_end` is without data."""
+NOBODY = "-"
+"""Stands for the instrument of events that are about none, such as a connection."""
 WORDS = {"bar_kind": BAR_KINDS, "price_type": PRICE_TYPES, "source": BAR_SOURCES, "kind": QUALITY_KINDS}
 """The words of columns of type NAME, in the order of their codes."""
 
