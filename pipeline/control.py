@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from .engines.local import LocalEngine
 from .errors import PenstockError
@@ -10,7 +11,7 @@ from .timeline import State
 from .windows import nanoseconds
 
 
-class Control:
+class Control(ABC):
     """What was asked of a run, also before there is an engine, and in every phase."""
 
     def __init__(self) -> None:
@@ -107,8 +108,9 @@ class Control:
         return "stopped" if self._engine is None else self._engine.steering.timeline.state
 
     @property
+    @abstractmethod
     def is_over(self) -> bool:
-        raise NotImplementedError
+        """Whether nothing of the run is left to be steered."""
 
     def _steer(self, engine: LocalEngine) -> None:
         """A phase's engine is ready: what was asked for holds for it."""
