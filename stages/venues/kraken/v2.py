@@ -79,7 +79,7 @@ class CandleData(Struct, gc=False):
 
     symbol: str
     interval: Annotated[int, Meta(gt=0, le=10**6)]
-    interval_begin: datetime
+    interval_begin: Annotated[datetime, Meta(tz=True)]
     open: Raw
     high: Raw
     low: Raw

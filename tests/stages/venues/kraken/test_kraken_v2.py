@@ -47,6 +47,13 @@ def test_a_candle_is_of_its_interval(recordings: Path) -> None:
     assert row["is_complete"] is False and "ts_event" not in row
 
 
+def test_a_candle_that_begins_in_no_time_zone_is_told(recordings: Path) -> None:
+    told = msgspec.json.decode(fixture(recordings, "ws_ohlc_update"))
+    told["data"][0]["interval_begin"] = "2023-10-04T16:25:00"
+    (event,) = decoded(V2, received(msgspec.json.encode(told)))["quality_event"]
+    assert event["kind"] == "parse_error" and "interval_begin" in event["detail"]
+
+
 def test_books_are_snapshots_and_updates_with_a_checksum_each(recordings: Path) -> None:
     messages = received(fixture(recordings, "ws_book_snapshot"), fixture(recordings, "ws_book_update"))
     rows = decoded(V2, messages)["book_delta"]
