@@ -6,6 +6,7 @@ depth endpoints (limits and weights) and of their general rules (429, 418, Retry
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,7 @@ from stages.venues.serving import (
 )
 
 from .group import nanoseconds
+from .reading import REFUSALS
 from .streams import Stream, stream_named, streams_of
 from .wire import PartialDepth
 
@@ -33,6 +35,7 @@ _MS = 1_000_000
 _JSON = (("Content-Type", "application/json;charset=UTF-8"),)
 _PLACES = ("", "/public", "/market", "/private")
 """In front of `/ws` and `/stream`: USD-M futures tell their streams apart there."""
+_LIMIT = re.compile(r"[0-9]{1,20}")
 _CODES = {400: -1121, 404: -1000, 418: -1003, 429: -1003}
 _ODD = {"24hrTicker": "ticker", "24hrMiniTicker": "miniTicker", "markPriceUpdate": "markPrice", "depthUpdate": "depth"}
 """Events whose streams are called otherwise."""
@@ -105,7 +108,7 @@ class BinanceServer(VenueServer):
     def answer(self, said: str | bytes, subscriptions: Subscriptions) -> bytes | None:
         try:
             request = _request.decode(said)
-        except msgspec.DecodeError as error:
+        except REFUSALS as error:
             return _wrong(3, f"Invalid JSON: {error}", None)
         names = [name for name in request.params if isinstance(name, str)]
         result: Any = None
@@ -168,7 +171,7 @@ class BinanceServer(VenueServer):
         if not symbol:
             return _reply(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         said = words.get("limit", [str(self._habits.limit)])[0]
-        if not said.isdecimal() or not int(said):
+        if not _LIMIT.fullmatch(said) or not int(said):
             return _reply(400, -1100, "Illegal characters found in parameter 'limit'; legal range is '^[0-9]{1,20}$'.")
         limit = min(int(said), self._habits.weights[-1][0])
         weight = next(weight for levels, weight in self._habits.weights if limit <= levels)
@@ -187,7 +190,7 @@ class BinanceServer(VenueServer):
     def told(self, body: bytes, symbol: str, now_ns: int) -> BookNow | None:
         try:
             said = _depth.decode(body)
-        except msgspec.DecodeError:
+        except REFUSALS:
             return None
         time = None if said.T is msgspec.UNSET else nanoseconds(said.T)
         return BookNow(symbol, said.lastUpdateId, tuple(said.bids), tuple(said.asks), time, now_ns)
@@ -216,7 +219,7 @@ def _event(payload: bytes, named: str | None) -> Event | None:
         end = payload.find(_DATA, len(_WRAPPED), len(_WRAPPED) + 128)
         if end < 0 or not payload.endswith(b"}"):
             return None
-        return Event(payload[len(_WRAPPED) : end].decode(), payload[end + len(_DATA) : -1])
+        return Event(payload[len(_WRAPPED) : end].decode(errors="replace"), payload[end + len(_DATA) : -1])
     name = named or _name_of(payload)
     return None if name is None else Event(name, payload)
 
@@ -225,7 +228,7 @@ def _name_of(payload: bytes) -> str | None:
     """The stream of an event by itself; how often it was sent is not known of it."""
     try:
         event = _named.decode(payload)
-    except msgspec.DecodeError:
+    except REFUSALS:
         return None
     symbol = event.s or str(event.o.get("s", ""))
     if not symbol:
