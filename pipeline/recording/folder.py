@@ -21,6 +21,7 @@ from ..storage.publish import digest_file, publish_bytes
 from ..storage.recovery import Recovered
 from ..storage.root import StorageRoot
 from ..storage.segments import SEGMENT_BYTES
+from ..threads import settled
 from .files import RecordFile, entry_of, sweep, withdraw
 from .reading import CONTAINER, Recorded, encoded, read_recording
 
@@ -195,9 +196,14 @@ class RecordFolder:
         return position
 
     async def apart(self, call: Callable[..., T], *args: Any) -> T:
-        """Call something that blocks in one of the folder's threads. It runs to its end, cancelled or not."""
+        """Call something that blocks in one of the folder's threads.
+
+        Cancellation takes effect when it has returned, so that nobody tidies up beside a call that is under way.
+        """
         self._held()
-        return await asyncio.shield(self._io.submit(object(), call, *args))
+        calling = self._io.submit(object(), call, *args)
+        await settled(calling)
+        return calling.result()
 
     # -- files -------------------------------------------------------------------------------------------------
 

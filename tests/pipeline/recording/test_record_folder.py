@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,27 @@ async def test_a_closed_recording_says_so(tmp_path: Path) -> None:
     await recording.close()
     with pytest.raises(ManagerClosed):
         await recording.append(readings(1))
+
+
+async def test_a_call_beside_the_loop_ends_before_its_caller_is_cancelled(tmp_path: Path) -> None:
+    async with open_recording(tmp_path) as recording:
+        began, goes_on, ended = threading.Event(), threading.Event(), []
+
+        def call() -> None:
+            began.set()
+            goes_on.wait(20)
+            ended.append(True)
+
+        task = asyncio.create_task(recording.apart(call))
+        await asyncio.to_thread(began.wait, 20)
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done(), "what it works on would be tidied up under its hands"
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended
 
 
 async def test_a_caller_that_is_cancelled_changes_nothing(tmp_path: Path) -> None:
