@@ -82,7 +82,6 @@ class RecordFolder:
         """Files that a process which was killed had left, and which nobody had been told of."""
         self._time, self._repair, self._segment_bytes = time, repair, segment_bytes
         self._commits = 0
-        self._last = 0
         self._mark = Mark(0, 0)
         self._root: StorageRoot | None = None
         self._io: IoExecutor
@@ -192,7 +191,6 @@ class RecordFolder:
             "durable" if self.durability == "durable" else "process", num_bytes=batch.nbytes,
         )  # fmt: skip
         self._mark = await asyncio.shield(written)
-        self._last = position
         return position
 
     async def apart(self, call: Callable[..., T], *args: Any) -> T:
