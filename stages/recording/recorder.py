@@ -143,14 +143,15 @@ class Recorder:
 
     async def close(self) -> None:
         """Publish everything and let go of the folder; after a failure only the latter. Idempotent."""
+        if self._closed:
+            return
         try:
             if self._failed is None and self._streams:
                 await self.roll()
         finally:
-            if not self._closed:
-                self._closed = True
-                await self.folder.apart(self._partitions.discard)
-                await self.folder.close()
+            self._closed = True
+            await self.folder.apart(self._partitions.discard)
+            await self.folder.close()
 
     def figures(self) -> Figures:
         return Figures(

@@ -229,6 +229,14 @@ async def test_one_process_records_in_a_folder(recordings: Path, tmp_path: Path)
                 pass
 
 
+async def test_a_recorder_may_be_closed_again(recordings: Path, tmp_path: Path) -> None:
+    messages = messages_of(recordings).slice(0, 60)
+    async with open_recorder(tmp_path) as recorder:
+        await recorder.take(messages, USDM)
+        await recorder.close()
+    same(recorded_rows(tmp_path), directly(messages))
+
+
 async def test_other_settings_than_it_was_recorded_with_are_refused(recordings: Path, tmp_path: Path) -> None:
     await ingest([recordings / name for name in FUTURES], tmp_path)
     with pytest.raises(StateMismatch, match="it was recorded with other settings: expected a state of interpreter"):
