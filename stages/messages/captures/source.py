@@ -105,7 +105,7 @@ def _whole(block: Block, headers: Headers, damaged: bool) -> bool:
         return not damaged
     try:
         msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):  # no JSON, no text, nested too deeply
         return False
     return True
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline import InputError
 from stages.messages import MessageKind
 from stages.messages.captures import CaptureCounts, open_captures
-from stages.messages.captures.counts import MOST_NOTES
-from stages.messages.captures.lines import blocks
+from stages.messages.captures.counts import KEPT_BYTES, MOST_NOTES
+from stages.messages.captures.lines import MAX_LINE_BYTES, blocks
 from stages.messages.captures.source import CUT_SHORT, NO_MESSAGE, TOO_LONG
 
 FIRST = 1_723_161_255_030_314_667
@@ -62,6 +62,16 @@ def test_a_last_line_that_is_cut_short_is_told_and_left_out(tmp_path: Path, kept
 
     assert found == expected(9)
     assert [(note.line, note.reason, note.raw) for note in counts.notes] == [(10, CUT_SHORT, line(9)[:kept])]
+
+
+@pytest.mark.parametrize("rest", [b'{"a":"\xff"}', b"[" * 100_000])
+def test_a_last_line_that_no_reader_of_json_gets_through_is_told_and_left_out(tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "a").write_bytes(capture(9) + line(9)[:20] + rest)
+
+    found, counts = read(tmp_path / "a")
+
+    assert found == expected(9)
+    assert counts.wrong == {CUT_SHORT: 1}
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -152,7 +162,20 @@ def test_a_line_without_end_is_left_out_and_what_follows_is_read() -> None:
         (b"four", 4),
     ]
     assert [number for number, _ in told] == [2]
-    assert TOO_LONG
+
+
+def test_a_line_that_is_too_long_is_told_with_its_place(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("wb") as file:
+        file.write(capture(3) + line(3))
+        file.seek(MAX_LINE_BYTES + (1 << 21))
+        file.write(b"\n" + line(4) + b"\n")
+
+    found, counts = read(tmp_path / "a")
+
+    assert found == [*expected(3), *expected(5)[4:]]
+    assert [(note.line, note.reason, note.raw) for note in counts.notes] == [
+        (4, TOO_LONG, line(3).ljust(KEPT_BYTES, b"\0"))
+    ]
 
 
 def test_a_time_that_steps_back_is_raised_to_the_one_before_and_counted(tmp_path: Path) -> None:
