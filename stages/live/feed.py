@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class LiveFeed(Feed):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-live")
         self._asked_again = 0
 
-    async def batches(self) -> AsyncIterator[tuple[Batch, ...] | Watermark]:
+    async def batches(self) -> AsyncGenerator[tuple[Batch, ...] | Watermark]:
         async with self.session as session:
             while (messages := await session.messages()) is not None:
                 for found in await self.interpreted(messages):

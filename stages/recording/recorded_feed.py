@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ class RecordedFeed(LiveFeed):
         self._settings = to.settings(recipe)
         self._stopped = False
 
-    async def batches(self) -> AsyncIterator[tuple[Batch, ...] | Watermark]:
+    async def batches(self) -> AsyncGenerator[tuple[Batch, ...] | Watermark]:
         venue = self.session.venue
         async with open_recorder(self.to.folder, self._settings) as recorder:
             self.recorder = recorder
@@ -38,8 +39,9 @@ class RecordedFeed(LiveFeed):
             if self._stopped:
                 return
             self.interpreter = recorder.stream(venue).interpreter
-            async for batches in super().batches():
-                yield batches
+            async with aclosing(super().batches()) as live:
+                async for batches in live:
+                    yield batches
 
     async def interpreted(self, messages: Messages) -> list[Interpreted]:
         assert self.recorder is not None

@@ -74,6 +74,29 @@ async def test_what_a_venue_sends_is_recorded_until_it_is_stopped_and_a_new_star
     assert not await tasks_left()
 
 
+async def test_whoever_draws_no_more_has_the_connections_closed_before_the_recording(tmp_path: Path) -> None:
+    async with local_venue() as server:
+        recorded = feed(server, tmp_path)
+        stream = recorded.batches()
+        first = asyncio.ensure_future(anext(stream))
+        await (await server.client(1)).send(trade(1))
+        await first
+        recorder, left = recorded.recorder, []
+        assert recorder is not None
+        close = recorder.close
+
+        async def closed() -> None:
+            left.extend(task for task in asyncio.all_tasks() if task.get_name().startswith("penstock"))
+            await close()
+
+        recorder.close = closed  # type: ignore[method-assign]
+        await stream.aclose()
+        assert not left and recorder.figures().waiting_rows == 0
+        await asyncio.to_thread(recorded.close)
+        async with asyncio.timeout(20):
+            await server.clients[0].wait_closed()
+
+
 async def test_in_a_run_containers_go_on_from_the_records_that_are_recorded(tmp_path: Path) -> None:
     async with local_venue() as server:
         graph = TopologyBuilder()
