@@ -60,7 +60,9 @@ soak: setup strace
 	PENSTOCK_SOAK=1 PENSTOCK_SOAK_SECONDS=$(DURATION) $(BIN)/python -m pytest -n 2 tests/scenarios/test_soak.py \
 		tests/scenarios/test_process_memory.py tests/scenarios/test_stop_and_go_on.py tests/scenarios/test_killed_runs.py \
 		tests/pipeline/storage tests/pipeline/data/test_full_disks.py tests/pipeline/data/test_arbiter.py \
-		tests/pipeline/checkpoints/test_resuming.py tests/pipeline/edges/test_under_way.py
+		tests/pipeline/data/test_journaled_histories.py tests/pipeline/checkpoints/test_resuming.py \
+		tests/pipeline/checkpoints/test_full_disks_of_runs.py tests/pipeline/edges/test_under_way.py \
+		tests/stages/recording/test_killed_recorders.py
 
 format: setup
 	$(BIN)/ruff check --fix .
