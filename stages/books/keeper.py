@@ -163,16 +163,14 @@ class BookKeeper:
         row[STATE], sync.broken, sync.since = SYNCING, True, int(row[RECV])
         return SnapshotNeeded(instrument_id)
 
-    def refused(self, instrument_id: str) -> SnapshotNeeded | None:
-        """A snapshot that was asked for could not be had: ask again, or None where the book was given up as stale."""
+    def refused(self, instrument_id: str) -> None:
+        """A snapshot that was asked for could not be had yet: after too many the book is given up as stale."""
         book = self._books.get(instrument_id)
         if book is None or self._shelf.books[book, STATE] != SYNCING:
-            return None
+            return
         self._syncs[book].tries += 1
-        if self._syncs[book].tries < MAX_TRIES:
-            return SnapshotNeeded(instrument_id)
-        self._shelf.books[book, STATE] = STALE
-        return None
+        if self._syncs[book].tries >= MAX_TRIES:
+            self._shelf.books[book, STATE] = STALE
 
     def snapshot(self) -> dict[str, Any]:
         """All books and what they wait for; nothing in it changes afterwards."""

@@ -139,10 +139,11 @@ class Interpreter:
             return self.books.interrupted(self._connections.books_of(name))
         if messages.kind[at] == MessageKind.FAILED:
             asked = self.venue.instrument_asked(messages.url[int(messages.url_code[at])])
-            needed = [] if asked is None else [self.books.refused(asked)]
-        else:
-            source = messages.source[int(messages.source_code[at])]
-            needed = [self.books.unread(each) for each in ([name] if name else self._connections.books_of(source))]
+            if asked is not None:
+                self.books.refused(asked)
+            return []
+        source = messages.source[int(messages.source_code[at])]
+        needed = [self.books.unread(each) for each in ([name] if name else self._connections.books_of(source))]
         return [each for each in needed if each is not None]
 
     def _unread(self, messages: Messages, events: pa.RecordBatch | None) -> list[tuple[int, str]]:

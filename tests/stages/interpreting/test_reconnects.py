@@ -107,6 +107,14 @@ def test_a_book_that_missed_updates_meanwhile_asks_for_a_snapshot_once(cut: int)
     assert tables["book_delta"]["sequence"].to_pylist()[-1] == 104
 
 
+@pytest.mark.parametrize("cut", [1, 3, 100])
+def test_a_snapshot_that_was_refused_is_not_asked_for_by_its_book_but_by_whoever_was_refused(cut: int) -> None:
+    refused = RawMessage(0, 0, MessageKind.FAILED, "http", BOOK.url, b"429 too many")
+    tables, requests = told([OPENED, depth(100, 101), refused, refused, BOOK, depth(102, 104)], cut)
+    assert [each.instrument_id for each in requests] == [BTC], "two would bring the same book twice"
+    assert tables["book_delta"]["sequence"].to_pylist()[-1] == 104
+
+
 def test_a_venue_that_could_not_be_reached_at_first_is_reached_again() -> None:
     tables, _ = told([CLOSED, OPENED, trade(1)], 1)
     assert [event[0] for event in events(tables)] == ["disconnect", "reconnect"]

@@ -145,7 +145,7 @@ async def test_a_host_that_refuses_snapshots_holds_no_trades_up_and_is_asked_unt
         await first
         deltas = await rows.until("book_delta", 6)
         assert deltas["action"].to_pylist()[0] == 4
-        assert len(server.asked) >= 8, "more often than a book itself would ask"
+        assert len(server.asked) == 8, "once more for each refusal, and nobody asks beside it"
         await stream.aclose()
         await asyncio.to_thread(feed.close)
 
