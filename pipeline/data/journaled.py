@@ -16,8 +16,9 @@ from .base import DataManager, DataStats, Key
 from .buffer import Item
 from .damaged import DamagedKeys, LostFile
 from .file import FileManager
+from .journaling import Journaled
 from .kept_files import KeptFiles, stored_file
-from .recording import Recorded, Recording
+from .recording import Recording
 from .records import FILED
 from .replay import Change, Index
 from .rewriting import Piece, Rewriter
@@ -25,7 +26,7 @@ from .streaming import StreamingManager
 from .values import Admitted, admit
 
 
-class JournaledManager(Recorded, DataManager):
+class JournaledManager(Journaled, DataManager):
     """Any data manager, made durable. Answers as the one inside does; what it costs is the way to the journal.
 
     A change takes effect inside and becomes a record in the same step of the loop; a caller waits for both, and one who
@@ -136,7 +137,7 @@ class JournaledManager(Recorded, DataManager):
             self._damaged.dropped(key, self._read_directly)
         else:
             await self.inner.delete(key)
-        await recording.delete_acknowledged(recording.gen)
+        await recording.delete_acknowledged(key)
 
     async def retrieve(self, key: Key) -> Any:
         self._check(key)

@@ -13,9 +13,10 @@ from ..clock import Clock
 from ..storage.workspace import Workspace
 from .base import DataManager, DataStats, Key
 from .factory import is_journaled, recording_of
+from .journaling import Journaled
 from .members import MemberStores
 from .policy import DataFlow
-from .recording import Recorded, Recording
+from .recording import Recording
 from .records import ROWS
 from .replay import Change, Index
 from .rewriting import Piece, Rewriter
@@ -36,7 +37,7 @@ def build_members(
     return JournaledMembers(name, policy_of, workspace, recording_of(name, policy, workspace), clock=clock)
 
 
-class JournaledMembers(Recorded, MemberStores):
+class JournaledMembers(Journaled, MemberStores):
     """`MemberStores` whose every change is in the journal before it is acknowledged; see `JournaledManager`."""
 
     def __init__(

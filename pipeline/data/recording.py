@@ -92,6 +92,8 @@ class Recording:
         self._lost: list[tuple[int, Hashable]] = []
         """Kinds and keys of records that will not be written any more."""
         self._cuts: dict[int, int] = {}
+        self._void = 0
+        """Up to this cut records are missing that will not be written any more."""
 
     # Changes, as managers tell of them.
 
@@ -238,18 +240,19 @@ class Recording:
             if self._broken is not None or not await self._journal.has_room(DELETION_BYTES):
                 raise
 
-    async def delete_acknowledged(self, gen: int) -> None:
-        """The same for a deletion, which is written though others wait for room; raises for itself alone."""
-        future = self._inflight.get(gen)
-        if future is not None and self._durability != "ephemeral":
-            await asyncio.wait((future,))
-        if gen in self._unwritten or self._broken is not None:
+    async def delete_acknowledged(self, key: Key) -> None:
+        """`acknowledged` for a key's deletion, which is written though others wait for room; raises for it alone."""
+        if self._durability != "ephemeral" and self._inflight:
+            await asyncio.wait((next(reversed(self._inflight.values())),))
+        refused = (waiting.live_key for waiting in self._unwritten.values() if waiting.kind == DELETE)
+        if (None, key) in refused or self._broken is not None:
             self._raise_failure()
 
     def _give_up(self, name: Hashable) -> None:
-        """What waits for room is not needed: its key is deleted."""
+        """What waits for room is not needed: its key is deleted. But for a checkpoint of the time before."""
         for gen in [gen for gen, waiting in self._unwritten.items() if waiting.live_key == name]:
             self._give_back(self._unwritten.pop(gen))
+            self._void = max([self._void, *(cut for cut in self._cuts if cut >= gen)])
 
     async def settle(self, up_to: int | None = None) -> None:
         """Return when the changes up to one, or all so far, that were handed to the journal are written."""
@@ -373,6 +376,10 @@ class Recording:
         if cut is None:
             self._hand_over()
         await self.settle(cut)
+        if cut is not None and cut <= self._void:
+            raise DiskFull(
+                f"{self.container}: {self._refused}; what had no room was deleted meanwhile, and will not be written"
+            ) from self._refused
 
     def cut(self) -> int:
         """The number of the last change, for a checkpoint that holds all changes up to here: they go to the journal."""
@@ -426,25 +433,3 @@ class Recording:
         """There is no next call: raise what has become of changes that took effect and are not in the journal."""
         left = [*self._lost, *((waiting.kind, waiting.live_key) for _, waiting in sorted(self._unwritten.items()))]
         raise_end(self.container, left, self._refused, self._broken)
-
-
-class Recorded:
-    """What whoever keeps a recording tells of it to a run that takes checkpoints."""
-
-    recording: Recording
-
-    async def recorded(self, cut: int | None = None) -> None:
-        """Return when the changes up to a cut, or all, are written; raises `DiskFull` or `StorageFailed`."""
-        await self.recording.recorded(cut)
-
-    def cut(self) -> int:
-        """The number of the last change: what a checkpoint made now holds."""
-        return self.recording.cut()
-
-    def committed(self, cut: int) -> None:
-        """The checkpoint of a cut is committed: what only earlier ones need may go."""
-        self.recording.committed(cut)
-
-    def forget(self) -> None:
-        """What is held is safe elsewhere: none of its records is needed any more."""
-        self.recording.forget()

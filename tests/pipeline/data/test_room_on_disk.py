@@ -140,20 +140,21 @@ async def test_h6_small_records_take_the_place_of_a_large_one_where_there_is_no_
     await log.close()
 
 
+class SmallRecords(FullDisk):
+    """Has room for little."""
+
+    def write(self, fd: int, pieces: Any, offset: int) -> int:
+        full, self.full = self.full, self.full and sum(map(len, pieces)) > 4000
+        try:
+            return super().write(fd, pieces, offset)
+        finally:
+            self.full = full
+
+    def free_bytes(self, path: Path) -> int:
+        return 1 << 20
+
+
 async def test_e12_a_deletion_overtakes_what_there_is_no_room_for_and_both_come_back_in_order(tmp_path: Path) -> None:
-    class SmallRecords(FullDisk):
-        """Has room for little."""
-
-        def write(self, fd: int, pieces: Any, offset: int) -> int:
-            full, self.full = self.full, self.full and sum(map(len, pieces)) > 4000
-            try:
-                return super().write(fd, pieces, offset)
-            finally:
-                self.full = full
-
-        def free_bytes(self, path: Path) -> int:
-            return 1 << 20
-
     disk = SmallRecords()
     policy = DataFlow(mode="hybrid", durability="durable")
     async with opened(tmp_path, disk=disk, clean=False) as root:
@@ -183,6 +184,51 @@ async def test_e12_a_deletion_overtakes_what_there_is_no_room_for_and_both_come_
         manager = root.make(policy=policy)
         await root.restore(manager)
         assert await contents(manager) == before
+        await manager.close()
+
+
+async def test_e12_a_deletion_answers_for_itself_and_not_for_what_it_made_room_for(tmp_path: Path) -> None:
+    """A store that waited for memory takes effect in the step of the deletion, and has no room on the disk."""
+    disk = SmallRecords()
+    policy = DataFlow(mode="hybrid", memory_limit_mb=0.2, min_free_disk_mb=1e9, durability="durable")
+    async with opened(tmp_path, disk=disk, clean=False) as root:
+        manager = root.make(policy=policy)
+        await manager.store("a", b"a" * 80_000)
+        disk.full = True
+        storing = [asyncio.create_task(manager.store(key, key.encode() * 80_000)) for key in "bc"]
+        with pytest.raises(DiskFull):
+            await storing[0]
+        assert not storing[1].done()
+        await manager.delete("a")
+        with pytest.raises(DiskFull):
+            await storing[1]
+        assert manager.keys() == ["b", "c"]
+        disk.full = False
+        await manager.close()
+    async with opened(tmp_path) as root:
+        manager = root.make(policy=policy)
+        await root.restore(manager)
+        assert manager.keys() == ["b", "c"]
+        await manager.close()
+
+
+async def test_e12_no_checkpoint_of_a_time_in_which_there_was_what_had_no_room_and_is_deleted(tmp_path: Path) -> None:
+    disk = SmallRecords()
+    policy = DataFlow(mode="hybrid", durability="durable")
+    async with opened(tmp_path, disk=disk, clean=False) as root:
+        root.workspace.checkpointed = True
+        manager = root.make(policy=policy)
+        disk.full = True
+        with pytest.raises(DiskFull):
+            await manager.store("large", b"x" * 50_000)
+        cut = manager.cut()
+        await manager.delete("large")
+        with pytest.raises(DiskFull, match="was deleted meanwhile"):
+            await manager.recorded(cut)
+        disk.full = False
+        cut = manager.cut()
+        await manager.recorded(cut)
+        manager.committed(cut)
         await manager.close()
 
 
