@@ -50,12 +50,7 @@ def open_tardis(files: Sequence[Path], declared: Declaration) -> Recording:
     scale = DEFAULT_SCALE if declared.scale is None else declared.scale
     size_scale = scale if declared.size_scale is None else declared.size_scale
     schema = schema_of(kind, Scales(scale, size_scale))
-    readers: dict[str, Callable[..., Reader]] = {
-        "book_delta": Deltas,
-        "book_snapshot": Snapshots,
-        "liquidation": Liquidations,
-    }
-    reader: Callable[..., Reader] = readers.get(kind, Ticker)
+    reader = _READERS[kind]
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:
         standard = Standardizer(schema, counts, sources=[file.name for file in files])
