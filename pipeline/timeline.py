@@ -209,7 +209,8 @@ class Timeline:
         try:
             await step.done.wait()
         finally:
-            self._end_step()
+            if self._step is step:  # `resume` may have ended it, and another may be under way
+                self._end_step()
         return step.passed
 
     # -- deciding -----------------------------------------------------------------------------------------------

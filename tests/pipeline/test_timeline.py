@@ -189,6 +189,19 @@ async def test_a_step_waits_for_a_feed_that_has_not_come_yet() -> None:
         pass
 
 
+async def test_a_step_that_was_ended_by_going_on_does_not_end_the_next_one() -> None:
+    player = Player([5, 6, 7], [1, 2])
+    player.timeline.pause()
+    player.start(0)
+    first = asyncio.ensure_future(player.timeline.step(rows=4))
+    await anyio.wait_all_tasks_blocked()
+    player.timeline.resume()
+    player.start(1)
+    assert await player.timeline.step(rows=3) == 3 and await first == 0
+    async with player:
+        pass
+
+
 async def test_a_feed_that_is_stopped_gives_nothing_more() -> None:
     async with Player([0, 10], [3, 4], speed=1.0) as player:
         player.feeds[0].pace.stop()
