@@ -52,12 +52,8 @@ class Control(ABC):
         """
         until_ns = nanoseconds(until) if isinstance(until, str) else until
         self._begun = self._paused = True
-        while self._engine is None:
-            if self.is_over:
-                return 0
-            self._engine_came.clear()
-            await self._engine_came.wait()
-        return await self._engine.steering.step(rows=rows, until_ns=until_ns)
+        engine = await self._coming()
+        return 0 if engine is None else await engine.steering.step(rows=rows, until_ns=until_ns)
 
     async def seek(self, to: str | int) -> None:
         """Go on at a later moment (ISO time or ns UTC, of receipt): what was not let go before it never comes.
@@ -66,23 +62,19 @@ class Control(ABC):
         consumers need not know of the hole. What is downstream keeps what it has. A run that was not begun begins and
         stands still; a paused one stays paused. Its summary says `interrupted`, since it does not hold all the data,
         and it cannot be resumed. Backwards there is no way within a run, for what is downstream would know its future:
-        raises `PenstockError`, as it does where a feed is no replay, or the run keeps checkpoints. Start another whose
-        feeds `begin` there.
+        raises `PenstockError`, as it does where a feed is no replay, the run keeps checkpoints, or another seek is
+        under way. Start another run whose feeds `begin` there.
         """
         to_ns = nanoseconds(to) if isinstance(to, str) else to
         if not self._begun:
             self._paused = True
             self.begin()
-        while self._engine is None:
-            if self.is_over:
-                raise PenstockError("the run has ended; nothing can be sought in it")
-            self._engine_came.clear()
-            await self._engine_came.wait()
-        engine = self._engine
+        engine = await self._coming()
+        if engine is None:
+            raise PenstockError("the run has ended; nothing can be sought in it")
         if engine.checkpointer is not None:
             raise PenstockError("expected a run without checkpoints, which tell how many rows of its feeds have gone")
         await engine.steering.seek(to_ns)
-        engine.interrupted = True
 
     def set_speed(self, speed: float | None) -> None:
         """Replay at so many times real time from here on, in all phases to come too; None: as fast as possible."""
@@ -111,6 +103,13 @@ class Control(ABC):
     @abstractmethod
     def is_over(self) -> bool:
         """Whether nothing of the run is left to be steered."""
+
+    async def _coming(self) -> LocalEngine | None:
+        """The engine that is steered, once there is one; None where the run is over."""
+        while self._engine is None and not self.is_over:
+            self._engine_came.clear()
+            await self._engine_came.wait()
+        return self._engine
 
     def _steer(self, engine: LocalEngine) -> None:
         """A phase's engine is ready: what was asked for holds for it."""

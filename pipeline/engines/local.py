@@ -354,7 +354,7 @@ class LocalEngine:
         return PhaseOutcome(
             containers=outcomes,
             edges=[edge.stats() for edge in self.edges],
-            interrupted=self.interrupted,
+            interrupted=self.interrupted or self.steering.sought,
             warmup_from_ns=min(
                 (feed.cut.warmup_from_ns for feed in self._feeds().values() if feed.cut.warmup_from_ns is not None),
                 default=None,

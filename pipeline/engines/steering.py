@@ -26,7 +26,9 @@ class Steering:
         self.clock, self.gate, self.containers = clock, gate, containers
         self.timeline = Timeline(clock)
         self._pacing: tuple[str, Pacing] | None = None
-        self._gated = False
+        self._gated = self._seeking = False
+        self.sought = False
+        """Whether rows are left out, since feeds were told to go on elsewhere, whether or not anybody waited for it."""
         self.over = False
         """Whether the phase has ended, however it did."""
 
@@ -83,11 +85,17 @@ class Steering:
                 f"expected a moment that has not been reached, found {iso(ts_ns)}, and it is {iso(now)}: what is "
                 "downstream knows what came since; start another run that begins there (`begin` of the feed)"
             )
-        self.gate.open()
-        async with anyio.create_task_group() as tasks:
-            for feed in feeds:
-                tasks.start_soon(feed.seek, ts_ns)
-        self.timeline.seek(ts_ns)
+        if self._seeking:
+            raise PenstockError("expected no seek while another is under way")
+        self._seeking = self.sought = True
+        try:
+            self.gate.open()
+            async with anyio.create_task_group() as tasks:
+                for feed in feeds:
+                    tasks.start_soon(feed.seek, ts_ns)
+            self.timeline.seek(ts_ns)
+        finally:
+            self._seeking = False
 
     def figures(self) -> dict[str, float]:
         """For `run.json`: how late the latest row of a replay in time was."""

@@ -246,6 +246,42 @@ async def test_after_a_seek_rows_are_due_as_time_goes_on_from_there(tmp_path: Pa
             await run.finished()
 
 
+async def begun(run: Any, ts_ns: int) -> asyncio.Task[None]:
+    """A seek of which feeds have been told, and which they have not answered."""
+    seeking = asyncio.ensure_future(run.seek(ts_ns))
+    while not any(feed._sought for feed in run._engine._feeds().values()):
+        await asyncio.sleep(0)
+    return seeking
+
+
+async def test_a_seek_is_alone_and_one_that_nobody_waits_for_any_more_still_leaves_rows_out(tmp_path: Path) -> None:
+    topology = two_feeds(SoughtTicks(rows=30, step=10), SoughtTicks(rows=40, start=5, step=10))
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        assert await run.step(1) == 1
+        first = await begun(run, 95 * SECOND)
+        with pytest.raises(PenstockError, match="no seek while another is under way"):
+            await run.seek(200 * SECOND)
+        first.cancel()
+        await asyncio.wait([first])
+        await run.seek(200 * SECOND)
+        run.resume()
+        await run.finished()
+    times = run.summary.aggregate_metrics["seen"]["times"]
+    assert times[:3] == [0, 200, 205] and run.summary.status == "interrupted"
+
+
+async def test_a_seek_that_is_cancelled_leaves_the_run_interrupted(tmp_path: Path) -> None:
+    topology = two_feeds(SoughtTicks(rows=30, step=10), SoughtTicks(rows=40, start=5, step=10))
+    async with Pipeline.from_topology(topology, output=tmp_path).start() as run:
+        assert await run.step(1) == 1
+        seeking = await begun(run, 200 * SECOND)
+        seeking.cancel()
+        await asyncio.wait([seeking])
+        run.resume()
+        await run.finished()
+    assert len(run.summary.aggregate_metrics["seen"]["times"]) < 70 and run.summary.status == "interrupted"
+
+
 async def test_only_feeds_that_can_be_sought_in_are_and_not_while_checkpoints_are_taken(tmp_path: Path) -> None:
     async with Pipeline.from_topology(two_feeds(Ticks(), SoughtTicks()), output=tmp_path / "a").start() as run:
         with pytest.raises(PenstockError, match="expected feeds that can be sought in, which replays can; one cannot"):
