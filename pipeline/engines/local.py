@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
-import numpy as np
 
 from ..checkpoints.cuts import Checkpoint
 from ..checkpoints.taking import Checkpointer, Checkpoints
@@ -29,20 +27,20 @@ from ..edges.joint import Joint
 from ..edges.outlet import Outlet
 from ..edges.spilling import SpillingEdge, open_edge
 from ..errors import ContainerFailed, EdgeClosed, PenstockError
-from ..hashing import hash_plain
 from ..lag import LagProbe
 from ..machine import Resident
 from ..mending.dead_letters import DeadLetterFile
 from ..mending.mender import Mender
-from ..phases import ContainerOutcome, PhaseOutcome
+from ..phases import PhaseOutcome
 from ..pool import Pool
-from ..stage import Context, Feed, Logic, Sink, Transform
+from ..stage import Context, Feed, Logic, Transform
 from ..storage.names import file_part
 from ..storage.root import StorageRoot
 from ..storage.workspace import Workspace
 from ..threads import Workers, settled
 from ..topology import Node, Topology
 from ..windows import UNLIMITED, Limits
+from .outcome import outcome_of
 from .resident import ResidentWatch, memory_figures
 from .resumable import take_part
 from .steering import Steering
@@ -119,7 +117,7 @@ class LocalEngine:
                 )  # fmt: skip
             self._on_ready(self)
             await self._run_containers()
-            outcome = self._outcome()
+            outcome = outcome_of(self)
             failed = False
         except BaseExceptionGroup as group:
             failures = list(_failures(group))
@@ -173,8 +171,8 @@ class LocalEngine:
 
     def resumed_rows(self, name: str) -> int:
         """Rows of a feed that were in when this run went on from a checkpoint; 0 where it began anew. KeyError."""
-        if name not in self._feeds():
-            raise KeyError(f"'{name}' is no feed; there are {', '.join(self._feeds())}")
+        if name not in self.feeds():
+            raise KeyError(f"'{name}' is no feed; there are {', '.join(self.feeds())}")
         if self._resume is None:
             return 0
         cut = self._resume.containers[name]
@@ -344,45 +342,10 @@ class LocalEngine:
         self._resident.close()
         return errors
 
-    def _outcome(self) -> PhaseOutcome:
-        outcomes = {}
-        for name, container in self.containers.items():
-            try:
-                outcomes[name] = self._container_outcome(name, container)
-            except Exception as error:
-                raise ContainerFailed(name, error) from error
-        return PhaseOutcome(
-            containers=outcomes,
-            edges=[edge.stats() for edge in self.edges],
-            interrupted=self.interrupted or self.steering.sought,
-            warmup_from_ns=min(
-                (feed.cut.warmup_from_ns for feed in self._feeds().values() if feed.cut.warmup_from_ns is not None),
-                default=None,
-            ),
-            data_hash=self._data_hash(),
-            measured={
-                "feeds_cut_short": {
-                    name: _plain(feed.logic.metrics()) for name, feed in self._feeds().items() if feed.cut.shortened
-                },
-                "checkpoints": None if self.checkpointer is None else msgspec.structs.asdict(self.checkpointer.figures),
-                "edges_peak_bytes": self.account.peak_bytes,
-                "pool": self.pool_figures(),
-                "dropped_for_subscribers": self._losses_of_subscribers(),
-                "loop_lag_p50_ms": self.lag.percentile_ms(50),
-                "loop_lag_p99_ms": self.lag.percentile_ms(99),
-                "loop_lag_max_ms": self.lag.max_ns / 1e6,
-                **self.steering.figures(),
-            },
-        )
-
-    def _feeds(self) -> dict[str, FeedContainer]:
+    def feeds(self) -> dict[str, FeedContainer]:
+        """Containers without inputs, by name."""
         containers = self.containers.items()
         return {name: container for name, container in containers if isinstance(container, FeedContainer)}
-
-    def _data_hash(self) -> str | None:
-        """Of the rows the feeds gave, in a phase with a window."""
-        given = {name: feed.given.hexdigest() for name, feed in self._feeds().items() if feed.given is not None}
-        return hash_plain(given) if given else None
 
     def _largest(self) -> tuple[str, int] | None:
         """The container that keeps most of what is not durable, and how much."""
@@ -397,44 +360,12 @@ class LocalEngine:
         """Of `process_memory_mb`, for `run.json`; None without a pool."""
         return None if self.pool is None else memory_figures(self.pool, self.workspace, self.watch)
 
-    def _losses_of_subscribers(self) -> dict[str, int]:
+    def losses_of_subscribers(self) -> dict[str, int]:
         """Rows that lossy subscriptions have lost, by container: no part of the result, but never silent."""
         losses = dict(self._dropped_for_subscribers)
         for edge in self.subscribers:
             losses[edge.source] = losses.get(edge.source, 0) + edge.stats().dropped_rows
         return {name: rows for name, rows in losses.items() if rows}
-
-    def _container_outcome(self, name: str, container: Container) -> ContainerOutcome:
-        logic, keeper = container.logic, container.keeper
-        sink = logic if isinstance(logic, Sink) else None
-        # A feed that was not read to its end has counted what lies ahead as well, as far as it happened to read.
-        short = isinstance(container, FeedContainer) and container.cut.shortened
-        return ContainerOutcome(
-            stats=container.stats(),
-            mode=keeper.policy.mode,
-            store=keeper.store.stats(),
-            kept=keeper.kept,
-            kept_output=keeper.kept_output,
-            members=keeper.member_stats(),
-            metrics={} if short or container.failure is not None else _plain(logic.metrics()),
-            report=logic.report() if container.failure is None else None,
-            error=None if container.failure is None else str(container.failure),
-            committed_rows=sink.committed_rows if sink else None,
-            rejected_rows=sink.rejected_rows if sink else 0,
-            duplicate_rows=sink.duplicate_rows if sink else 0,
-        )
-
-
-def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(metrics, enc_hook=_plain_number, str_keys=True)
-    return plain
-
-
-def _plain_number(value: Any) -> Any:
-    """What people compute figures with: numpy's scalars. Anything else has no place among metrics."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"expected metrics() to give plain numbers, text, lists and dicts, found {type(value).__name__}")
 
 
 def _is_async(method: Callable[..., Any]) -> bool:

@@ -249,7 +249,7 @@ async def test_after_a_seek_rows_are_due_as_time_goes_on_from_there(tmp_path: Pa
 async def begun(run: Any, ts_ns: int) -> asyncio.Task[None]:
     """A seek of which feeds have been told, and which they have not answered."""
     seeking = asyncio.ensure_future(run.seek(ts_ns))
-    while not any(feed._sought for feed in run._engine._feeds().values()):
+    while not any(feed._sought for feed in run._engine.feeds().values()):
         await asyncio.sleep(0)
     return seeking
 
