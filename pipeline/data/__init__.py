@@ -1,4 +1,13 @@
-"""What containers keep: the four data managers, a group's managers, and what is left on disk at the end."""
+"""What containers keep: the four data managers, a group's managers, and what is left on disk at the end.
+
+`members.py` has a group's managers: one account per member, whose rows lie together in `shared_rows.py`. At the end
+what is kept is hashed and persisted. Where durability asks for it a manager is wrapped (`journaled.py`,
+`journaled_members.py`): a change takes effect and becomes a record (`recording.py`; what only a checkpoint needs
+gathers before that, `waiting.py`) in one step, and comes back through `replay.py`; what is dead makes room
+(`live.py`, `rewriting.py`). `stores.py` opens such managers without a run; there files are themselves what lasts
+(`kept_files.py`), and a lost one costs its key alone (`damaged.py`). `checked.py` holds settings made in Python
+against what they declare.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,10 @@
-"""Looking for look-ahead: whether what comes after a moment moves anything that was before it."""
+"""Looking for look-ahead: whether what comes after a moment moves anything that was before it.
+
+It runs a topology on the first rows of its feeds, then again with other futures after a few moments: cut off, or with
+other values at the same times. `recording.py` notes what containers send and keep, `compare.py` holds what is stamped
+before the moment against each other, and the most upstream container that moved is named. What a row says of a time
+before its own, such as a bar's open, its schema tells: `known_at` in the field's metadata.
+"""
 
 from typing import TYPE_CHECKING
 

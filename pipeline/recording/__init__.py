@@ -1,4 +1,9 @@
-"""Recordings: rows go to a log first, and then to files that are committed with how far in the log they reach."""
+"""Recordings: rows go to a log first, and then to files that are committed with how far in the log they reach.
+
+A recording is a folder without a run: rows are appended to its journal, and later lie in files, which one commit adds
+together with how far in the journal they reach and what is needed to go on from there, as a checkpoint. What is
+behind that is read from the journal again (`reading.py`); segments that files cover go when they are old enough.
+"""
 
 from .files import RecordFile
 from .folder import CommittedFiles, Expired, RecordFolder, open_recording

@@ -2,6 +2,12 @@
 
 Every record opens with the common columns (`ts_event` to `flags`); TRADE, QUOTE and BAR are the schemas at the
 default scale.
+
+`kinds.py` lists every kind of record, column by column; Arrow schemas, row structs and `penstock schema --data` come
+from it. What a venue sent is kept as `stages/messages`: columns, too, whose payloads lie together, so that compiled
+scanners read them in place. Decoders add rows to `Records`, each with the place of its message; texts of prices
+become integers in bulk (`text_kernels.py`), and a message with a value that does not fit becomes one `quality_event`,
+whichever messages are decoded together.
 """
 
 from .arrays import decimal_array, levels_array, name_array

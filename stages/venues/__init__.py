@@ -1,4 +1,19 @@
-"""Venues: how to read each one's messages, how to connect to it, and by which rule its books go on."""
+"""Venues: how to read each one's messages, how to connect to it, and by which rule its books go on.
+
+A venue is a frozen value: how to read its messages, how to connect to it, by which rule its books go on. Its decoder
+makes records of a run of messages as they were received, and nothing else: it keeps no book and knows no gap. In
+`binance/`, `scanning.py` reads the joined bytes of messages in their usual form, compiled, into columns
+(`scanned.py`); `wire.py` has a structure for each message, by which `reading.py` reads whatever the scanner left, and
+tells why where it cannot; `rows.py` and `contracts.py` make records of them. Both ways give the same bytes.
+
+Other venues say what a message told as facts in no venue's words (`facts.py`), of which rows come in bulk
+(`fact_rows.py`); `factual.py` reads their messages one at a time, `subscribing.py` plans connections that are
+subscribed by messages. What only messages tell of a book's rule, such as how deep it was asked for, the decoder adds
+(`Decoder.book_rule`). An update that cannot be read stops its book; where not even the book can be made out, all
+books of its connection. Where a venue counts no messages but says whether a level is inserted, updated or deleted,
+`keyed.py` knows which there are: an update that cannot be true shows that one before it is missing. Numbers that are
+no texts are taken from the bytes (`numbers.py`).
+"""
 
 from __future__ import annotations
 

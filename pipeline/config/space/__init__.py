@@ -1,4 +1,9 @@
-"""The parameter space: combinations that are counted, sampled and looked up without all being made."""
+"""The parameter space: combinations that are counted, sampled and looked up without all being made.
+
+Who the members of a group are: blocks of axes, counted, sampled and looked up by number without being made.
+Constraints are read (`where.py`), never executed; axes they tie together are looked through (`grid.py`), nothing else
+is. `planning.py` adds up, before anything runs, what stages say of themselves (`Stage.footprint`).
+"""
 
 from .axes import Axis, Distribution, Given, Points, Range, Spaced, Steps
 from .block import Block
