@@ -92,8 +92,8 @@ class Recording:
         self._lost: list[tuple[int, Hashable]] = []
         """Kinds and keys of records that will not be written any more."""
         self._cuts: dict[int, int] = {}
-        self._void = 0
-        """Up to this cut records are missing that will not be written any more."""
+        self._void = -1
+        """Up to this cut records are missing that will not be written any more; -1: nothing is missing."""
 
     # Changes, as managers tell of them.
 
