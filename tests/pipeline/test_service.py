@@ -35,6 +35,7 @@ from pipeline import (
 from pipeline.data.policy import StreamingSettings
 from pipeline.testing import Aborted, ListFeed, ListSink, Mark, Pause
 from tests.conftest import tasks_left
+from tests.patience import SECONDS
 
 
 def ticks(*numbers: int) -> dict[str, list[Any]]:
@@ -487,7 +488,7 @@ async def test_a_silent_input_holds_no_rows_up_that_have_no_time(tmp_path: Path)
     builder = TopologyBuilder().add("data", ListFeed(items=[stamps(*rows)] * 12))
     builder.add("silent", DropsAll(), ["data"]).add("spoken", Doubled(how="thread"), ["data"])
     builder.add("sink", ListSink(into=into), ["silent", "spoken"])
-    with anyio.fail_after(60):
+    with anyio.fail_after(SECONDS):
         await Pipeline.from_topology(builder.build(), output=tmp_path).run()
     assert sum(batch.num_rows for batch in into) == 12 * len(rows)
 
@@ -528,7 +529,7 @@ async def test_subscribers_that_left_are_forgotten_and_their_bytes_given_back(tm
 
 @pytest.mark.parametrize("how", ["build", "on_batch", "close"])
 async def test_a_stop_iteration_in_a_thread_is_an_error_and_no_hang(how: str, tmp_path: Path) -> None:
-    with anyio.fail_after(30), pytest.raises(PhaseFailed, match=r"'stage_0' failed: .*StopIteration"):
+    with anyio.fail_after(SECONDS), pytest.raises(PhaseFailed, match=r"'stage_0' failed: .*StopIteration"):
         await Pipeline.from_topology(chain([ticks(1)], Ends(where=how)), output=tmp_path).run()
 
 
@@ -727,5 +728,5 @@ async def test_a_subscription_that_is_never_entered_holds_nothing_up(tmp_path: P
     pipeline = Pipeline.from_topology(chain([ticks(n) for n in range(50)], Doubled()), output=tmp_path)
     async with pipeline.start() as run:
         run.subscribe("stage_0", policy=EdgePolicy(max_rows=1))
-        with anyio.fail_after(30):
+        with anyio.fail_after(SECONDS):
             await run.finished()

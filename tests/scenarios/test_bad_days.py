@@ -212,7 +212,7 @@ def test_a_next_too_many_in_a_thread_is_a_failure_like_others(tmp_path: Path) ->
     """In a process of its own: a future that refuses the error would have this process wait for ever."""
     done = subprocess.run(
         [sys.executable, "-c", ONE_NEXT_TOO_MANY],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS // 4,
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
     assert done.returncode == 1
     assert "container 'eager' failed" in done.stderr and "StopIteration" in done.stderr

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.patience import SECONDS
+
 ROOT = Path(__file__).parents[2]
 BARS = ROOT / "configs" / "bars.yaml"
 ENDLESS = ("--set", "containers.data.rows=2000000000000")
-SECONDS = 60
-"""Longer than anything here takes; whoever waits in vain fails after it."""
 
 STUCK = """
 import asyncio

@@ -16,6 +16,7 @@ from whole_runs import await_program, start_program
 from pipeline import read_recording
 from pipeline.storage.manifest import read_manifest
 from stages.messages import Messages
+from tests.patience import SECONDS
 from tests.stages.live.server import LocalVenue, book, depth, local_venue, quote, trade
 
 CONFIG = Path(__file__).parents[2] / "configs" / "record.yaml"
@@ -39,7 +40,7 @@ def in_the_log(folder: Path) -> int:
 
 
 async def until(is_so: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS):
         while not is_so():
             assert process.poll() is None, process.communicate()
             await asyncio.sleep(0)

@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import Pipeline
+from tests.patience import SECONDS
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120
-"""Longer than any process here takes; whoever waits in vain fails after it."""
 
 MODES = ("memory", "streaming", "file", "hybrid")
 

@@ -28,6 +28,7 @@ from pipeline import (
 )
 from pipeline.containers.pushing import Push
 from pipeline.testing import ListFeed, Mark, Pause
+from tests.patience import SECONDS
 
 ITEMS = [{"ts_event": [n], "n": [n]} for n in range(40)]
 
@@ -45,7 +46,7 @@ def paused(output: Path, stage: Stage | None = None) -> tuple[Pipeline, Pause]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SECONDS):
         while not condition():
             await asyncio.sleep(0)
 

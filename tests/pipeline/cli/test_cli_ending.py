@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.program import penstock
+from tests.patience import SECONDS
 
 CONFIG = """\
 name: small
@@ -43,6 +44,6 @@ def test_the_line_that_says_where_to_look_runs_in_a_shell(
     begins = {"elsewhere": shlex.quote(sys.executable), "below": ".venv/bin/python", "on the path": "python"}
     if python != "on the path" or shutil.which("python") == sys.executable:
         assert line.startswith(f"{begins[python]} -c ")
-    shown = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    shown = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, timeout=SECONDS, check=False)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.startswith("pyarrow.Table")

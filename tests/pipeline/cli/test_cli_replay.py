@@ -23,9 +23,9 @@ from click.testing import Result
 from pipeline import Batch
 from pipeline.cli.keys import keys_in
 from pipeline.cli.latest import Board
+from tests.patience import SECONDS
 
 Penstock = Callable[..., Result]
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ class Terminal:
     def until(self, pattern: str) -> str:
         """Read what it draws until that is in what came since the last time."""
         while not (found := re.search(pattern, self.seen)):
-            ready, _, _ = select.select([self.master], [], [], PATIENCE_SECONDS)
+            ready, _, _ = select.select([self.master], [], [], SECONDS)
             assert ready, f"expected {pattern!r}, found {self.seen[-500:]!r}"
             try:
                 data = os.read(self.master, 65_536)
@@ -134,7 +134,7 @@ class Terminal:
                     break
             except OSError:
                 break
-        return self.process.wait(PATIENCE_SECONDS)
+        return self.process.wait(SECONDS)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.storage import segments
+from tests.patience import SECONDS
 
 VALUE = 8200
 """Bytes charged for `batch(n)`."""
@@ -31,7 +32,7 @@ def rows(start: int, count: int) -> pa.RecordBatch:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop and the threads go on until something is so."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         await asyncio.sleep(0)

@@ -24,6 +24,7 @@ from pipeline.errors import BackpressureTimeout, BudgetExceeded
 from pipeline.frames import Batch
 from pipeline.pool import Pool
 from pipeline.storage.workspace import Workspace
+from tests import patience
 
 VALUE = 8200
 """Bytes charged for `batch(n)`."""
@@ -331,7 +332,7 @@ class History:
         self.clock.advance(1.1)  # the disk is tried again
         for manager in self.managers:
             for key in list(manager.keys()):
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(patience.SECONDS):
                     reading = asyncio.ensure_future(manager.retrieve(key))
                     while not reading.done():  # who has its fair share waits a second longer; a disk rests for one
                         self.clock.advance(0.0005)  # slowly, so that threads come to write

@@ -9,6 +9,7 @@ from data_support import Disk, batch
 
 from pipeline.data import DataFlow, build_manager
 from pipeline.storage.workspace import Workspace
+from tests.patience import SECONDS
 
 
 async def test_c2_a_write_that_a_thread_has_finished_changes_nothing_until_the_loop_takes_it(
@@ -20,7 +21,7 @@ async def test_c2_a_write_that_a_thread_has_finished_changes_nothing_until_the_l
         await manager.store(f"k{n}", batch(n))
     await manager.store("k9", batch(9))
     before = manager.stats()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + SECONDS
     while not disk.written:  # without a step of the loop
         assert time.monotonic() < deadline
     assert disk.write_threads

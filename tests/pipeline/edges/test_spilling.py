@@ -25,6 +25,7 @@ from pipeline.pool import Pool
 from pipeline.storage import segments
 from pipeline.storage.workspace import Workspace
 from pipeline.testing import VirtualClock
+from tests.patience import SECONDS
 
 ROWS = 128
 ITEM = Batch.from_pydict({"n": np.arange(ROWS)}).num_bytes
@@ -374,6 +375,6 @@ async def test_any_producer_and_consumer_see_what_a_deque_would_give(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         while not condition():
             await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from pipeline.storage.journal_records import JournalRecord
 from pipeline.storage.publish import digest_file
 from pipeline.storage.root import StorageRoot
 from tests.counted import count
+from tests.patience import SECONDS
 
 SOAK = "PENSTOCK_SOAK" in os.environ
 CALLS = (
@@ -58,7 +59,7 @@ class Nursery:
             tracer = _trace(pid, *where[1:])
             self._tell("go")
             code = self._read()
-            _, words = tracer.communicate(timeout=60)
+            _, words = tracer.communicate(timeout=SECONDS)
             assert tracer.returncode in (0, -signal.SIGKILL), words
         else:
             code = self._read()
@@ -79,7 +80,7 @@ class Nursery:
 
     def close(self) -> str:
         assert self._process.stdin is not None
-        _, err = self._process.communicate(timeout=60)
+        _, err = self._process.communicate(timeout=SECONDS)
         return err
 
     def _tell(self, line: str) -> None:

@@ -16,6 +16,7 @@ from pipeline.stage import Context
 from stages.features.bars import Bars
 from stages.features.feature import Feature
 from stages.features.features import Features
+from tests.patience import SECONDS
 
 EVERY = 60_000_000_000
 KIND = pa.decimal64(18, 4)
@@ -134,4 +135,4 @@ def test_planning_needs_no_compiler():
         "assert stage.output_schema({'data': schema}).names[-1] == 'sma_3'\n"
         "assert 'numba' not in sys.modules, 'numba was imported'\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)

@@ -22,6 +22,7 @@ from stages.live.conduct import Conduct
 from stages.live.session import Session
 from stages.messages import MessageKind, RawMessage
 from stages.venues import Limits, Venue, venue_named
+from tests.patience import SECONDS
 
 Answer = tuple[int, dict[str, str], bytes]
 SPOT = venue_named("binance_spot")
@@ -71,7 +72,7 @@ class LocalVenue:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Return when something that happened here has made it so."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while not is_so():
                 self._bell.clear()
                 await self._bell.wait()
@@ -134,7 +135,7 @@ class Taking:
         self.got: list[RawMessage] = []
 
     async def until(self, is_so: Callable[[list[RawMessage]], bool]) -> list[RawMessage]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while not is_so(self.got):
                 run = await self.session.messages()
                 assert run is not None, f"the session ended after {self.said()}"
@@ -148,7 +149,7 @@ class Taking:
 
     async def rest(self) -> list[RawMessage]:
         """Once the session has ended."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while (run := await self.session.messages()) is not None:
                 self.got += run
         return self.got
@@ -159,7 +160,7 @@ class Taking:
 
 async def figure(session: Session, name: str, value: int, clock: VirtualClock | None = None) -> None:
     """Return when a figure of the session has reached a value; with a clock, it is moved on meanwhile."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while session.figures()[name] < value:
             await asyncio.sleep(0 if clock is None else 0.001)  # sockets are real, and take real time
             if clock is not None:

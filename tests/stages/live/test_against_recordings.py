@@ -17,6 +17,7 @@ from stages.live.feed import LiveFeed
 from stages.messages import Messages
 from stages.serving import Disconnect, Drop, Fault, ReplayServer, Snapshot
 from stages.venues import venue_named
+from tests.patience import SECONDS
 from tests.stages.serving.parts import SPOT, recording
 
 INSTRUMENT = "BTCUSDT.BINANCE"
@@ -38,7 +39,7 @@ async def followed(messages: Messages, trades: int, *faults: Fault) -> dict[str,
         recipe = Live(venue=SPOT.venue, symbols=(SPOT.symbol,), **addresses)
         feed = LiveFeed(recipe, Context(), Conduct(first_retry=0.01, longest_retry=0.02))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(SECONDS):
                 async for item in feed.batches():
                     if isinstance(item, tuple):
                         batches += [batch.columns for batch in item]

@@ -21,6 +21,7 @@ from stages.live.conduct import Conduct
 from stages.live.feed import LiveFeed
 from stages.messages import Messages
 from tests.conftest import ROOT, tasks_left
+from tests.patience import SECONDS
 from tests.stages.live.server import T0, Answer, LocalVenue, book, depth, local_venue, quote, trade
 
 
@@ -37,7 +38,7 @@ class Rows:
         self.tables: dict[str, list[pa.RecordBatch]] = {}
 
     async def until(self, kind: str, rows: int) -> pa.Table:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while sum(batch.num_rows for batch in self.tables.get(kind, ())) < rows:
                 batch = await anext(self.batches)
                 self.tables.setdefault(batch.record, []).append(batch.columns)
@@ -163,12 +164,12 @@ async def test_a_silent_connection_is_told_and_opened_anew(tmp_path: Path) -> No
         gathering = asyncio.ensure_future(gather())
         client = await server.client(1)
         await client.send(trade(1))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             while len(server.clients) < 2:
                 await asyncio.sleep(0)
                 await clock.advance(0.5)
         feed.stop()
-        await asyncio.wait_for(gathering, 20)
+        await asyncio.wait_for(gathering, SECONDS)
         await asyncio.to_thread(feed.close)
         rows = [row for item in got if isinstance(item, tuple) for batch in item for row in batch.columns.to_pylist()]
         told = [(row["kind"], row["channel"]) for row in rows if "kind" in row]
@@ -221,7 +222,7 @@ async def test_a_run_that_is_aborted_leaves_nothing(tmp_path: Path) -> None:
         assert not [name for name in left if name.startswith("penstock")]
         left = {thread.name for thread in threading.enumerate()} - threads
         assert not [name for name in left if not name.startswith("asyncio_")]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             await client.wait_closed()
 
 

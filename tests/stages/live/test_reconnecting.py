@@ -12,6 +12,7 @@ from websockets.asyncio.server import ServerConnection
 from pipeline.testing import VirtualClock
 from stages.live.backoff import Backoff
 from stages.messages import MessageKind
+from tests.patience import SECONDS
 from tests.stages.live.server import SPOT, LocalVenue, Taking, figure, local_venue, session_of, trade, with_limits
 
 SHORT = with_limits(SPOT, connection_hours=600 / 3600)
@@ -154,7 +155,7 @@ async def test_pings_that_are_answered_keep_a_quiet_connection() -> None:
             assert call is not None
             heard = call._heard_ns
             await clock.advance(21)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(SECONDS):
                 while call._heard_ns == heard:
                     await asyncio.sleep(0)
         assert len(server.clients) == 1 and not call.is_closed

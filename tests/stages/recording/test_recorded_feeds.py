@@ -17,6 +17,7 @@ from stages.recording import RecordedLive, RecordTo
 from stages.recording.recorded_feed import RecordedFeed
 from stages.recording.recording_feeds import record
 from tests.conftest import tasks_left
+from tests.patience import SECONDS
 from tests.stages.live.server import LocalVenue, book, depth, local_venue, quote, trade
 
 
@@ -42,7 +43,7 @@ def feed(server: LocalVenue, folder: Path, **words: Any) -> RecordedFeed:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SECONDS):
         while not is_so():
             await asyncio.sleep(0)
 
@@ -93,7 +94,7 @@ async def test_whoever_draws_no_more_has_the_connections_closed_before_the_recor
         await stream.aclose()
         assert not left and recorder.figures().waiting_rows == 0
         await asyncio.to_thread(recorded.close)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SECONDS):
             await server.clients[0].wait_closed()
 
 
