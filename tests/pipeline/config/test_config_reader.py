@@ -163,9 +163,9 @@ def test_ten_thousand_levels_are_refused_and_not_walked(opening: str) -> None:
 def test_an_alias_bomb_is_bounded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    began = time.perf_counter()
+    began = time.thread_time()
     assert "values, found more; check the aliases" in complaint("\n".join(lines))
-    assert time.perf_counter() - began < 10
+    assert time.thread_time() - began < 10
 
 
 def test_a_bomb_of_empty_merges_is_bounded() -> None:

@@ -170,11 +170,11 @@ def test_five_thousand_members_cost_milliseconds() -> None:
         }
     )
     names = [config.group_of("portfolio_*").member(index) for index in range(5000)]  # type: ignore[union-attr]
-    began = time.perf_counter()
+    began = time.thread_time()
     policies = {id(config.data_flow_of(name)) for name in names}
     stages = {id(config.stage_of(name)) for name in names}
     assert len(policies) == len(stages) == 1, "members that nothing sets apart share one policy and one recipe"
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_a_setting_is_located_where_it_was_written_last() -> None:
