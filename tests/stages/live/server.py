@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -41,13 +42,15 @@ class LocalVenue:
         self.snapshot: Callable[[str], bytes] = lambda symbol: book(100)
         self._bell = asyncio.Event()
         self._server: Server | None = None
-        self.port = 0
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        """It is this venue's from the first on; before `open` connections are refused."""
 
     async def open(self) -> None:
         self._server = await serve(
-            self._serve, "127.0.0.1", self.port, process_request=self._answer, ping_interval=None, close_timeout=1
+            self._serve, sock=self._socket, process_request=self._answer, ping_interval=None, close_timeout=SECONDS
         )
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def close(self) -> None:
         if self._server is not None:
@@ -56,6 +59,7 @@ class LocalVenue:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+        self._socket.close()
 
     @property
     def ws(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.testing import VirtualClock
 from stages.messages import MessageKind
-from tests.stages.live.server import SPOT, Taking, figure, local_venue, session_of, trade, with_limits
+from tests.stages.live.server import SPOT, LocalVenue, Taking, figure, local_venue, session_of, trade, with_limits
 
 RECEIVED, OPENED, CLOSED, SENT = MessageKind.RECEIVED, MessageKind.OPENED, MessageKind.CLOSED, MessageKind.SENT
 
@@ -49,8 +49,8 @@ async def test_subscriptions_are_sent_once_open_and_no_faster_than_the_venue_all
 
 async def test_it_ends_without_a_server_and_tells_once_that_there_was_none() -> None:
     clock = VirtualClock()
-    async with local_venue() as server:
-        await server.close()
+    server = LocalVenue()
+    try:
         async with session_of(server, clock=clock) as session:
             taking = Taking(session)
             (refused,) = await taking.count(CLOSED, 1)
@@ -62,5 +62,6 @@ async def test_it_ends_without_a_server_and_tells_once_that_there_was_none() -> 
             await server.open()
             await clock.advance(0.06)
             await server.client(1)
-            await clock.advance(0)
             await taking.count(OPENED, 1)
+    finally:
+        await server.close()
