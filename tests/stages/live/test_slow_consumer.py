@@ -36,11 +36,12 @@ async def test_a_burst_ten_times_the_buffer_is_taken_slowly_and_whole(bound: Bou
         assert not sending.done(), "the server waits"
         assert session.buffer.is_full
         taking = Taking(session)
-        while not sending.done():  # as slow as can be: it takes nothing before all has to wait for it
+        while session.buffer.added < 1 + count:  # as slow as can be: it takes nothing before all has to wait for it
             if session.buffer.is_full:
                 taking.got += await session.messages() or ()
             await asyncio.sleep(0)
         got = await taking.count(RECEIVED, count)
+        await sending
         assert [message.payload.decode() for message in got] == [big(number) for number in range(count)]
         figures = session.figures()
         most = bound.messages if bound.messages == 500 else bound.num_bytes // len(big(0))
@@ -104,7 +105,7 @@ async def test_the_watch_reads_again_where_somebody_forgot_to() -> None:
 
 
 async def test_a_full_session_can_be_stopped_and_gives_what_it_holds() -> None:
-    async with local_venue() as server, session_of(server, conduct={"bound": Bound(messages=10)}) as session:
+    async with local_venue() as server, session_of(server, conduct={"bound": Bound(messages=1 + 10)}) as session:
         client = await server.client(1)
         for number in range(10):
             await client.send(trade(number))
