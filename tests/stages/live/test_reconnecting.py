@@ -17,7 +17,9 @@ from tests.stages.live.server import SPOT, LocalVenue, Taking, figure, local_ven
 
 SHORT = with_limits(SPOT, connection_hours=600 / 3600)
 """Closes connections after ten minutes; they are renewed in the third minute before the last, or the second."""
-EARLY = {"renew_before": 180.0, "handover": 1e6}
+PATIENT = {"ping_every": 1e6, "open_timeout": 1e6}
+"""Sockets are real, and take no time of a clock that a test moves: nothing is given up for want of an answer."""
+EARLY = {"renew_before": 180.0, "handover": 1e6, **PATIENT}
 RECEIVED, OPENED, CLOSED = MessageKind.RECEIVED, MessageKind.OPENED, MessageKind.CLOSED
 
 
@@ -83,9 +85,9 @@ async def test_only_data_counts_as_working_not_that_a_connection_opened() -> Non
         for number in range(1, 5):
             await lose_at_once(await server.client(number))
         await taking.count(CLOSED, 4)
+        client = await server.client(5)
         (connection,) = session._connections.values()
         assert connection._backoff.tries >= 4
-        client = await server.client(5)
         await client.send(trade(1))
         await taking.count(RECEIVED, 1)
         await lose_at_once(client)
@@ -115,6 +117,7 @@ async def test_a_server_that_takes_connections_and_says_nothing_is_not_waited_fo
 
     mutes = await asyncio.start_server(mute, "127.0.0.1", 0)
     server = LocalVenue()
+    await server.close()
     server.port = mutes.sockets[0].getsockname()[1]
     async with session_of(server, clock=clock) as session:
         await dialled.wait()
@@ -141,8 +144,7 @@ async def test_a_connection_that_does_not_even_answer_pings_is_taken_for_dead() 
         (closed,) = await taking.count(CLOSED, 1)
         assert closed.payload.startswith(b"by us: nothing was heard for 4")
         assert closed.payload.endswith(b" s, not even an answer to a ping")
-        await clock.advance(1)
-        await server.client(2)
+        await figure(session, "opened", 2, clock)
 
 
 async def test_pings_that_are_answered_keep_a_quiet_connection() -> None:
@@ -165,7 +167,7 @@ async def test_all_connections_lost_at_once_come_back_no_faster_than_the_venue_a
     clock = VirtualClock()
     venue = with_limits(SPOT, streams_per_connection=1, connections_per_minute=6)
     symbols = [f"S{number}" for number in range(12)]
-    words: dict[str, Any] = {"symbols": symbols, "venue": venue, "conduct": {"ping_every": 1e6}, "clock": clock}
+    words: dict[str, Any] = {"symbols": symbols, "venue": venue, "conduct": PATIENT, "clock": clock}
     async with local_venue() as server, session_of(server, **words) as session:
         taking = Taking(session)
         await figure(session, "opened", 6)
@@ -181,8 +183,14 @@ async def test_all_connections_lost_at_once_come_back_no_faster_than_the_venue_a
         for client in list(server.clients):
             client.transport.abort()
         await taking.count(CLOSED, 12)
-        await figure(session, "opened", 18, clock)
-        await clock.advance(58)
+        (host,) = {connection._host for connection in session._connections.values()}
+        while host.connections.spent < 6 or clock.monotonic_ns() < 120.1e9:  # all that may call have begun to
+            await asyncio.sleep(0.001)
+            await clock.advance(0.05)
+        began = clock.monotonic_ns()
+        assert began < 150e9
+        await figure(session, "opened", 18)
+        await clock.advance(179.9 - began / 1e9)
         assert len(server.clients) == 18
         await figure(session, "opened", 24, clock)
         await taking.count(OPENED, 24)
@@ -217,8 +225,20 @@ async def test_before_the_venue_would_close_a_connection_another_takes_over_and_
         assert session.figures()["handed_over"] == 1
 
 
+class Noted(VirtualClock):
+    """Remembers until when somebody slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deadlines: set[int] = set()
+
+    async def sleep_until(self, monotonic_ns: int) -> None:
+        self.deadlines.add(monotonic_ns)
+        await super().sleep_until(monotonic_ns)
+
+
 async def test_connections_are_renewed_at_moments_of_their_own() -> None:
-    clock = VirtualClock()
+    clock = Noted()
     venue = with_limits(SHORT, streams_per_connection=1)
     symbols = [f"S{number}" for number in range(8)]
     async with (
@@ -227,13 +247,12 @@ async def test_connections_are_renewed_at_moments_of_their_own() -> None:
     ):
         await figure(session, "opened", 8)
         await clock.advance(600 - 181)
-        seen = set()
-        for _ in range(15):
-            await clock.advance(6)
-            for _ in range(50):
-                await asyncio.sleep(0)
-            seen.add(len(server.clients))
-        assert len(seen) > 4
+        renewals = {
+            at // 6_000_000_000 for at in clock.deadlines if 419_000_000_000 < at < 511_000_000_000 and at % 10**9
+        }
+        assert len(renewals) > 4 and len(server.clients) == 8
+        await clock.advance(91)
+        await figure(session, "opened", 16)
 
 
 async def test_a_successor_that_fails_leaves_the_connection_as_it_was() -> None:
@@ -255,13 +274,12 @@ async def test_a_successor_that_fails_leaves_the_connection_as_it_was() -> None:
 
 async def test_a_successor_whose_streams_are_quiet_takes_over_after_a_while() -> None:
     clock = VirtualClock()
-    conduct = {"renew_before": 180.0, "handover": 5.0}
+    conduct = {**EARLY, "handover": 5.0}
     async with local_venue() as server, session_of(server, venue=SHORT, conduct=conduct, clock=clock) as session:
         await figure(session, "opened", 1)
         await clock.advance(600 - 89)
         await figure(session, "opened", 2)
-        await clock.advance(6)
-        await figure(session, "handed_over", 1)
+        await figure(session, "handed_over", 1, clock)
 
 
 async def test_a_connection_lost_while_its_successor_opens_is_succeeded_at_once() -> None:
