@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect as connecting
 from websockets.exceptions import ConnectionClosed
 
 from stages.interpreting import Interpreter, Interpreting
@@ -17,6 +18,10 @@ from stages.messages import MessageKind, Messages, RawMessage
 from stages.messages.captures import open_captures
 from stages.serving import ReplayServer
 from stages.venues import venue_named
+from tests.patience import SECONDS
+
+connect = partial(connecting, open_timeout=None, ping_interval=None, close_timeout=SECONDS)
+"""A client that gives nobody up for being slow."""
 
 
 class Part(NamedTuple):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from websockets.asyncio.client import connect
-
 from pipeline import Pipeline
 from stages.recording.ingesting import ingest
 from stages.recording.settings import Recording
 from stages.serving import ReplayServer, Snapshot, load_faults
-from tests.stages.serving.parts import SPOT, Taker, asked, recording
+from tests.stages.serving.parts import SPOT, Taker, asked, connect, recording
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

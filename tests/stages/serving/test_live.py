@@ -40,12 +40,16 @@ async def lived(part: Part, file: Messages, speed: float | None, faults: Sequenc
         conduct = Conduct(first_retry=0.01, longest_retry=0.05)
         async with Session(venue, plans, http_url=server.http_url, conduct=conduct) as session:
             ending = asyncio.create_task(server.finished())
+            ended: set[str] = set()
             while (messages := await session.messages()) is not None:
+                ended |= {message.source for message in messages if b"end of the recording" in message.payload}
                 runs.append(messages)
                 for needed in interpreter.interpret(messages).requests:
                     session.request(needed.instrument_id)
                 books = interpreter.books
-                if ending.done() and all(books.state(name).name == "LIVE" for name in books.instruments_kept()):
+                if len(ended) == len(plans) and all(
+                    books.state(name).name == "LIVE" for name in books.instruments_kept()
+                ):
                     session.stop()
             await ending
         assert server.figures()["unplayed"] == []

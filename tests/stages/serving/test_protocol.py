@@ -11,14 +11,14 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from pipeline import InputError
 from pipeline.testing import VirtualClock
 from stages.messages import MessageKind, Messages, RawMessage
 from stages.serving import ReplayServer, Stall
-from tests.stages.serving.parts import COINM, SPOT, USDM, asked, books, made, recording, trade
+from tests.stages.serving.parts import COINM, SPOT, USDM, asked, books, connect, made, recording, trade
 
 BTC, ETH = "btcusdt@trade", "ethusdt@trade"
 TRADES = made(*(trade(number, symbol) for number in range(1, 4) for symbol in ("BTCUSDT", "ETHUSDT")))
@@ -158,6 +158,8 @@ async def test_the_book_is_as_of_the_moment_that_the_stream_has_reached(recordin
                     last = max(number for number in truth if number <= numbers[-1])
                     for side, levels in zip(("bids", "asks"), truth[last], strict=True):
                         assert [(Decimal(price), Decimal(size)) for price, size in book[side][:20]] == levels
+                while not clock._sleepers:
+                    await asyncio.sleep(0)
                 assert (await asked(f"{server.http_url}/dapi/v1/time"))[1] == {"serverTime": server.now_ns // 10**6}
                 await clock.advance(1)
             await rest(socket)

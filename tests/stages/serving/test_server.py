@@ -10,13 +10,12 @@ from pathlib import Path
 import aiohttp
 import anyio
 import pytest
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
 from pipeline import InputError
 from pipeline.testing import VirtualClock
 from stages.messages import Messages
-from stages.serving import ReplayServer, Snapshot
+from stages.serving import ReplayServer, Snapshot, Stall
 from tests.conftest import tasks_left
 from tests.stages.serving.parts import (
     COINM,
@@ -27,6 +26,7 @@ from tests.stages.serving.parts import (
     asked,
     best_quotes,
     books,
+    connect,
     deltas,
     recording,
     stored,
@@ -58,11 +58,18 @@ async def test_what_a_client_stores_is_what_the_file_says(part: Part, recordings
 
 @pytest.mark.parametrize("part", [SPOT, USDM, COINM], ids=lambda part: part.venue)
 async def test_the_documented_procedure_leads_to_the_right_book(part: Part, recordings: Path) -> None:
-    """The book is fetched while updates come, as fast as they can, and fits them."""
+    """The book is fetched while updates come, as fast as they can, and fits them. They wait for it at the latest where
+    there would be too few behind it."""
     file = part.read(recordings, 2500)
-    async with ReplayServer(recording(file), queue_bytes=10_000) as server:
+    clock = VirtualClock()
+    stall = Stall(stream=part.streams[2], message=60, seconds=1)
+    async with ReplayServer(recording(file), queue_bytes=10_000, clock=clock, faults=[stall]) as server:
         taker = Taker(server, part)
-        await taker.take()
+        taking = asyncio.create_task(taker.take())
+        while not (taker.statuses and clock._sleepers):
+            await asyncio.sleep(0)
+        await clock.advance(1)
+        await taking
         assert taker.statuses == [200]
     got = Messages.of(taker.got)
     rows = stored(part, got)

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from websockets.asyncio.client import connect
 
 from pipeline.cli.program import penstock as program
 from stages.serving.work import serve_work
-from tests.stages.serving.parts import asked, made, trade
+from tests.stages.serving.parts import asked, connect, made, trade
 
 FAULTS = """
 faults:
