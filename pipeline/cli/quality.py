@@ -31,8 +31,8 @@ PAGE = "quality.html"
 def quality(folder: Path, every: str | None, plot: bool, output: Path | None, as_json: bool) -> None:
     """Show what is wrong with the data of a run or a recording: gaps, duplicates, errors.
 
-    DIR is any folder that holds quality events: results/<name>, a run's or a phase's folder, a recording, or one
-    parquet file of such. Each instrument is a row, with --every each of its windows too.
+    DIR is any folder that holds quality events: results/<name> (its latest run), a run's or a phase's folder, a
+    recording, or one parquet file of such. Each instrument is a row, with --every each of its windows too.
     """
     every_ns = None if every is None else _nanoseconds(every)
     made = made_of(folder, every_ns, plot or output is not None, Registry.installed())

@@ -15,11 +15,17 @@ from stages.schemas import schema_of
 
 RECORD = b"quality_event"
 SOURCE = "lies_in"
-_NONE = pa.Table.from_pylist([], schema_of("quality_event"))
+NO_EVENTS = pa.Table.from_pylist([], schema_of("quality_event"))
 COLUMNS = (
     "ts_event", "ts_recv", "ingest_seq", "instrument_id", "source_id", "kind", "channel", "seq_expected", "seq_got",
     "missing", "gap_start", "gap_end", "action_taken", "detail",
 )  # fmt: skip
+
+
+def meant(folder: Path) -> Path:
+    """The folder itself, or, of one that holds runs of one name, its latest run."""
+    latest = folder / "latest"
+    return latest.resolve() if latest.is_dir() else folder
 
 
 def find_events(folder: Path) -> pa.Table | None:
@@ -32,7 +38,7 @@ def find_events(folder: Path) -> pa.Table | None:
         raise InputError(f"there is nothing at {folder}")
     tables = list(_tables(folder))
     if not tables:
-        return _NONE if _is_recording(folder) else None
+        return NO_EVENTS if _is_recording(folder) else None
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     whole = whole.sort_by([("ts_recv", "ascending"), ("ingest_seq", "ascending")])
     return _each_once(whole)

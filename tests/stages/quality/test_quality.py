@@ -145,3 +145,28 @@ def test_where_no_event_was_kept_the_summary_tells(tmp_path: Path) -> None:
     summary({"BTCUSDT.BINANCE": {"gap": 2, "missing": 3, "missing_seconds": 1.5}})
     told = CliRunner().invoke(penstock, ["quality", str(tmp_path)])
     assert "BTCUSDT.BINANCE" in told.output and "1,234 messages" in told.output
+
+
+def test_of_several_runs_of_a_name_the_latest_is_counted(tmp_path: Path) -> None:
+    """Each read the same data: added up they would tell twice of the same hole."""
+    for run in ("first", "second"):
+        written(tmp_path / "base" / run / "run" / "quality_event.parquet", EVENTS)
+    (tmp_path / "base" / "latest").symlink_to("second")
+    told = CliRunner().invoke(penstock, ["quality", str(tmp_path / "base"), "--json"])
+    assert [row["gap"] for row in msgspec.json.decode(told.output)] == [1, 1, 0]
+
+
+def test_windows_and_a_picture_are_refused_where_only_counts_are_there(tmp_path: Path) -> None:
+    """Rather than answered with a table of all the time, and no page."""
+    told = {"BTCUSDT.BINANCE": {"gap": 2, "missing": 3, "missing_seconds": 1.5}}
+    page = tmp_path / "page.html"
+    for counts in (told, {}):
+        metrics = {"market": {"messages": 1234, "quality_by_instrument": counts}}
+        (tmp_path / "summary.json").write_bytes(msgspec.json.encode({"aggregate_metrics": metrics}))
+        for asked in (["--every", "1h"], ["--plot", "--output", str(page)]):
+            shown = CliRunner().invoke(penstock, ["quality", str(tmp_path), *asked])
+            assert shown.exit_code == (1 if counts else 0), asked
+            if counts:
+                assert "only the counts of" in shown.output + str(shown.stderr)
+                assert "records: quality_event" in shown.output + str(shown.stderr)
+    assert page.is_file(), "a picture of nothing, where nothing is wrong"
