@@ -62,7 +62,8 @@ soak: setup strace
 		tests/pipeline/storage tests/pipeline/data/test_full_disks.py tests/pipeline/data/test_arbiter.py \
 		tests/pipeline/data/test_journaled_histories.py tests/pipeline/checkpoints/test_resuming.py \
 		tests/pipeline/checkpoints/test_full_disks_of_runs.py tests/pipeline/edges/test_under_way.py \
-		tests/stages/recording/test_killed_recorders.py
+		tests/stages/recording/test_killed_recorders.py \
+		tests/stages/serving/test_stored.py tests/stages/serving/test_random_faults.py
 
 format: setup
 	$(BIN)/ruff check --fix .
