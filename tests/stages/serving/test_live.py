@@ -47,9 +47,8 @@ async def lived(part: Part, file: Messages, speed: float | None, faults: Sequenc
                 for needed in interpreter.interpret(messages).requests:
                     session.request(needed.instrument_id)
                 books = interpreter.books
-                if len(ended) == len(plans) and all(
-                    books.state(name).name == "LIVE" for name in books.instruments_kept()
-                ):
+                whole = all(books.state(name).name == "LIVE" for name in books.instruments_kept())
+                if len(ended) == len(plans) and whole:
                     session.stop()
             await ending
         assert server.figures()["unplayed"] == []
