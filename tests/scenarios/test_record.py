@@ -29,6 +29,7 @@ def recorder(server: LocalVenue, folder: Path) -> subprocess.Popen[str]:
         f"{market}.websocket_url={server.ws}",
         f"{market}.http_url={server.http}",
         f"{market}.symbols=[BTCUSDT]",
+        f"{market}.record.roll_every=1d",  # a quarter of an hour may end while a test goes on
     )
     return start_program(
         folder, "record", CONFIG, *(word for change in changed for word in ("--set", change)), "--json"

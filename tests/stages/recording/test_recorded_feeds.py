@@ -11,6 +11,7 @@ import pytest
 from recordings import committed, recorded_rows
 
 from pipeline import Context, Interrupted, Pipeline, TopologyBuilder
+from pipeline.testing import VirtualClock
 from stages.messages import MessageKind
 from stages.messages.captures import open_captures
 from stages.recording import RecordedLive, RecordTo
@@ -37,7 +38,7 @@ def feed(server: LocalVenue, folder: Path, **words: Any) -> RecordedFeed:
         venue="binance_spot", symbols=("BTCUSDT",), websocket_url=server.ws, http_url=server.http,
         record=RecordTo(folder=str(folder), **words),
     )  # fmt: skip
-    made = recipe.build(Context())
+    made = recipe.build(Context(clock=VirtualClock()))  # a quarter of an hour may end while a test goes on
     assert isinstance(made, RecordedFeed)
     return made
 
