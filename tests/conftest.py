@@ -60,8 +60,11 @@ def nothing_is_left() -> Iterator[None]:
     yield
     gc.collect()
     gc.freeze()  # what is alive now is looked through no more: modules, tests and captures took most of the time
-    left = [thread.name for thread in threading.enumerate() if thread not in threads and thread.is_alive()]
-    left = [name for name in left if not name.startswith(("asyncio_", "pytest_timeout"))]
+    started = [thread for thread in threading.enumerate() if thread not in threads]
+    started = [thread for thread in started if not thread.name.startswith(("asyncio_", "pytest_timeout"))]
+    for thread in started:
+        thread.join(10)  # one that has given its answer ends a moment later
+    left = [thread.name for thread in started if thread.is_alive()]
     assert not left, f"threads left behind: {left}"
     if descriptors is not None:
         opened = _opened_since(descriptors)
