@@ -129,13 +129,17 @@ class Counted:
 
 
 def dying(dice: random.Random, log: list[int]) -> Callable[[LocalEngine], Any]:
-    """Takes a few checkpoints at random moments, and dies at another."""
+    """Takes a few checkpoints at random moments, and dies at another; the feeds wait for the first one, so that there is
+    one, however long a disk takes."""
 
     async def conduct(engine: LocalEngine) -> None:
         assert engine.checkpointer is not None
         for _ in range(dice.randrange(1, 4)):
             await steps(dice.randrange(25))
+            if not log:
+                engine.gate.hold()
             taken = await engine.checkpointer.take()
+            engine.gate.release()
             if taken is not None:
                 log.append(taken.rows)
         await steps(dice.randrange(25))
