@@ -16,7 +16,7 @@ from pipeline.folder import CONTAINERS, read_record
 from pipeline.summary import PhaseSummary
 
 from .conduct import Conducted
-from .figures import bytes_said, printable, rows_said, seconds_said
+from .figures import bytes_said, printable, quality_said, rows_said, seconds_said
 from .phases import phase_rows
 from .tables import report_table
 
@@ -63,8 +63,11 @@ def closing_lines(conducted: Conducted, records: Mapping[str, dict[str, Any]]) -
     rows = sum(_feed_rows(record) for record in records.values())
     silent = sorted({name for record in records.values() for name in _silent_feeds(record)})
     if silent:
-        yield "no data", f"{', '.join(silent)} gave no row; look at the path, and at --until and --limit"
+        yield "no data", f"{', '.join(silent)} gave no row; look at the path, and at `begin`, --until and --limit"
     yield from _failures(folder, conducted.summaries, records)
+    for phase, summary in conducted.summaries.items():
+        if told := quality_said(summary.aggregate_metrics):
+            yield "quality", printable(f"{phase}: {told}; penstock quality {shlex.quote(str(shortened(folder)))}")
     wall = sum(record.get("wall_seconds", 0.0) for record in records.values())
     yield "rows", rows_said(rows)
     yield "wall time", seconds_said(wall)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from unicodedata import category
@@ -17,6 +17,16 @@ LINES = "\n\t"
 """What of them a text of several lines has."""
 LARGE = 1000
 """From here on a column shows two decimals and groups its thousands."""
+
+
+def quality_said(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """What containers count under `quality` by kind, as `market: 2 gap, 3 duplicate`; empty where nothing is wrong."""
+    told = []
+    for name, measured in metrics.items():
+        counted = measured.get("quality")
+        if isinstance(counted, Mapping) and any(counted.values()):
+            told.append(f"{name}: " + ", ".join(f"{rows_said(rows)} {kind}" for kind, rows in counted.items() if rows))
+    return "; ".join(told)
 
 
 def rows_said(rows: float) -> str:

@@ -18,10 +18,11 @@ import pyarrow as pa
 from pipeline.errors import Interrupted, PenstockError
 from pipeline.frames import Batch
 from pipeline.service import Pipeline, Run
+from pipeline.summary import PhaseSummary
 from pipeline.windows import iso
 
 from .conduct import Stopper
-from .figures import rows_said
+from .figures import quality_said, rows_said
 from .keys import pressed
 from .latest import Board
 from .tables import may_decorate, text_table
@@ -117,6 +118,7 @@ async def _replayed(pipeline: Pipeline, speed: float | None, as_json: bool, quie
     run = pipeline.start(owns_process=True)
     watched = Replayed(run, speed)
     show = _show(silent=as_json or quiet)
+    summary: PhaseSummary | None = None
     with Stopper(run, 5.0) as stopper, pressed(watched.key):
         showing = asyncio.create_task(show(watched))
         try:
@@ -125,7 +127,7 @@ async def _replayed(pipeline: Pipeline, speed: float | None, as_json: bool, quie
                     watched.board.take(batch)
                     if as_json:
                         await asyncio.to_thread(_print_rows, batch)
-                await run.finished()
+                summary = await run.finished()
             return False
         except Interrupted:
             return stopper.asked > 0
@@ -138,7 +140,10 @@ async def _replayed(pipeline: Pipeline, speed: float | None, as_json: bool, quie
             if not as_json and watched.board.instruments:
                 click.echo(watched.table())
             if not as_json:
-                click.echo(f"{rows_said(watched.board.rows)} rows")
+                wrong = "" if summary is None else quality_said(summary.aggregate_metrics)
+                click.echo(f"{rows_said(watched.board.rows)} rows" + (f", {wrong}" if wrong else ""))
+            if summary is not None and not watched.board.rows:
+                click.echo("nothing came; look at the path, and at --records, --from and --until", err=True)
 
 
 def _print_rows(batch: Batch) -> None:

@@ -245,7 +245,10 @@ def test_what_run_says_to_look_at_can_be_looked_at(penstock: Penstock, small: Pa
 def test_a_feed_that_gives_no_row_is_named_at_the_end(penstock: Penstock, small: Path, tmp_path: Path) -> None:
     told = penstock("run", small, "--until", "1999-01-01")
     assert told.exit_code == 0
-    assert "no data       data gave no row; look at the path, and at --until and --limit" in told.stdout.splitlines()
+    assert (
+        "no data       data gave no row; look at the path, and at `begin`, --until and --limit"
+        in told.stdout.splitlines()
+    )
     (tmp_path / "empty.csv").write_text("time,open,high,low,close\n")
     told = penstock("run", small, "--data", "empty.csv", "--set", "containers.data={type: replay}")
     assert "the feed gave no row: there is none in empty.csv" in told.stderr

@@ -47,6 +47,29 @@ def test_where_nobody_watches_the_market_is_told_at_the_end(penstock: Penstock, 
     assert sorted(path.name for path in Path().iterdir()) == ["trades.csv"], "it leaves nothing behind"
 
 
+def test_what_is_wrong_with_messages_is_told_where_the_rows_are(penstock: Penstock, tmp_path: Path) -> None:
+    """A run of which most is unreadable does not look like one that went well."""
+    quote = '{"u":1,"s":"BTCUSDT","b":"1.00","B":"1","a":"2.00","A":"1"}'
+    lines = [f'172316125408789126{at} {{"stream":"btcusdt@bookTicker","data":{quote}}}' for at in range(4)]
+    (tmp_path / "btcusdt_20240808.txt").write_text("\n".join(lines) + "\n")
+    told = penstock("replay", "btcusdt_20240808.txt", "--venue", "kraken")
+    assert told.exit_code == 0 and told.stdout.splitlines()[-1] == "4 rows, market: 4 parse_error"
+    Path("market.yaml").write_text(
+        "name: market\ncontainers:\n  data: {type: replay, path: btcusdt_20240808.txt, venue: kraken}\n"
+        "  bars: {type: bars, inputs: [data], every: 1m}\n"
+    )
+    told = penstock("run", "market.yaml", "--quiet")
+    assert "quality" not in told.stdout
+    (line,) = [line for line in penstock("run", "market.yaml", "--force").stdout.splitlines() if "quality" in line]
+    assert line.startswith("quality       run: data: 4 parse_error; penstock quality results/market/")
+
+
+def test_a_replay_that_gave_nothing_says_where_to_look(penstock: Penstock, trades: Path) -> None:
+    told = penstock("replay", trades, "--from", "2034-01-01")
+    assert told.exit_code == 0 and told.stdout == "0 rows\n"
+    assert "nothing came; look at the path, and at --records, --from and --until" in told.stderr
+
+
 def test_each_row_is_a_line_of_json_and_from_and_until_cut(penstock: Penstock, trades: Path) -> None:
     times = ("--from", "2023-11-14T22:30:00Z", "--until", "2023-11-14T22:30:05Z")
     told = penstock("replay", trades, "--json", "--speed", "1e6", *times)
