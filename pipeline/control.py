@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 from .engines.local import LocalEngine
 from .errors import PenstockError
-from .timeline import State
+from .timeline import State, checked_speed
 from .windows import nanoseconds
 
 
@@ -50,7 +50,12 @@ class Control(ABC):
         an ISO time or ns UTC. Returns how many rows went, when every container has worked on them. 0: the feeds of
         this phase have ended. Raises `PenstockError` where no feed is a replay.
         """
-        until_ns = nanoseconds(until) if isinstance(until, str) else until
+        if (rows is None) == (until is None):
+            raise ValueError("expected either rows or until, a number of rows or a moment")
+        if rows is not None and (not isinstance(rows, int) or rows < 1):
+            raise ValueError(f"expected to step by at least 1 row, a whole number, found {rows!r}")
+        until_ns = None if until is None else _moment(until)
+        self.expect_entered()
         self._begun = self._paused = True
         engine = await self._coming()
         return 0 if engine is None else await engine.steering.step(rows=rows, until_ns=until_ns)
@@ -65,7 +70,8 @@ class Control(ABC):
         raises `PenstockError`, as it does where a feed is no replay, the run keeps checkpoints, or another seek is
         under way. Start another run whose feeds `begin` there.
         """
-        to_ns = nanoseconds(to) if isinstance(to, str) else to
+        to_ns = _moment(to)
+        self.expect_entered()
         if not self._begun:
             self._paused = True
             self.begin()
@@ -78,7 +84,7 @@ class Control(ABC):
 
     def set_speed(self, speed: float | None) -> None:
         """Replay at so many times real time from here on, in all phases to come too; None: as fast as possible."""
-        self._speed = (speed,)
+        self._speed = (checked_speed(speed),)
         if self._engine is not None:
             self._engine.steering.timeline.set_speed(speed)
 
@@ -104,6 +110,10 @@ class Control(ABC):
     def is_over(self) -> bool:
         """Whether nothing of the run is left to be steered."""
 
+    @abstractmethod
+    def expect_entered(self) -> None:
+        """Raise `PenstockError` where nothing of the run would ever come, since nobody has entered it."""
+
     async def _coming(self) -> LocalEngine | None:
         """The engine that is steered, once there is one; None where the run is over."""
         while self._engine is None and not self.is_over:
@@ -119,3 +129,12 @@ class Control(ABC):
         if self._begun:
             engine.steering.begin(paused=self._paused)
         self._engine_came.set()
+
+
+def _moment(told: str | int) -> int:
+    """ISO text or ns UTC as ns UTC; raises `ValueError` for anything else."""
+    if isinstance(told, str):
+        return nanoseconds(told)
+    if isinstance(told, int):
+        return told
+    raise ValueError(f"expected a moment, an ISO time such as '2024-05-01T12:00:00Z' or ns UTC, found {told!r}")

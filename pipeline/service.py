@@ -286,6 +286,11 @@ class Run(Control):
             raise KeyError(f"'{name}' is not a feed of type push")
         return logic
 
+    def expect_entered(self) -> None:
+        """Raise `PenstockError` where nothing of the run would ever come, since nobody has entered it."""
+        if self._supervisor is None:
+            raise PenstockError("expected a run that was entered, found one that was not; use `async with run:`")
+
     async def abort(self) -> None:
         """Stop everything now and return when nothing is left of the run. Idempotent."""
         for subscription in list(self._subscriptions):
@@ -298,8 +303,10 @@ class Run(Control):
     async def finished(self) -> PhaseSummary:
         """Begin, await every container and its data, and return the last phase's summary.
 
-        Raises `PhaseFailed` when a container failed, `Interrupted` when the run was drained or aborted.
+        Raises `PhaseFailed` when a container failed, `Interrupted` when the run was drained or aborted, `PenstockError`
+        where nobody has entered the run.
         """
+        self.expect_entered()
         self.begin()
         await self._done.wait()
         if self._error is not None:

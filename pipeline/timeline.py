@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
@@ -16,6 +17,13 @@ from .pacing import Pacing
 Stamps: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 State: TypeAlias = Literal["stopped", "running", "paused", "stepping", "finished"]
 NEVER = -(1 << 62)
+
+
+def checked_speed(speed: float | None) -> float | None:
+    """The speed; raises `ValueError` where it is no number above 0."""
+    if speed is None or (isinstance(speed, int | float) and 0 < speed < math.inf):
+        return speed
+    raise ValueError(f"expected a speed above 0, or None for as fast as possible, found {speed!r}")
 
 
 class Pace:
@@ -158,10 +166,9 @@ class Timeline:
 
     def set_speed(self, speed: float | None) -> None:
         """Go on at another speed from here; None is as fast as it is taken."""
-        if speed is not None and not speed > 0:
-            raise ValueError(f"expected a speed above 0, or None for as fast as possible, found {speed:g}")
+        checked = checked_speed(speed)
         now = self.now_ns
-        self.speed = speed
+        self.speed = checked
         self._anchor = None
         if speed is not None and now is not None and not self._paused:
             self._anchor = (now, self.clock.monotonic_ns())

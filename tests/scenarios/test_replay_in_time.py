@@ -291,3 +291,30 @@ async def test_only_feeds_that_can_be_sought_in_are_and_not_while_checkpoints_ar
     async with kept.start() as run:
         with pytest.raises(PenstockError, match="expected a run without checkpoints"):
             await run.seek(SECOND)
+
+
+async def test_what_cannot_be_steered_by_is_told_at_once_and_harms_no_run(tmp_path: Path) -> None:
+    """A half row, a speed in words or an endless one, a moment that is none: the run goes on as if nothing was said."""
+    pipeline = Pipeline.from_topology(two_feeds(Ticks(), Ticks(start=5)), output=tmp_path)
+    async with pipeline.start() as run:
+        for rows in (1.5, "5", 0, -3):
+            with pytest.raises(ValueError, match="expected to step by at least 1 row, a whole number, found"):
+                await run.step(rows)  # type: ignore[arg-type]
+        for speed in ("max", "5", 0, -1, float("nan"), float("inf")):
+            with pytest.raises(ValueError, match="expected a speed above 0, or None"):
+                run.set_speed(speed)  # type: ignore[arg-type]
+        for moment in (1.5, object()):
+            with pytest.raises(ValueError, match="expected a moment, an ISO time such as"):
+                await run.step(until=moment)  # type: ignore[arg-type]
+            with pytest.raises(ValueError, match="expected a moment, an ISO time such as"):
+                await run.seek(moment)  # type: ignore[arg-type]
+        summary = await run.finished()
+    assert len(summary.aggregate_metrics["seen"]["times"]) == 40
+
+
+async def test_a_run_that_nobody_entered_says_so_instead_of_waiting_for_ever(tmp_path: Path) -> None:
+    run = Pipeline.from_topology(two_feeds(Ticks(), Ticks()), output=tmp_path).start()
+    for call in (run.finished, lambda: run.step(1), lambda: run.seek(0)):
+        with pytest.raises(PenstockError, match="use `async with run:`"):
+            with anyio.fail_after(30):
+                await call()
