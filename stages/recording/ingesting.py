@@ -120,19 +120,18 @@ def _by_venue(paths: str | Path | Iterable[str | Path], venue: str | None) -> tu
         return [(_named(venue), capture)], ()
     found: dict[str, tuple[Venue, list[str]]] = {}
     left_out = []
+    reason = ""
     for name, part in capture.apart():
         try:
             whose = venue_of(next(part.runs()))
         except LookupError as error:
+            reason = reason or str(error)
             log.warning("%s is left out: %s", name, error)
             left_out.append(name)
             continue
         found.setdefault(whose.name, (whose, []))[1].append(name)
     if not found:
-        raise InputError(
-            f"{', '.join(left_out[:3])}: expected messages of a known venue, found none; name one with --venue: "
-            f"{', '.join(each.name for each in VENUES)}"
-        )
+        raise InputError(f"{reason} with --venue")
     return [(whose, capture.of(names)) for whose, names in found.values()], tuple(left_out)
 
 

@@ -17,9 +17,9 @@ no texts are taken from the bytes (`numbers.py`).
 
 from __future__ import annotations
 
-from collections import Counter
+from urllib.parse import urlsplit
 
-from stages.messages import Messages
+from stages.messages import MessageKind, Messages
 
 from .binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US, BINANCE_USDM
 from .bitmex import BITMEX
@@ -73,22 +73,44 @@ def venue_named(word: str) -> Venue:
 def venue_of(*runs: Messages) -> Venue:
     """Whose messages these are, by the first thousand of each run. Raises LookupError where none or several know them.
 
-    Runs of which none is known, such as of responses without an address, go with the others.
+    A run of responses without an address, which nobody can know, goes with the others.
     """
-    found = Counter(
-        venue.name
-        for run in runs
-        for message in run.slice(0, min(LOOKED_AT, len(run)))
-        for venue in VENUES
-        if venue.recognises(message.url, message.payload)
-    )
-    if len(found) == 1:
+    found: dict[str, str] = {}
+    unknown: list[Messages] = []
+    for run in runs:
+        known = [
+            (venue.name, message.source)
+            for message in run.slice(0, min(LOOKED_AT, len(run)))
+            for venue in VENUES
+            if venue.recognises(message.url, message.payload)
+        ]
+        for name, source in known:
+            found.setdefault(name, source)
+        if not known and len(run) and (any(run.url) or (run.kind == MessageKind.RECEIVED).any()):
+            unknown.append(run)
+    if len(found) > 1:
+        told = ", ".join(f"{name} ({found[name]})" for name in sorted(found))
+        raise LookupError(f"expected messages of one venue, found {told}; give those of one, or name the one")
+    if found and not unknown:
         return venue_named(next(iter(found)))
-    known = ", ".join(venue.name for venue in VENUES)
-    sources = list(dict.fromkeys(source for run in runs for source in run.source))
-    if not found:
-        where = sources[0] if sources else "no messages"
-        raise LookupError(f"{where}: expected messages of a known venue, found none; name one of {known}")
+    names = ", ".join(venue.name for venue in VENUES)
+    beside = f" beside those of {next(iter(found))}" if found else ""
+    said = _told(unknown[0] if unknown else next(iter(runs), Messages.of([])))
     raise LookupError(
-        f"{', '.join(sources)}: expected messages of one venue, found {', '.join(sorted(found))}; name the one"
+        f"{said}{beside}; another venue has to be added first (CONTRIBUTING.md, 'Adding a venue'), and the capture is "
+        f"read then as it is; known are {names}: if it is one of these, name it"
     )
+
+
+def _told(run: Messages) -> str:
+    """Whose messages were expected, and what there is: hosts, where they are told, and how the first one begins."""
+    if not len(run):
+        return "expected messages of a known venue, found no messages"
+    hosts = dict.fromkeys(host for url in run.url if (host := urlsplit(url).hostname))
+    first = next((message.payload for message in run.slice(0, min(LOOKED_AT, len(run))) if message.payload), b"")
+    whose = f"{' and '.join(list(hosts)[:3])}: " if hosts else ""
+    return f"{_source(run)}: expected messages of a known venue, found {whose}{first[:60].decode(errors='replace')!r}"
+
+
+def _source(run: Messages) -> str:
+    return run.source[int(run.source_code[0])]

@@ -11,7 +11,8 @@ from .markets import BinanceMarket
 from .streams import FUTURES_STREAMS
 from .usdm import is_of_futures
 
-_MESSAGE = re.compile(rb'"s":"[^"]+USD_(PERP|\d{6})"')
+_MESSAGE = re.compile(rb'"s":"[^"-]+(?<!BTCB)USD_(PERP|\d{6})"')
+"""BTCBUSD_210129 was one of USD-M."""
 
 
 class CoinmMarket(BinanceMarket, frozen=True, kw_only=True):

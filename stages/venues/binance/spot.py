@@ -20,16 +20,17 @@ _LIMITS = Limits(
     weight_per_minute=6000,
     connection_hours=24,
 )
-_TRADE = re.compile(rb'"e":"(agg)?[tT]rade",.*"M":(true|false)\}\}?$')
-_DEPTH = re.compile(rb'"e":"depthUpdate","E":\d+,"s":"[^"]+","U":\d+,"u":\d+,"b":')
-_TICKER = re.compile(rb'\{"u":\d+,"s":"[^"]+","b":"[^"]+","B":"[^"]+","a":"[^"]+","A":"[^"]+"\}')
+_BEGINS = rb'(\{"stream":"[^"]+","data":)?\{'
+_TRADE = re.compile(_BEGINS + rb'"e":"(agg)?[tT]rade",.*"M":(true|false)\}\}?$')
+_DEPTH = re.compile(_BEGINS + rb'"e":"depthUpdate","E":(\d{13}|\d{16}),"s":"[^"]+","U":\d+,"u":\d+,"b":')
+_TICKER = re.compile(_BEGINS + rb'"u":\d+,"s":"[^"]+","b":"[^"]+","B":"[^"]+","a":"[^"]+","A":"[^"]+"\}')
 
 
 class SpotMarket(BinanceMarket, frozen=True, kw_only=True):
     """Updates follow each other without a hole; the first one after a snapshot has the number after the snapshot's."""
 
     def writes(self, payload: bytes) -> bool:
-        return any(form.search(payload) for form in (_TRADE, _DEPTH, _TICKER))
+        return any(form.match(payload) for form in (_TRADE, _DEPTH, _TICKER))
 
     def made_up(self, symbol: str, start_ns: int, seconds: int, seed: int) -> Iterator[RawMessage]:
         from .made_up import made_up

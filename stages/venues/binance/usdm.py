@@ -10,7 +10,8 @@ from stages.venues.venue import Limits
 from .markets import BinanceMarket
 from .streams import FUTURES_STREAMS, stream_named
 
-_MESSAGE = re.compile(rb'"s":"[^"]+(?<!USD_PERP)(?<!USD_\d{6})"')
+_MESSAGE = re.compile(rb'"s":"(BTCBUSD_\d{6}|[^"-]+(?<!USD_PERP)(?<!USD_\d{6}))"')
+"""Symbols of options have hyphens."""
 _FUTURES = (
     re.compile(rb'"e":"depthUpdate",.*"pu":\d'),
     re.compile(rb'"e":"bookTicker"'),

@@ -39,7 +39,10 @@ _CANDLE_NS = 300 * 10**9
 _BEGINS = re.compile(rb'\s*\{\s*"channel":\s*"(\w+)"')
 _NUMBER = re.compile(rb'"sequence_num":\s*(\d{1,18})\s*[,}]')
 _PRODUCT = re.compile(rb'"product_id":\s*"([^"\\\s]{1,64})"')
-_WRITES = re.compile(rb'\s*\{\s*"channel":\s*"\w+",\s*"client_id":')
+_WRITES = re.compile(
+    rb'\s*\{\s*"channel":\s*"\w+",\s*("client_id":\s*"[^"]*",\s*)?"timestamp":\s*"[^"]*",\s*"sequence_num":'
+)
+"""A client's id was told until 2025."""
 
 _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 

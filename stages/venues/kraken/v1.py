@@ -21,6 +21,10 @@ _USUAL = {"trade": "trade", "quote": "spread", "book_delta": "book-1000", "bar":
 _CONTROL = frozenset(("heartbeat", "systemStatus", "subscriptionStatus", "pong"))
 _BEGINS = re.compile(rb"\s*\[\s*(\d{1,18})\s*,")
 _ENDS = re.compile(rb'"((?:book|ohlc)-\d+|trade|ticker|spread)"\s*,\s*"([^"\\\s]{1,64})"\s*\]\s*$')
+_WRITES = re.compile(
+    rb'\s*\[\s*\d{1,18}\s*,.*,\s*"((?:book|ohlc)-\d+|trade|ticker|spread)"\s*,\s*"[^"\\\s/]+/[^"\\\s/]+"\s*\]\s*$'
+)
+"""A pair has a stroke here; others' arrays may end alike without one."""
 _EVENT = re.compile(rb'\s*\{.*"event":\s*"(systemStatus|subscriptionStatus)"')
 _NS_OF_MINUTE = 60 * 10**9
 
@@ -204,7 +208,7 @@ class FirstVersion(KrakenMarket, frozen=True, kw_only=True):
         return plans(symbols, found, base_url or self.websocket_url, self.limits, _subscribe)
 
     def writes(self, payload: bytes) -> bool:
-        return _EVENT.match(payload) is not None or (payload[:1] == b"[" and _ENDS.search(payload) is not None)
+        return _EVENT.match(payload) is not None or _WRITES.match(payload) is not None
 
     def recognises(self, url: str, payload: bytes) -> bool:
         """Also pairs as HTTP lists them, since they are by the names of this version."""

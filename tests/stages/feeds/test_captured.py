@@ -81,8 +81,11 @@ def test_what_cannot_be_said_of_a_capture_is_refused(recordings: Path) -> None:
         Replay(path=path, schema="trade").record_schemas({})
     with pytest.raises(InputError, match="no venue is called 'binance_sport'; did you mean 'binance_spot'"):
         Replay(path=path, venue="binance_sport").build(Context()).warm()
-    with pytest.raises(InputError, match="expected messages of one venue, found binance_spot, binance_usdm; name the"):
+    with pytest.raises(InputError, match=r"of one venue, found binance_spot \(btcusdt\), binance_usdm \(BIN"):
         Replay(path=(path, str(recordings / SEVERAL[0]))).build(Context()).warm()
+    beside = r"BITFINEX.*of a known venue, found api\.bitfinex\.com: .* beside those of binance_spot; another venue"
+    with pytest.raises(InputError, match=beside):
+        Replay(path=(path, str(recordings / "cryptofeed/BITFINEX.ws.11.0"))).build(Context()).warm()
     with pytest.raises(msgspec.ValidationError, match="records: expected kinds out of trade, quote"):
         msgspec.convert({"records": ["trades"]}, Replay)
 

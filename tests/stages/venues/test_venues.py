@@ -8,7 +8,7 @@ import sys
 import msgspec
 import pytest
 
-from stages.messages import Messages
+from stages.messages import MessageKind, Messages, RawMessage
 from stages.venues import VENUES, venue_named, venue_of
 
 SPOT, USDM, COINM = (venue_named(f"binance_{market}") for market in ("spot", "usdm", "coinm"))
@@ -81,6 +81,9 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
         ('{"channel":"trade","type":"update","data":[]}', "kraken"),
         ('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]', "kraken_v1"),
         ('{"type":"l2update","product_id":"BTC-USD","changes":[["buy","1","2"]],"time":"x"}', "coinbase_exchange"),
+        ('{"e":"markPriceUpdate","E":1,"s":"BTCBUSD_210129","p":"1","r":"","T":0}', "binance_usdm"),
+        ('{"e":"markPriceUpdate","E":1,"s":"BNBUSD_210326","p":"1","r":"","T":0}', "binance_coinm"),
+        ('{"channel":"heartbeats","timestamp":"x","sequence_num":0,"events":[]}', "coinbase_advanced"),
         ('{"channel":"l2_data","client_id":"","timestamp":"x","sequence_num":0,"events":[]}', "coinbase_advanced"),
     ],
 )
@@ -88,13 +91,47 @@ def test_messages_of_a_server_of_one_s_own_are_known_by_how_they_are_written(url
     assert venue_of(of('{"result":null,"id":1}', payload, url=url)).name == name
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '[94952,[2.271e-05,657877.46,2.274e-05],9797,1633910436166,"ticker","MATICF0:USTF0"]',
+        '{"time_ms":1682689045562,"channel":"spot.order_book_update","event":"update","result":{"t":1682689045398,'
+        '"e":"depthUpdate","E":1682689045,"s":"AB_USDT","U":1,"u":2,"b":[],"a":[]}}',
+        '{"e":"depthUpdate","E":1783981139947514400,"s":"wifusd","U":1,"u":2,"b":[],"a":[]}',
+        '{"stream":"btc-251219-89000-c@optionTrade","data":{"e":"trade","E":1,"T":1,"s":"BTC-251219-89000-C","t":2,'
+        '"p":"1420.000","q":"1.54","X":"MARKET","m":true}}',
+        '{"channel":"trades","data":[{"coin":"BTC"}]}',
+        '{"jsonrpc":"2.0","method":"subscription","params":{"channel":"trades.BTC-PERPETUAL.raw","data":[]}}',
+        '{"arg":{"channel":"books","instId":"BTC-USDT"},"action":"snapshot","data":[]}',
+    ],
+)
+def test_what_others_write_alike_is_nobody_s(payload: str) -> None:
+    with pytest.raises(LookupError, match="expected messages of a known venue"):
+        venue_of(of(payload))
+
+
+def test_messages_of_nobody_beside_those_of_a_venue_are_told_unless_they_are_responses_without_an_address() -> None:
+    trade = of('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]')
+    answer = Messages.of([RawMessage(7, 0, MessageKind.RESPONSE, "http", "", b'{"lastUpdateId":1}')])
+    assert venue_of(trade, answer).name == "kraken_v1"
+    with pytest.raises(LookupError, match=r"found '\{\}' beside those of kraken_v1; another venue"):
+        venue_of(trade, of("{}"))
+
+
 def test_messages_of_nobody_or_of_several_are_told_with_their_file() -> None:
-    with pytest.raises(LookupError, match=r"x\.gz: expected messages of a known venue, found none; name one of"):
+    with pytest.raises(
+        LookupError, match=r"x\.gz: expected messages of a known venue, found '\{\"hello\":1\}'; another"
+    ):
         venue_of(of('{"hello":1}'))
-    with pytest.raises(LookupError, match="no messages: expected"):
+    said = (
+        r"found ws\.okx\.com: '\{\}'; another venue has to be added .*CONTRIBUTING.*known are binance_spot, .*name it"
+    )
+    with pytest.raises(LookupError, match=said):
+        venue_of(of("{}", url="wss://ws.okx.com:8443/ws/v5/public"))
+    with pytest.raises(LookupError, match="found no messages"):
         venue_of(Messages.of([]))
     both = Messages.concat([of("1", url="wss://fstream.binance.com/ws"), of("1", url="wss://dstream.binance.com/ws")])
-    with pytest.raises(LookupError, match="found binance_coinm, binance_usdm; name the one"):
+    with pytest.raises(LookupError, match=r"found binance_coinm \(x.gz\), binance_usdm \(x.gz\); give those"):
         venue_of(both)
 
 
