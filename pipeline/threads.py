@@ -9,8 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import anyio
-
 T = TypeVar("T")
 
 
@@ -19,6 +17,8 @@ async def settled(future: asyncio.Future[Any]) -> None:
 
     Cancellation, anyio's or asyncio's own, takes effect afterwards: what has begun is never left unowned.
     """
+    import anyio  # whoever only looks into folders needs none
+
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         while not future.done():
