@@ -386,14 +386,15 @@ from pathlib import Path
 from tests.pipeline.examination.looked_at import run
 asyncio.run(run(Path(sys.argv[1]), times=1, rows=400))
 print("begun", flush=True)
-asyncio.run(run(Path(sys.argv[1]), times=2, rows=600, checkpoint_seconds=0.01))
+while not Path(sys.argv[2]).exists():
+    asyncio.run(run(Path(sys.argv[1]), times=2, rows=600, checkpoint_seconds=0.01))
 """
 
 
 def test_r5_beside_runs_in_the_same_folder_there_is_no_false_alarm(tmp_path: Path) -> None:
     """R-5: results put aside and replaced, checkpoints, a journal that begins and goes, dead letters, new epochs."""
     with subprocess.Popen(
-        [sys.executable, "-c", RUNS, str(tmp_path)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", RUNS, str(tmp_path), str(tmp_path / "enough")], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as child:  # fmt: skip
         assert child.stdout is not None
@@ -404,6 +405,8 @@ def test_r5_beside_runs_in_the_same_folder_there_is_no_false_alarm(tmp_path: Pat
             assert not done.bad, done.bad
             pipeline.examination.inspection.inspect(locate(tmp_path / "looked"))
             looks += 1
+            if looks == 4:
+                (tmp_path / "enough").touch()
             count("verifications beside a writer")
     assert child.returncode == 0 and looks > 3
     done = verify(locate(tmp_path / "looked"))
