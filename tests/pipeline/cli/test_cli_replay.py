@@ -193,7 +193,8 @@ def test_keys_steer_it_and_the_terminal_is_as_it_was(trades: Path) -> None:
         terminal.press("s")
         rows = int(re.findall(r"(\d+) rows,", terminal.until(r"paused, [^,]*, 4x, \d+ rows,"))[0])
         terminal.press("n")
-        terminal.until(rf"paused, [^,]*, 4x, {rows + 1} rows,|paused, [^,]*, 4x, {rows + 2} rows,")
+        more = "|".join(str(rows + step) for step in (1, 2, 3))  # what was drawn first may lie a step or two behind
+        terminal.until(rf"paused, [^,]*, 4x, ({more}) rows,")
         terminal.press("q")
         assert terminal.ended() == 0
         assert settings() == before
