@@ -15,6 +15,9 @@ from .declaration import Declaration
 if TYPE_CHECKING:
     from stages.interpreting import Interpreting
 
+OF_TABLES = ("instrument", "columns", "time_column", "time_format", "time_zone", "delimiter", "header", "price",
+             "interval", "stamp", "numbers")  # fmt: skip
+"""Declared of tables alone: a capture's messages say it themselves."""
 LATENESS_NS = 2_000_000_000
 """How far event time may step back in what several channels brought: a venue stamps each by itself, and what it does
 not stamp stands at the time it was received, by a clock of ours."""
@@ -44,6 +47,18 @@ class Interpretation(Declaration, frozen=True):
                 raise ValueError(f"records: expected kinds out of {', '.join(KINDS)}, found '{kind}'")
         if not 0 <= self.depth <= 65_535:
             raise ValueError(f"depth: expected 0 to 65535 levels, found {self.depth}")
+        if self.snapshot_every is not None and not self.depth:
+            raise ValueError(
+                f"snapshot_every: expected `depth` beside it, the levels a side of each book_snapshot, found 0 and "
+                f"'{self.snapshot_every}'; add `depth: 10`"
+            )
+        if self.venue is not None:
+            from stages.venues import venue_named
+
+            try:
+                venue_named(self.venue)
+            except LookupError as error:
+                raise ValueError(f"venue: {error.args[0]}") from None
 
     @property
     def kinds_sent(self) -> tuple[str, ...]:
@@ -57,12 +72,19 @@ class Interpretation(Declaration, frozen=True):
         return LATENESS_NS if several else 0
 
     def schemas_sent(self) -> Mapping[str, pa.Schema]:
-        """Columns of what a capture is read as, by kind of record. Raises `InputError`."""
+        """Columns of what a capture is read as, by kind of record. Raises `InputError` for what is said of tables."""
         if self.schema != "auto":
             raise InputError(
                 f"{self.path_said}: expected no `schema`, since a capture holds several kinds of record, found "
                 f"{self.schema}; write `records: [{self.schema}]`"
             )
+        for name in OF_TABLES:
+            found = getattr(self, name)
+            if found != type(self).__struct_defaults__[type(self).__struct_fields__.index(name)]:
+                raise InputError(
+                    f"{self.path_said}: expected no `{name}`, since the messages of a capture say all that is known, "
+                    f"found {found!r}; remove it (`records` chooses kinds of record)"
+                )
         scales = Scales(self._places(self.scale), self._places(self.size_scale))
         return {kind: schema_of(kind, scales) for kind in self.kinds_sent}
 

@@ -79,8 +79,8 @@ def test_what_cannot_be_said_of_a_capture_is_refused(recordings: Path) -> None:
     path = str(recordings / SPOT)
     with pytest.raises(InputError, match=r"expected no `schema`.*write `records: \[trade\]`"):
         Replay(path=path, schema="trade").record_schemas({})
-    with pytest.raises(InputError, match="no venue is called 'binance_sport'; did you mean 'binance_spot'"):
-        Replay(path=path, venue="binance_sport").build(Context()).warm()
+    with pytest.raises(ValueError, match=r"^venue: no venue is called 'binance_sport'; did you mean 'binance_spot'"):
+        Replay(path=path, venue="binance_sport")
     with pytest.raises(InputError, match=r"of one venue, found binance_spot \(btcusdt\), binance_usdm \(BIN"):
         Replay(path=(path, str(recordings / SEVERAL[0]))).build(Context()).warm()
     beside = r"BITFINEX.*of a known venue, found api\.bitfinex\.com: .* beside those of binance_spot; another venue"
@@ -195,3 +195,17 @@ def test_a_replay_that_begins_in_the_middle_tells_each_book_first_and_goes_on_as
         assert tables[kind].to_pylist() == rows_from(whole[kind], begin_ns)
     again = [batch for batches in feed.seek(begin_ns) for batch in batches]
     assert sum(batch.num_rows for batch in again) == sum(table.num_rows for table in tables.values())
+
+
+def test_what_would_not_be_heeded_of_a_capture_is_refused(recordings: Path) -> None:
+    """Who asks for ETHUSDT is not to have BTCUSDT."""
+    path = str(recordings / SPOT)
+    for words in (
+        {"instrument": "ETHUSDT.BINANCE"}, {"columns": {"p": "price"}}, {"time_zone": "Europe/Berlin"},
+        {"interval": "1m"}, {"price": "mid"}, {"stamp": "end"}, {"numbers": "float64"}, {"header": False},
+    ):  # fmt: skip
+        (name,) = words
+        with pytest.raises(InputError, match=f"expected no `{name}`, since the messages .* remove it"):
+            Replay(path=path, **words).record_schemas({})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="snapshot_every: expected `depth` beside it"):
+        Replay(path=path, snapshot_every="1s")
