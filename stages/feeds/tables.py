@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline import InputError
+from stages.messages.captures import looked_for, why_no_capture
 
 from .archives import TEXT_TABLES, table_inside
 from .lean_layout import LAYOUT
@@ -63,7 +64,8 @@ def _format_of(file: Path, declared: str) -> Literal["parquet", "csv"]:
         raise InputError(
             f"{file}: expected a table ({' '.join(TEXT_TABLES)}) in the archive, found {inside}; {_unpacking(inside)}"
         )
-    raise InputError(f"{file}: expected {_looked_for(declared)}, found another ending; declare `format`")
+    wrong = f", and no capture: {why_no_capture(file)}" if declared == "auto" else ""
+    raise InputError(f"{file}: expected {_looked_for(declared)}, found another ending{wrong}; declare `format`")
 
 
 def _holds_table(file: Path) -> bool:
@@ -84,4 +86,5 @@ def _looked_for(declared: str) -> str:
     tables = [f"{name} ({' '.join(endings)})" for name, endings in ENDINGS.items() if declared in ("auto", name)]
     if declared != "parquet":
         tables.append("a .zip with one csv in it")
-    return " or ".join([*tables, f"LEAN data ({LAYOUT})"] if declared == "auto" else tables)
+    others = [f"LEAN data ({LAYOUT})", f"a capture of messages ({looked_for()})"] if declared == "auto" else []
+    return " or ".join([*tables, *others])

@@ -2,6 +2,15 @@
 
 from .capture import Capture, RecordedCapture, open_captures
 from .counts import CaptureCounts, Note
-from .finding import is_capture
+from .finding import is_capture, looked_for, why_no_capture
 
-__all__ = ["Capture", "CaptureCounts", "Note", "RecordedCapture", "is_capture", "open_captures"]
+__all__ = [
+    "Capture",
+    "CaptureCounts",
+    "Note",
+    "RecordedCapture",
+    "is_capture",
+    "looked_for",
+    "open_captures",
+    "why_no_capture",
+]

@@ -55,7 +55,7 @@ def find_captures(paths: str | Path | Iterable[str | Path]) -> Found:
         if format is None or begins is None:
             wrong = wrong or "no message with a time is in it"
             if file in named and (file.stat().st_size or len(found) == 1):
-                raise InputError(f"{file}: expected a capture ({_looked_for()}), found otherwise: {wrong}")
+                raise InputError(f"{file}: expected a capture ({looked_for()}), found otherwise: {wrong}")
             if format is not None or file in named:
                 notes.append(Note(file, 0, NO_CAPTURE, wrong))
             else:
@@ -65,7 +65,7 @@ def find_captures(paths: str | Path | Iterable[str | Path]) -> Found:
         groups.setdefault(key, []).append((begins, _natural(file.name), file))
     if not groups:
         others = ", ".join(sorted(file.name for file in found)[:5]) or "no file"
-        raise InputError(f"{_said(given)}: expected a capture ({_looked_for()}), found {others}")
+        raise InputError(f"{_said(given)}: expected a capture ({looked_for()}), found {others}")
     formats = {format.name: format for format in FORMATS}
     names = _distinct([(folder, name) for folder, name, _ in groups])
     sources = []
@@ -80,6 +80,11 @@ def find_captures(paths: str | Path | Iterable[str | Path]) -> Found:
 def is_capture(file: Path) -> bool:
     """Whether a file is of one of the formats, by its first lines."""
     return _format_of(file)[0] is not None
+
+
+def why_no_capture(file: Path) -> str:
+    """What keeps a file from being read as a capture; empty where it is one."""
+    return _format_of(file)[1]
 
 
 def _files(given: Sequence[str | Path]) -> tuple[set[Path], list[Path]]:
@@ -144,5 +149,5 @@ def _said(given: Sequence[str | Path]) -> str:
     return ", ".join(str(one) for one in given[:3]) or "no path"
 
 
-def _looked_for() -> str:
+def looked_for() -> str:
     return " or ".join(f"{format.name}: {format.looks_like}" for format in FORMATS)

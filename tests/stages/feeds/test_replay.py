@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,28 @@ def test_where_nothing_is_found_the_error_says_what_was_looked_for(tmp_path: Pat
     with pytest.raises(InputError, match="expected files of one format, found 1 of parquet, 1 of csv"):
         Replay(path=str(tmp_path)).input_files()
     (tmp_path / "a.dat").write_text("time,price,qty\n1,1,1\n")
-    with pytest.raises(InputError, match=r"a.dat: expected parquet .*, found another ending; declare `format`"):
+    with pytest.raises(InputError, match=r"a.dat: expected parquet .*, found another ending, .*; declare `format`"):
         Replay(path=str(tmp_path / "a.dat")).input_files()
     assert Replay(path=str(tmp_path / "a.dat"), format="csv").input_files() == (tmp_path / "a.dat",)
     with pytest.raises(InputError, match="expected LEAN data"):
         Replay(path=str(tmp_path), format="lean").input_files()
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b"", "it is empty"),
+        (b"hello\n", "it begins with b'hello'"),
+        (gzip.compress(b"", mtime=0), "it is empty"),
+        (gzip.compress(b"hello\n", mtime=0), "it begins with b'hello'"),
+        (gzip.compress(b"x" * 4000, mtime=0)[:12], "cut short after 0 bytes"),
+    ],
+    ids=["empty", "text", "packed nothing", "packed text", "cut"],
+)
+def test_who_meant_a_capture_is_told_what_keeps_it_from_being_one(tmp_path: Path, content: bytes, wrong: str) -> None:
+    file = tmp_path / "btcusdt_20240808.gz"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as told:
+        Replay(path=str(file)).output_schema({})
+    assert "or a capture of messages (" in str(told.value)
+    assert f"found another ending, and no capture: {wrong}" in str(told.value)
