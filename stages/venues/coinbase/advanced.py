@@ -20,7 +20,7 @@ from stages.venues.subscribing import plans, words
 from stages.venues.venue import ConnectionPlan, Decoder, Limits, Venue, comes_from
 
 from .numbers import Numbers
-from .products import Product, facts
+from .products import Product, facts, known_time
 
 _USUAL = {
     "trade": "market_trades",
@@ -48,7 +48,7 @@ _Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Change(Struct, gc=False):
-    side: Literal["bid", "offer"]
+    side: Literal["bid", "offer", "ask"]
     event_time: str
     price_level: str
     new_quantity: str
@@ -77,11 +77,13 @@ class TradesEvent(Struct, gc=False):
 
 
 class TickerTold(Struct, gc=False):
+    """Best prices are told since 2024."""
+
     product_id: str
-    best_bid: str
-    best_bid_quantity: str
-    best_ask: str
-    best_ask_quantity: str
+    best_bid: str = ""
+    best_bid_quantity: str = ""
+    best_ask: str = ""
+    best_ask_quantity: str = ""
 
 
 class TickersEvent(Struct, gc=False):
@@ -196,8 +198,12 @@ def _book(events: Raw, time: str | None) -> list[Fact]:
             side = book.bids if change.side == "bid" else book.asks
             side.append((change.price_level, change.new_quantity))
         if not book.snapshot:
-            book.time = later([change.event_time for change in event.updates]) or time
+            book.time = later(_times(event)) or time
     return list(found.values())
+
+
+def _times(event: BookEvent) -> list[str]:
+    return [time for change in event.updates if (time := known_time(change.event_time)) is not None]
 
 
 def _trade(events: Raw, time: str | None) -> list[Fact]:
@@ -226,11 +232,12 @@ def _ticker(events: Raw, time: str | None) -> list[Fact]:
         Quote(
             symbol=ticker.product_id,
             time=time,
-            bid=(ticker.best_bid, ticker.best_bid_quantity),
-            ask=(ticker.best_ask, ticker.best_ask_quantity),
+            bid=(ticker.best_bid or "0", ticker.best_bid_quantity or "0"),
+            ask=(ticker.best_ask or "0", ticker.best_ask_quantity or "0"),
         )
         for event in _tickers.decode(events)
         for ticker in event.tickers
+        if ticker.best_bid or ticker.best_ask
     ]
 
 

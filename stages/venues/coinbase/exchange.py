@@ -20,7 +20,7 @@ from stages.venues.factual import About, FactualDecoder, Found, checked
 from stages.venues.subscribing import plans, words
 from stages.venues.venue import ConnectionPlan, Decoder, Limits, Venue, comes_from
 
-from .products import Product, facts
+from .products import Product, facts, known_time
 
 _USUAL = {
     "trade": "matches",
@@ -35,9 +35,12 @@ _RECORDS = {"matches": "trade", "ticker": "quote", "ticker_batch": "quote", "lev
 _CHANNEL_OF = {"match": "matches", "last_match": "matches", "snapshot": "level2", "l2update": "level2",
                "ticker": "ticker", "status": "status"}  # fmt: skip
 """The channel that brings a type of message."""
-_CONTROL = frozenset(("subscriptions", "heartbeat", "received", "open", "done", "change", "activate"))
-"""Orders one by one are told by ids that are words; books here are of levels."""
+_CONTROL = frozenset(
+    ("subscriptions", "heartbeat", "received", "open", "done", "change", "activate", "auction", "rfq_match", "level3")
+)
+"""Orders one by one are told by ids that are words; books here are of levels. Matches by request have no part in it."""
 _BEGINS = re.compile(rb'\s*\{\s*"type":\s*"(\w+)"')
+_ORDER = re.compile(rb'\s*\[\s*"(received|open|done|match|change|activate|noop)"\s*,')
 _PRODUCT = re.compile(rb'"product_id":\s*"([^"\\\s]{1,64})"')
 _WRITES = re.compile(rb'\s*\{\s*"type":\s*"(l2update|match|last_match|ticker|snapshot)",.*"product_id":')
 
@@ -54,7 +57,7 @@ class Snapshot(Struct, tag_field="type", tag="snapshot"):
 class L2Update(Struct, tag_field="type", tag="l2update"):
     product_id: str
     changes: list[tuple[Literal["buy", "sell"], str, str]]
-    time: str
+    time: str | None = None
 
 
 class Match(Struct, tag_field="type", tag="match", gc=False):
@@ -73,12 +76,12 @@ class LastMatch(Match, tag_field="type", tag="last_match", gc=False):
 
 
 class Ticker(Struct, tag_field="type", tag="ticker", gc=False):
-    """Sizes of the best levels are told since 2022."""
+    """Sizes of the best levels are told since 2022; of a product that does not trade yet, no best prices."""
 
     product_id: str
     sequence: _Id
-    best_bid: str
-    best_ask: str
+    best_bid: str = ""
+    best_ask: str = ""
     best_bid_size: str | None = None
     best_ask_size: str | None = None
     time: str | None = None
@@ -102,6 +105,8 @@ class ExchangeDecoder(FactualDecoder):
 
     def read(self, payload: bytes, url: str, source: str) -> Found:
         if payload.lstrip()[:1] == b"[":
+            if _ORDER.match(payload):
+                return "level3"
             return checked(facts(_products.decode(payload), None))
         told = _outline.decode(payload).type
         if told in _CONTROL:
@@ -125,7 +130,7 @@ def _facts(told: Any) -> list[Fact]:
         return [
             Book(
                 symbol=told.product_id,
-                time=told.time,
+                time=known_time(told.time),
                 bids=[(price, size) for side, price, size in told.changes if side == "buy"],
                 asks=[(price, size) for side, price, size in told.changes if side == "sell"],
             )
@@ -143,20 +148,22 @@ def _facts(told: Any) -> list[Fact]:
             )
         ]
     if isinstance(told, Ticker):
+        if not (told.best_bid or told.best_ask):
+            return []
         return [
             Quote(
                 symbol=told.product_id,
                 time=told.time,
                 number=told.sequence,
-                bid=(told.best_bid, told.best_bid_size or ""),
-                ask=(told.best_ask, told.best_ask_size or ""),
+                bid=(told.best_bid or "0", told.best_bid_size or ""),
+                ask=(told.best_ask or "0", told.best_ask_size or ""),
                 bid_size_told=told.best_bid_size is not None,
                 ask_size_told=told.best_ask_size is not None,
             )
         ]
     if isinstance(told, StatusMessage):
         return facts(told.products, None)
-    return [Book(symbol=told.product_id, time=told.time, bids=told.bids, asks=told.asks, snapshot=True)]
+    return [Book(symbol=told.product_id, time=known_time(told.time), bids=told.bids, asks=told.asks, snapshot=True)]
 
 
 class ExchangeFeed(Venue, frozen=True, kw_only=True):

@@ -16,8 +16,9 @@ class Product(Struct, gc=False):
     """Coinbase Exchange calls a product `id` and the step of its prices `quote_increment`; Advanced Trade's endpoints
     say `product_id` and `price_increment`, and name currencies with `_id`."""
 
-    base_increment: str
     quote_increment: str
+    base_increment: str = ""
+    """Told since 2020."""
     id: str = ""
     product_id: str = ""
     base_currency: str = ""
@@ -34,6 +35,11 @@ class Product(Struct, gc=False):
     limit_only: bool = False
 
 
+def known_time(time: str | None) -> str | None:
+    """A time as it was told; one of the year 1 says that it is not known."""
+    return None if time is not None and time.startswith("0001-01-01T00:00:00") else time
+
+
 def facts(products: Sequence[Product], time: str | None) -> list[Fact]:
     """What each product is, and what may be done with it where that is told. Raises `Unreadable`."""
     found: list[Fact] = []
@@ -48,7 +54,7 @@ def facts(products: Sequence[Product], time: str | None) -> list[Fact]:
                 base=product.base_currency or product.base_currency_id,
                 quote=product.quote_currency or product.quote_currency_id,
                 price_increment=product.price_increment or product.quote_increment,
-                size_increment=product.base_increment,
+                size_increment=product.base_increment or None,
                 kind=_KINDS.get(product.product_type, product.product_type.lower()),
             )
         )

@@ -139,3 +139,15 @@ def test_books_have_connections_of_their_own_and_heartbeats_keep_each() -> None:
         heartbeats, {"type": "subscribe", "product_ids": ["BTC-USD"], "channel": "level2"}
     ]  # fmt: skip
     assert ADVANCED.record_of("l2_data") == ADVANCED.record_of("level2") == "book_delta"
+
+
+def test_tickers_of_before_best_prices_were_told_are_counted() -> None:
+    decoder = ADVANCED.decoder()
+    old = {"type": "update", "tickers": [{"type": "ticker", "product_id": "BTC-USD", "price": "21932.98"}]}
+    assert batches(decoder, received(envelope("ticker", 0, old)), Names()) == {}
+    assert decoder.control == {"nothing new": 1}
+
+
+def test_an_offer_may_be_called_an_ask() -> None:
+    rows = decoded(ADVANCED, received(envelope("l2_data", 0, change("snapshot", "A-B", ("ask", "1.6", "2.25")))))
+    assert [(row["side"], row["price"]) for row in rows["book_delta"]][1:] == [(2, "1.6")]

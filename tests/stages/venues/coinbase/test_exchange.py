@@ -113,3 +113,40 @@ def test_streams_are_asked_for_by_kinds_of_record_and_coinbase_s_words() -> None
     ]
     with pytest.raises(LookupError, match="no stream brings 'bar'"):
         EXCHANGE.connections(["BTC-USD"], ["bar"])
+
+
+def test_an_update_whose_time_is_not_known_changes_the_book_all_the_same() -> None:
+    timeless = UPDATE.replace(',"time":"2022-08-04T15:25:05.010758Z"', "")
+    zero = UPDATE.replace("2022-08-04T15:25:05.010758Z", "0001-01-01T00:00:00.000000Z")
+    found = decoded(EXCHANGE, received(timeless, zero))
+    assert found.keys() == {"book_delta"} and len(found["book_delta"]) == 4
+    assert all("ts_event" not in row for row in found["book_delta"])
+
+
+def test_a_product_that_does_not_trade_yet_has_no_best_prices() -> None:
+    decoder = EXCHANGE.decoder()
+    bare = '{"type":"ticker","sequence":1,"product_id":"NEW-USD","price":"0"}'
+    empty = bare.replace("}", ',"best_bid":"","best_ask":""}')
+    assert batches(decoder, received(bare, empty), Names()) == {} and decoder.control == {"nothing new": 2}
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ('{"type":"auction","product_id":"LTC-USD","sequence":1,"auction_state":"collection"}', "auction"),
+        ('{"type":"rfq_match","trade_id":30,"product_id":"BTC-USD","size":"5","price":"4","side":"sell"}', "rfq_match"),
+        ('{"type":"level3","schema":{"done":["type","product_id"]}}', "level3"),
+        ('["open","BTC-USD","3","a1","2021-01-01T00:00:00.000000Z","1.5","2"]', "level3"),
+    ],
+)
+def test_what_is_known_and_no_record_is_counted(message: str, word: str) -> None:
+    decoder = EXCHANGE.decoder()
+    assert batches(decoder, received(message), Names()) == {} and decoder.control == {word: 1}
+
+
+def test_products_of_before_2020_have_no_step_of_sizes() -> None:
+    listed = (
+        '{"type":"status","products":[{"id":"B-C","base_currency":"B","quote_currency":"C","quote_increment":"0.01"}]}'
+    )
+    (row,) = decoded(EXCHANGE, received(listed))["instrument"]
+    assert row["price_increment"] == "0.01" and "size_increment" not in row
