@@ -66,7 +66,7 @@ _event = msgspec.json.Decoder(Event)
 _levels = msgspec.json.Decoder(Levels)
 _ticker = msgspec.json.Decoder(Ticker)
 _trades = msgspec.json.Decoder(list[tuple[str, str, str, Literal["b", "s"], str, str]])
-_spread = msgspec.json.Decoder(tuple[str, str, str, str, str])
+_spread = msgspec.json.Decoder(Annotated[list[str], Meta(min_length=3, max_length=5)])
 _candle = msgspec.json.Decoder(tuple[str, str, str, str, str, str, str, str, int])
 
 
@@ -144,7 +144,7 @@ def _refuse(payload: bytes) -> NoReturn:
 def _facts(name: str, pair: str, parts: Sequence[Raw]) -> list[Fact]:
     channel, _, detail = name.partition("-")
     if channel == "book":
-        return [_book(pair, [_levels.decode(part) for part in parts])]
+        return [_book(pair, [_levels.decode(part) for part in parts if bytes(part) != b"null"])]
     if channel == "trade":
         return [
             Trade(symbol=pair, time=time, price=price, size=size, side=BUY if side == "b" else SELL)
@@ -154,8 +154,16 @@ def _facts(name: str, pair: str, parts: Sequence[Raw]) -> list[Fact]:
         told = _ticker.decode(parts[0])
         return [Quote(symbol=pair, time=None, bid=(told.b[0], told.b[2]), ask=(told.a[0], told.a[2]))]
     if channel == "spread":
-        bid, ask, time, bid_size, ask_size = _spread.decode(parts[0])
-        return [Quote(symbol=pair, time=time, bid=(bid, bid_size), ask=(ask, ask_size))]
+        bid, ask, time, *sizes = _spread.decode(parts[0])
+        if len(sizes) == 1:
+            raise Unreadable("expected sizes of both sides of a spread or of none, found one")
+        bid_size, ask_size = sizes or ("", "")
+        return [
+            Quote(
+                symbol=pair, time=time, bid=(bid, bid_size), ask=(ask, ask_size), bid_size_told=bool(sizes),
+                ask_size_told=bool(sizes),
+            )
+        ]  # fmt: skip
     if channel == "ohlc":
         return [_candle_of(pair, int(detail or 1), parts[0])]
     raise Unreadable(f"expected a channel of pairs, found {name!r:.80}")

@@ -50,7 +50,7 @@ class BookData(Struct, gc=False):
     symbol: str
     bids: list[LevelData]
     asks: list[LevelData]
-    checksum: Annotated[int, Meta(ge=0, lt=2**32)]
+    checksum: Annotated[int, Meta(ge=0, lt=2**32)] | None = None
     timestamp: str | None = None
 
 
@@ -99,7 +99,9 @@ class PairData(Struct, gc=False):
 
 
 class Pairs(Struct, gc=False):
-    pairs: list[PairData]
+    """An update may be of assets alone."""
+
+    pairs: list[PairData] = []
 
 
 class Subscribed(Struct, gc=False):

@@ -135,3 +135,15 @@ def test_a_stand_in_s_messages_are_known() -> None:
     assert V1.recognises("ws://127.0.0.1:9", CHANGE.encode())
     assert not V1.recognises("wss://example.com", CHANGE.encode())
     assert not V1.recognises("", b'{"channel":"book","type":"update","data":[]}')
+
+
+def test_a_spread_of_before_sizes_were_told_has_prices_alone() -> None:
+    found = decoded(V1, received('[0,["5698.40000","5700.00000","1542057299.545897"],"spread","XBT/USD"]'))
+    (row,) = found["quote"]
+    assert (row["bid_price"], row["ask_price"]) == ("5698.4", "5700") and "bid_size" not in row
+
+
+def test_a_second_part_of_a_book_may_be_none() -> None:
+    whole = '[923,{"as":[["0.102987","3.00000000","1561939199.992830"]],"bs":[]},null,"book-1000","ADA/CAD"]'
+    found = decoded(V1, received(whole))
+    assert [row["action"] for row in found["book_delta"]] == [4, 1] and found.keys() == {"book_delta"}

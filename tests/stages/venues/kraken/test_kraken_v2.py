@@ -162,3 +162,17 @@ def test_streams_are_asked_for_by_kinds_of_record_and_kraken_s_words() -> None:
 def test_a_stand_in_s_messages_are_known(recordings: Path) -> None:
     assert V2.recognises("ws://127.0.0.1:9", fixture(recordings, "ws_trade_update"))
     assert not V2.recognises("wss://ws.kraken.com", fixture(recordings, "ws_trade_update"))
+
+
+def test_an_update_of_assets_alone_lists_no_pair() -> None:
+    decoder = V2.decoder()
+    message = '{"channel":"instrument","type":"update","data":{"assets":[{"id":"USD","status":"enabled"}]}}'
+    assert batches(decoder, received(message), Names()) == {} and decoder.control == {"nothing new": 1}
+
+
+def test_a_book_without_a_checksum_is_not_checked() -> None:
+    message = (
+        '{"channel":"book","type":"snapshot","data":[{"symbol":"A/B","bids":[{"price":99.9,"qty":0.5}],"asks":[]}]}'
+    )
+    found = decoded(V2, received(message))
+    assert [row["action"] for row in found["book_delta"]] == [4, 1] and found.keys() == {"book_delta"}
