@@ -32,6 +32,8 @@ from .instruments import Instruments
 _TABLE = re.compile(rb'\s*\{\s*"table"\s*:\s*"([A-Za-z0-9_]{1,32})"')
 _SYMBOL = re.compile(rb'"symbol"\s*:\s*"([^"\\]{1,64})"')
 _MIDNIGHT = iso_ns("2000-01-01T00:00:00Z")
+NO_ID = "00000000-0000-0000-0000-000000000000"
+"""Of what is told as a trade and was none."""
 NOT_FOLLOWED = "book update without its snapshot"
 
 
@@ -152,7 +154,7 @@ class BitmexDecoder(FactualDecoder):
                 price=number(row.price),
                 size=number(row.size),
                 side=BUY if row.side == "Buy" else SELL,
-                id=row.trdMatchID,
+                id=None if row.trdMatchID == NO_ID else row.trdMatchID,
                 kind=None if row.trdType is None else row.trdType.lower(),
                 again=again,
             )
@@ -165,7 +167,7 @@ class BitmexDecoder(FactualDecoder):
             facts = [fact for at, fact in enumerate(facts) if at > skipped.get(fact.symbol, -1)]
             if rows and not facts:
                 return "trades known already"
-        self._last_trade.update((row.symbol, row.trdMatchID) for row in rows)
+        self._last_trade.update((row.symbol, row.trdMatchID) for row in rows if row.trdMatchID != NO_ID)
         return facts
 
     def _liquidated(self, table: wire.Table) -> Found:
@@ -251,6 +253,8 @@ def _candles(table: wire.Table) -> Found:
     seconds = wire.BINS[table.table]
     facts: list[Fact] = []
     for row in wire.bin_rows.decode(table.data):
+        if number_or_none(row.open) is None:
+            continue
         end, vwap = iso_ns(row.timestamp), number_or_none(row.vwap)
         facts.append(
             Candle(

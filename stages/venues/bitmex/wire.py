@@ -69,7 +69,7 @@ class QuoteRow(Struct, gc=False):
 
 
 class TradeRow(Struct, gc=False):
-    """`side` is the taker's; `trdType` is told since 2022."""
+    """`side` is the taker's; `trdType` is told since 2022. Changes of an index are told as trades of size 0."""
 
     symbol: Symbol
     timestamp: str
@@ -81,7 +81,7 @@ class TradeRow(Struct, gc=False):
 
 
 class BinRow(Struct, gc=False):
-    """Of `tradeBin1m` and the like: `timestamp` is the end of the span."""
+    """Of `tradeBin1m` and the like: `timestamp` is the end of the span. Prices are null where nothing ever traded."""
 
     symbol: Symbol
     timestamp: str
@@ -145,6 +145,7 @@ OTHERS = frozenset(
         "chat",
         "connected",
         "insurance",
+        "porl",
         "publicNotifications",
         "quoteBin1m",
         "quoteBin5m",

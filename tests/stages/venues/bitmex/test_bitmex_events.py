@@ -12,6 +12,7 @@ import pytest
 from stages.schemas import ADD, CLEAR, DELETE, UPDATE, Names, Scales
 from stages.venues import venue_named
 from tests.stages.venues.binance.binance_decoding import batches, decoded, received, response, values
+from tests.stages.venues.interpreting_venues import interpreted
 
 BITMEX = venue_named("bitmex")
 XBT = "XBTUSD.BITMEX"
@@ -285,3 +286,21 @@ def test_it_is_known_by_its_messages_and_hosts() -> None:
     assert BITMEX.recognises("ws://127.0.0.1/realtime", b'{"table":"trade","action":"insert","data":[]}')
     assert BITMEX.recognises("wss://www.bitmex.com/realtime", b"x")
     assert not BITMEX.recognises("wss://notbitmex.com/", b"x")
+
+
+def test_an_index_is_told_as_trades_without_an_id() -> None:
+    index = (
+        '{"table":"trade","action":"insert","data":[{"timestamp":"2019-07-10T14:1%d:57.842Z","symbol":".BXBT",'
+        '"side":"Buy","size":0,"price":1020%d.12,"trdMatchID":"00000000-0000-0000-0000-000000000000"}]}'
+    )
+    tables = interpreted(BITMEX, [*received(index % (1, 1), index % (2, 2), index % (2, 2))])
+    assert tables.keys() == {"trade"} and tables["trade"].num_rows == 3
+
+
+def test_a_candle_of_what_never_traded_has_no_prices_and_makes_no_row() -> None:
+    candle = (
+        '{"table":"tradeBin1m","action":"insert","data":[{"timestamp":"2019-07-10T14:12:00.000Z","symbol":"NEWZ19",'
+        '"open":null,"high":null,"low":null,"close":null,"trades":0,"volume":0,"vwap":null}]}'
+    )
+    decoder = BITMEX.decoder()
+    assert batches(decoder, received(candle), Names()) == {} and decoder.control == {"nothing new": 1}
