@@ -30,7 +30,8 @@ from .topics import Topic, category_of, topic_begun, topic_named
 
 BEST = "orderbook.1"
 _MS = 10**6
-_OTHERS = ("orderbook.rpi", "orderbook.full", "insurance", "priceLimit", "adlAlert", "system")
+_OTHERS = ("orderbook.rpi", "orderbook.full", "insurance", "priceLimit", "adlAlert", "system", "rfq",
+           "kline_lt", "tickers_lt", "lt.")  # fmt: skip
 """What topics begin with that are known and counted, but become no records."""
 _FUNDING = ("fundingRate", "nextFundingTime", "markPrice", "indexPrice", "fundingIntervalHour")
 _INTEREST = ("openInterest", "openInterestValue")

@@ -169,7 +169,7 @@ def _trades(message: wire.Message) -> list[Fact]:
     return [
         Trade(
             symbol=trade.symbol,
-            time=10**6 * whole(trade.trade_time_ms),
+            time=_time_of(trade),
             price=number(trade.price),
             size=number(trade.size),
             side=BUY if trade.side == "Buy" else SELL,
@@ -178,6 +178,15 @@ def _trades(message: wire.Message) -> list[Fact]:
         )
         for trade in wire.trades.decode(message.data)
     ]
+
+
+def _time_of(trade: wire.Trade) -> int:
+    millis = whole_or_none(trade.trade_time_ms)
+    if millis is not None:
+        return 10**6 * millis
+    if trade.timestamp is UNSET:
+        raise Unreadable("expected `trade_time_ms` or `timestamp` of a trade, found neither")
+    return iso_ns(msgspec.json.decode(trade.timestamp, type=str))
 
 
 def _candles(message: wire.Message, topic: Topic) -> list[Fact]:

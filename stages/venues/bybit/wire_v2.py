@@ -61,14 +61,15 @@ class Changes(Struct, gc=False):
 
 
 class Trade(Struct, gc=False):
-    """`side` is the taker's."""
+    """`side` is the taker's. Before 2020 the time was a text alone."""
 
     symbol: Symbol
-    trade_time_ms: Raw
     side: Side
     size: Raw
     price: Raw
     trade_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    trade_time_ms: Raw | UnsetType = UNSET
+    timestamp: Raw | UnsetType = UNSET
     cross_seq: Raw | UnsetType = UNSET
 
 

@@ -145,3 +145,11 @@ def test_connections_ask_by_category() -> None:
         ("wss://stream.bybit.com/realtime_public", ("trade.BTCUSDT", "candle.1.BTCUSDT")),
         ("wss://stream.bybit.com/realtime", ("trade.BTCUSD", "klineV2.1.BTCUSD")),
     ]
+
+
+def test_a_trade_of_before_2020_has_its_time_as_a_text() -> None:
+    (row,) = decoded(V2, received(
+        '{"topic":"trade.BTCUSD","data":[{"timestamp":"2019-11-06T12:50:52.000Z","symbol":"BTCUSD","side":"Buy",'
+        '"size":6000,"price":9366,"trade_id":"8c53dd53-2df5-563d-8e3b-e0dbba7c55a0","cross_seq":794201980}]}'
+    ))["trade"]  # fmt: skip
+    assert (row["ts_event"], row["price"], row["sequence"]) == (1573044652 * 10**9, "9366", 794201980)

@@ -262,3 +262,12 @@ def test_it_is_known_by_its_path_or_by_what_only_one_category_writes(url: str, p
     compact = payload.replace(": ", ":").encode()
     found = [venue.name for venue in (BYBIT, SPOT, venue_named("bybit_v2")) if venue.recognises(url, compact)]
     assert found == ([] if known is None and "500" not in payload else [known or "bybit"])
+
+
+@pytest.mark.parametrize(
+    "topic", ["kline_lt.5.EOS3LUSDT", "tickers_lt.EOS3LUSDT", "lt.EOS3LUSDT", "rfq.open.public.trades"]
+)
+def test_topics_of_what_is_no_record_are_counted(topic: str) -> None:
+    decoder = BYBIT.decoder()
+    message = f'{{"topic":"{topic}","type":"snapshot","ts":1672325246847,"data":[]}}'
+    assert batches(decoder, received(message), Names()) == {} and decoder.control == {topic.split(".")[0]: 1}
