@@ -10,13 +10,17 @@ import numpy as np
 import pyarrow as pa
 
 from stages.messages import Messages
-from stages.schemas import AGGREGATED, Records
+from stages.schemas import AGGREGATED, BLOCK, Records
 from stages.venues import Venue
 
 from .recent import Content, Ints, Recent
 
 MAX_MISSING: Final = 8192
 """Numbers of missing trades that are remembered, to know one that comes late; of more, the oldest are forgotten."""
+
+
+_SERIES = ("", AGGREGATED, BLOCK)
+"""Types of trades that have numbers of their own, and what all others share."""
 
 
 class Sequences:
@@ -42,24 +46,26 @@ class Sequences:
 
     def unread(self, instrument: str, ingest_seq: int) -> None:
         """A trade of this instrument came and could not be read: that one is missing there is told already."""
-        for aggregate in ("", AGGREGATED):
-            self._trades.setdefault(instrument + aggregate, _Trades()).unread.append(ingest_seq)
+        for series in _SERIES:
+            self._trades.setdefault(instrument + series, _Trades()).unread.append(ingest_seq)
 
     def _checked_trades(self, batch: pa.RecordBatch, messages: Messages, records: Records) -> pa.RecordBatch:
         instruments, kinds = batch.column("instrument_id"), batch.column("trade_type")
-        codes = np.asarray(instruments.indices).astype(np.int64) * 2
+        codes = np.asarray(instruments.indices).astype(np.int64) * len(_SERIES)
         words = kinds.dictionary.to_pylist()
-        if AGGREGATED in words:
-            indices = kinds.indices.fill_null(-1) if kinds.null_count else kinds.indices
-            codes += np.asarray(indices) == words.index(AGGREGATED)
+        for place, word in enumerate(_SERIES):
+            if word in words:
+                indices = kinds.indices.fill_null(-1) if kinds.null_count else kinds.indices
+                codes += place * (np.asarray(indices) == words.index(word))
         numbers = batch.column("sequence")
         numbered = self.chain != "none" and not numbers.null_count
         ids = _ids(numbers) if numbered else batch.column("trade_id").to_pylist()
         told = _Told(batch, messages, records, "trade")
         out: list[int] = []
         for code, rows in _by_code(codes):
-            told.instrument = instruments.dictionary[code // 2].as_py()
-            state = self._trades.setdefault(told.instrument + (AGGREGATED if code % 2 else ""), _Trades())
+            instrument, series = divmod(code, len(_SERIES))
+            told.instrument = instruments.dictionary[instrument].as_py()
+            state = self._trades.setdefault(told.instrument + _SERIES[series], _Trades())
             if not numbered:
                 out += self._named(state, rows, ids, told)
             elif self._run_on(state, ids[rows]):

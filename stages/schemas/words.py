@@ -16,6 +16,9 @@ NO_CHANGE, ADD, UPDATE, DELETE, CLEAR = 0, 1, 2, 3, 4
 AGGREGATED = "aggregate"
 """Value of `trade_type` of a trade that is the sum of others, and is numbered apart from them."""
 
+BLOCK = "block"
+"""Value of `trade_type` of a trade agreed on outside of the book; where trades are numbered, apart from the others."""
+
 BAR_KINDS = ("time", "tick", "volume", "value")
 PRICE_TYPES = ("last", "bid", "ask", "mid")
 BAR_SOURCES = ("venue", "internal")

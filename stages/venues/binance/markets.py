@@ -59,7 +59,7 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
     def record_of(self, channel: str) -> str | None:
         if Stream("", channel).is_depth:
             return "book_delta" if Stream("", channel).levels is None else "book_snapshot"
-        return {"trade": "trade", "aggTrade": "trade", "bookTicker": "quote"}.get(channel)
+        return {"trade": "trade", "aggTrade": "trade", "blockTrade": "trade", "bookTicker": "quote"}.get(channel)
 
     def instrument_asked(self, url: str) -> str | None:
         symbols = parse_qs(urlsplit(url).query).get("symbol")

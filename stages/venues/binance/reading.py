@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -11,6 +12,8 @@ from msgspec import UNSET, Struct
 from . import wire
 from .streams import Stream, stream_named, streams_of, symbol_asked_for
 
+_ENDPOINT = re.compile(r"/(depth|openInterest|exchangeInfo)$")
+"""Ends of the paths of which responses are read; those of others are known and counted."""
 _BEGINS = re.compile(rb'\{"stream":"([^"\\]{1,128})"')
 
 
@@ -81,6 +84,8 @@ def _carefully(payload: bytes, url: str) -> Found:
     try:
         start = payload.lstrip()[:1]
         if start == b"[":
+            if url.startswith("http"):
+                return "response"
             return _many(wire.outlines.decode(payload), None, url)
         told = wire.outline.decode(payload)
         inner: bytes | msgspec.Raw = payload
@@ -129,10 +134,10 @@ def _one(inner: bytes | msgspec.Raw, told: wire.Outline, stream: Stream | None, 
             return told.e
         if told.e not in wire.EVENTS:
             raise Unreadable(f"expected one of the events {', '.join(wire.EVENTS)}, found {told.e!r:.80}")
-        event = msgspec.json.decode(inner, type=wire.EVENTS[told.e])
+        event = msgspec.json.decode(_without_empty(inner), type=wire.EVENTS[told.e])
         return _of_stream(event, stream) if stream is not None else _raw(event, url)
     if told.lastUpdateId is not UNSET:
-        return _book(msgspec.json.decode(inner, type=wire.PartialDepth), stream, url)
+        return _book(msgspec.json.decode(_without_empty(inner), type=wire.PartialDepth), stream, url)
     if told.u is not UNSET:
         return [wire.ticker.decode(inner)]
     if told.openInterest is not UNSET:
@@ -146,7 +151,15 @@ def _one(inner: bytes | msgspec.Raw, told: wire.Outline, stream: Stream | None, 
         return "reply"
     if told.serverTime is not UNSET:
         return "server time"
+    if url.startswith("http") and _ENDPOINT.search(urlsplit(url).path) is None:
+        return "response"
     raise Unreadable("expected an event (`e`), a book, a reply or exchange information, found none of their fields")
+
+
+def _without_empty(inner: bytes | msgspec.Raw) -> bytes | msgspec.Raw:
+    """Levels as they are since 2019: before, each had an empty list behind price and size."""
+    text = bytes(inner)
+    return text.replace(b",[]]", b"]") if b'",[]]' in text else inner
 
 
 def _of_stream(event: Any, stream: Stream) -> Found:

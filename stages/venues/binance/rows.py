@@ -16,6 +16,7 @@ from stages.schemas import (
     AGGREGATED,
     ASK,
     BID,
+    BLOCK,
     BUY,
     CLEAR,
     DELETE,
@@ -33,7 +34,8 @@ from . import contracts, wire
 from .group import Group, Market, nanoseconds
 from .reading import Instrument, TopLevels, Unreadable, WholeBook
 
-TRADE_TYPES = {"MARKET": "regular", "INSURANCE_FUND": "liquidation", "LIQUIDATION": "liquidation", "ADL": "adl"}
+TRADE_TYPES = {"MARKET": "regular", "INSURANCE_FUND": "liquidation", "LIQUIDATION": "liquidation", "ADL": "adl",
+               "BLOCK": BLOCK}  # fmt: skip
 """What futures say a trade was; another word stays as it is."""
 
 
@@ -220,6 +222,7 @@ class Handling(NamedTuple):
 _S, _SYMBOL = attrgetter("s"), attrgetter("symbol")
 HANDLING: dict[type, Handling] = {
     wire.Trade: Handling(_S, _check_trade, _trades),
+    wire.BlockTrade: Handling(_S, _check_trade, _trades),
     wire.AggTrade: Handling(_S, _check_trade, _trades),
     wire.BookTicker: Handling(_S, _check_quote, _quotes),
     wire.SpotTicker: Handling(_S, _check_quote, _quotes),

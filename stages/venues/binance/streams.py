@@ -14,7 +14,7 @@ from stages.venues.venue import ConnectionPlan, Limits, nearest
 
 _INTERVALS = "1s|1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M"
 _KNOWN = re.compile(
-    rf"trade|aggTrade|bookTicker|(rpiD|d)epth(5|10|20)?(@\d+ms)?|kline_({_INTERVALS})|markPrice(@1s)?(@arr)?|forceOrder"
+    rf"trade|aggTrade|blockTrade|bookTicker|(rpiD|d)epth(5|10|20)?(@\d+ms)?|kline_({_INTERVALS})|markPrice(@1s)?(@arr)?|forceOrder"
     r"|(arr@)?(mini)?[tT]icker(_1h|_4h|_1d)?(@arr)?|contractInfo|avgPrice|forceOrder@arr"
 )
 _PARTIAL = re.compile(r"depth(\d+)(@\d+ms)?")

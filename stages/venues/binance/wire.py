@@ -32,6 +32,12 @@ class Trade(Struct, tag_field="e", tag="trade", gc=False):
     X: str = "MARKET"
 
 
+class BlockTrade(Trade, tag_field="e", tag="blockTrade", gc=False):
+    """Agreed on outside of the book, and numbered apart from the others."""
+
+    X: str = "BLOCK"
+
+
 class AggTrade(Struct, tag_field="e", tag="aggTrade", gc=False):
     """Trades of one taker order at one price."""
 
@@ -101,13 +107,13 @@ class Kline(Struct, tag_field="e", tag="kline", gc=False):
 
 
 class MarkPriceUpdate(Struct, tag_field="e", tag="markPriceUpdate", gc=False):
-    """`r` is empty and `T` 0 for contracts that are delivered."""
+    """`r` is empty and `T` 0 for contracts that are delivered; before 2021 they had neither."""
 
     s: Symbol
     E: Time
     p: str
-    r: str
-    T: Time
+    r: str = ""
+    T: Time = 0
     i: str | None = None
 
 
@@ -135,9 +141,12 @@ class ContractInfo(Struct, tag_field="e", tag="contractInfo", gc=False):
     cs: str
 
 
-Event: TypeAlias = Trade | AggTrade | DepthUpdate | BookTicker | Kline | MarkPriceUpdate | ForceOrder | ContractInfo
+Event: TypeAlias = (
+    Trade | BlockTrade | AggTrade | DepthUpdate | BookTicker | Kline | MarkPriceUpdate | ForceOrder | ContractInfo
+)
 EVENTS: dict[str, type[Struct]] = {
     "trade": Trade,
+    "blockTrade": BlockTrade,
     "aggTrade": AggTrade,
     "depthUpdate": DepthUpdate,
     "bookTicker": BookTicker,
@@ -163,6 +172,8 @@ STATISTICS = frozenset(
         "compositeIndex",
         "assetIndexUpdate",
         "tradingSession",
+        "EquityUpdate",
+        "CommodityUpdate",
         "serverShutdown",
     )
 )

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_decoding import decoded, received, response, values
+from binance_decoding import batches, decoded, received, response, values
 
+from stages.schemas import Names
 from stages.venues import venue_named
+from tests.stages.venues.interpreting_venues import interpreted
 
 SPOT, USDM, COINM = (venue_named(f"binance_{market}") for market in ("spot", "usdm", "coinm"))
 MS = 1_000_000
@@ -334,3 +336,50 @@ def test_a_refusal_is_told_with_the_venue_s_words(payload: str) -> None:
 def fixture(recordings: Path, name: str) -> Any:
     folder = recordings / "nautilus_trader/crates/adapters/binance/test_data/futures/market_data_json"
     return (folder / f"{name}.json").read_text()
+
+
+def test_block_trades_are_numbered_apart_from_others() -> None:
+    block = (
+        '{"stream":"bnbbtc@blockTrade","data":{"e":"blockTrade","E":1772506983582,"s":"BNBBTC","t":%d,"p":"0.052",'
+        '"q":"5838","T":1772506983321,"m":true}}'
+    )
+    trades = [TRADE, block % 582, TRADE.replace("12345", "12346"), block % 583]
+    tables = interpreted(SPOT, [*received(*trades)])
+    assert tables.keys() == {"trade"}
+    assert tables["trade"].column("trade_type").to_pylist() == ["regular", "block", "regular", "block"]
+    gaps = interpreted(SPOT, [*received(*trades, block % 585)])["quality_event"].to_pylist()
+    assert [(gap["kind"], gap["seq_expected"]) for gap in gaps] == [("gap", 584)]
+
+
+def test_levels_of_before_2019_have_an_empty_list_behind_them() -> None:
+    old = '{"e":"depthUpdate","E":123456789,"s":"AB","U":157,"u":160,"b":[["0.0024","10",[]]],"a":[["0.0026","0",[]]]}'
+    assert decoded(SPOT, received(old)) == decoded(SPOT, received(old.replace(",[]]", "]")))
+    book = '{"lastUpdateId":1027024,"bids":[["4.00000000","431.00000000",[]]],"asks":[]}'
+    url = "https://api.binance.com/api/v3/depth?symbol=BNBBTC"
+    assert decoded(SPOT, response(book, url)) == decoded(SPOT, response(book.replace(",[]]", "]"), url))
+
+
+def test_contracts_that_were_delivered_before_2021_had_no_rate() -> None:
+    message = '{"e":"markPriceUpdate","E":1592265602000,"s":"BTCUSD_200925","p":"9501.15","P":"9429.39"}'
+    (row,) = decoded(COINM, received(message))["funding_rate"]
+    assert row["mark_price"] == "9501.15" and "rate" not in row and "next_funding_ts" not in row
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/api/v3/ticker/24hr", '[{"symbol":"BNBBTC","priceChange":"-94.99999800"}]'),
+        ("/api/v3/klines?symbol=BNBBTC&interval=1m", '[[1499040000000,"0.01634790"]]'),
+        ("/api/v3/ticker/bookTicker?symbol=BNBBTC", '{"symbol":"BNBBTC","bidPrice":"4.00000000"}'),
+        ("/api/v3/ping", "{}"),
+    ],
+)
+def test_responses_that_are_not_read_are_counted(path: str, answer: str) -> None:
+    decoder = SPOT.decoder()
+    found = batches(decoder, response(answer, f"https://api.binance.com{path}"), Names())
+    assert found == {} and decoder.control == {"response": 1}
+
+
+def test_a_refusal_of_such_a_request_is_told() -> None:
+    refused = response('{"code":-1003,"msg":"Too many requests."}', "https://api.binance.com/api/v3/ticker/24hr")
+    assert "refused a request" in decoded(SPOT, refused)["quality_event"][0]["detail"]
