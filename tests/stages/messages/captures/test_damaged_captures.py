@@ -45,6 +45,17 @@ def test_line_ends_of_any_kind_and_blank_lines_are_no_part_of_messages(tmp_path:
     assert not counts.wrong
 
 
+def test_times_of_old_collectors_are_microseconds(tmp_path: Path) -> None:
+    old = b"".join(b"%d %s\n" % (FIRST // 1000 + at, line(at)[20:]) for at in range(3))
+    (tmp_path / "a").write_bytes(old + line(3) + b"\n" + old[:15] + b"x\n")
+
+    found, counts = read(tmp_path / "a")
+
+    assert [(ts // 1000, raw) for ts, raw in found[:4]] == [(ts // 1000, raw) for ts, raw in expected(4)]
+    assert [ts % 1000 for ts, _ in found[:4]] == [0, 0, 0, 667]
+    assert [(note.line, note.reason) for note in counts.notes] == [(5, NO_MESSAGE)]
+
+
 def test_a_last_line_without_an_end_is_a_message_where_it_is_whole(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(capture(9) + line(9))
 
