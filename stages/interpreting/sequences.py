@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from stages.messages import Messages
-from stages.schemas import AGGREGATED, BLOCK, Records
+from stages.schemas import AGGREGATED, BLOCK, NO_TRADE, Records
 from stages.venues import Venue
 
 from .recent import Content, Ints, Recent
@@ -75,6 +75,8 @@ class Sequences:
                 state.remember(told, rows, ids)
             else:
                 out += self._numbered(state, rows, ids, told)
+        if NO_TRADE in words:
+            out += np.flatnonzero(np.asarray(kinds.indices.fill_null(-1)) == words.index(NO_TRADE)).tolist()
         return _without(batch, out)
 
     def _run_on(self, state: _Trades, ids: Ints) -> bool:

@@ -19,6 +19,9 @@ AGGREGATED = "aggregate"
 BLOCK = "block"
 """Value of `trade_type` of a trade agreed on outside of the book; where trades are numbered, apart from the others."""
 
+NO_TRADE = "none"
+"""Value of `trade_type` of what has a trade's number and was none: received, never published."""
+
 BAR_KINDS = ("time", "tick", "volume", "value")
 PRICE_TYPES = ("last", "bid", "ask", "mid")
 BAR_SOURCES = ("venue", "internal")

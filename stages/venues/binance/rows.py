@@ -25,6 +25,7 @@ from stages.schemas import (
     FLAG_TOB,
     NO_CHANGE,
     NO_SIDE,
+    NO_TRADE,
     SELL,
     UPDATE,
     Records,
@@ -36,7 +37,7 @@ from .reading import Instrument, TopLevels, Unreadable, WholeBook
 
 TRADE_TYPES = {"MARKET": "regular", "INSURANCE_FUND": "liquidation", "LIQUIDATION": "liquidation", "ADL": "adl",
                "BLOCK": BLOCK}  # fmt: skip
-"""What futures say a trade was; another word stays as it is."""
+"""What futures say a trade was; another word stays as it is. `NA` is also said of nothing, sold at 0."""
 
 
 def _trades(group: Group, records: Records, market: Market) -> None:
@@ -60,6 +61,8 @@ def _trades(group: Group, records: Records, market: Market) -> None:
 def _trade_type(event: wire.Trade | wire.AggTrade) -> str:
     if isinstance(event, wire.AggTrade) and event.X == "MARKET":
         return AGGREGATED
+    if event.X == "NA" and _is_zero(event.q):
+        return NO_TRADE
     return TRADE_TYPES.get(event.X, event.X)
 
 

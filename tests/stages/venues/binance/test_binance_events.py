@@ -383,3 +383,15 @@ def test_responses_that_are_not_read_are_counted(path: str, answer: str) -> None
 def test_a_refusal_of_such_a_request_is_told() -> None:
     refused = response('{"code":-1003,"msg":"Too many requests."}', "https://api.binance.com/api/v3/ticker/24hr")
     assert "refused a request" in decoded(SPOT, refused)["quality_event"][0]["detail"]
+
+
+def test_what_futures_number_as_a_trade_of_nothing_is_no_trade() -> None:
+    bought = (
+        '{"e":"trade","E":1756220468099,"T":1756220468099,"s":"BTCUSDT","t":%d,"p":"%s","q":"%s","X":"%s","m":true}'
+    )
+    trades = [(11, "5", "1", "MARKET"), (12, "0", "0", "NA"), (13, "5", "1", "MARKET"), (14, "5", "2", "NA")]
+    tables = interpreted(USDM, [*received(*(bought % trade for trade in trades))])
+    assert tables.keys() == {"trade"} and tables["trade"].column("sequence").to_pylist() == [11, 13, 14]
+    assert tables["trade"].column("trade_type").to_pylist() == ["regular", "regular", "NA"]
+    missed = interpreted(USDM, [*received(bought % trades[0], bought % trades[2])])["quality_event"].to_pylist()
+    assert [(event["kind"], event["seq_expected"]) for event in missed] == [("gap", 12)]
