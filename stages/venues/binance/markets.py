@@ -21,6 +21,8 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
 
     hosts: tuple[str, ...]
     """What ends the host names of this market."""
+    shared_hosts: tuple[str, ...] = ("www.binance.com",)
+    """Those at which requests tell by their path which market they are of."""
     streams: dict[str, str]
     """The stream of a symbol that brings a kind of record."""
     rule: BookRule
@@ -67,7 +69,14 @@ class BinanceMarket(Venue, frozen=True, kw_only=True):
 
     def recognises(self, url: str, payload: bytes) -> bool:
         known = comes_from(url, self.hosts)
-        return self.writes(payload) if known is None else known
+        if known is None:
+            return self.writes(payload)
+        return known or self._is_asked_at(url)
+
+    def _is_asked_at(self, url: str) -> bool:
+        """Whether it is a request of this market at a host that several share."""
+        begin = self.depth_path.rpartition("/v")[0]
+        return comes_from(url, self.shared_hosts) is True and urlsplit(url).path.startswith(f"{begin}/")
 
     def writes(self, payload: bytes) -> bool:
         """Whether only this market writes such a message."""

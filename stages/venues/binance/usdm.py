@@ -16,6 +16,7 @@ _FUTURES = (
     re.compile(rb'"e":"depthUpdate",.*"pu":\d'),
     re.compile(rb'"e":"bookTicker"'),
     re.compile(rb'"e":"trade",.*"X":"'),
+    re.compile(rb'"e":"aggTrade",.*"m":(true|false)\}\}?$'),
     re.compile(rb'"e":"(markPriceUpdate|forceOrder)"'),
 )
 
@@ -49,7 +50,11 @@ BINANCE_USDM = UsdmMarket(
         weight_per_minute=2400,
         connection_hours=24,
     ),
-    hosts=("fstream.binance.com", "fapi.binance.com", "stream.binancefuture.com", "testnet.binancefuture.com"),
+    hosts=(
+        *("fstream.binance.com", "fstream-auth.binance.com", "fstream-mm.binance.com", "fapi.binance.com"),
+        "stream.binancefuture.com",
+        "testnet.binancefuture.com",
+    ),
     streams=FUTURES_STREAMS,
     rule=BookRule(chain="previous", join="futures", snapshots="http", known_depth=1000),
     depth_path="/fapi/v1/depth",
