@@ -169,6 +169,7 @@ class JournalWriter:
                 segment.forgotten = segment.synced
         self.moved += [(segment.number, record.container, record.gen) for record in self._again]
         self._again = []
+        self._root.check_place()  # bytes of a file that was removed are nowhere
         return ends
 
     def _begin(self) -> _Segment:

@@ -78,6 +78,22 @@ class FolderLock:
                 f"{self.path.parent} belongs to process {self._pid}, from which this one was forked; "
                 "nothing was written. Open a folder of its own in the child"
             )
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Raises `StorageFailed` where the folder is no longer the one that was taken: removed, moved, or another's."""
+        assert self._fd is not None
+        try:
+            if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
+                return
+            found = "another's"
+        except OSError as error:
+            found = error.strerror or str(error)
+        raise StorageFailed(
+            f"{self.path}: expected the file that this process took when it opened the folder, found {found}; the "
+            "folder was removed, moved or replaced meanwhile, and what is written now would be lost: put it back and "
+            "open it again, or begin in a new one"
+        )
 
     def release(self) -> None:
         """Idempotent. In a forked child only the descriptor is closed: the parent goes on holding the lock."""

@@ -105,6 +105,10 @@ class StorageRoot:
             with self._turn:
                 self._writer.commit(entries, sync=sync)
 
+    def check_place(self) -> None:
+        """Raises `StorageFailed` where what is written no longer lies in this folder, as after it was removed."""
+        self._lock.check_place()
+
     def sync(self) -> None:
         """Everything committed without `sync` is on disk."""
         self._lock.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,3 +223,29 @@ async def test_a_caller_that_is_cancelled_changes_nothing(tmp_path: Path) -> Non
             await task
         await recording.append(readings(1))
         assert hours(tmp_path) == [0, 1]
+
+
+@pytest.mark.parametrize("what", ["removed", "moved", "replaced"])
+async def test_nothing_is_acknowledged_in_a_folder_that_is_no_longer_there(tmp_path: Path, what: str) -> None:
+    """Bytes of a file that was removed can be written for weeks, and are nowhere."""
+    folder, gone = tmp_path / "weather", "the folder was removed, moved or replaced meanwhile"
+    recording = open_recording(folder)
+    async with recording:
+        position = await recording.append(readings(0))
+        if what == "removed":
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        if what == "replaced":
+            async with open_recording(folder) as another:
+                await another.append(readings(9))
+        with pytest.raises(StorageFailed, match=gone):
+            await recording.append(readings(1))
+        folder.mkdir(exist_ok=True)  # as whoever makes a file in it does
+        files = await recording.apart(write, recording, [readings(0)])
+        with pytest.raises(StorageFailed, match=gone):
+            await recording.publish(files, covers=position, state=b"")
+        assert not list(folder.rglob("*.parquet"))
+        with pytest.raises(StorageFailed, match=gone):
+            await recording.close()
+    assert hours(folder) == ([9] if what == "replaced" else [])
