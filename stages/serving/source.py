@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from pipeline import InputError
 from stages.messages import Messages
-from stages.messages.captures import open_captures
+from stages.messages.captures import RecordedCapture, open_captures
 from stages.venues import VENUES, Venue, venue_named, venue_of
 from stages.venues.serving import VenueServer
 
@@ -40,6 +40,9 @@ def open_source(given: str | Path | Iterable[str | Path] | Runs, venue: str | No
     else:
         capture = open_captures(given)
         where = str(capture.files[0])
+        if isinstance(capture, RecordedCapture):  # it says whose messages it has, and may begin with ones that do not
+            capture.venue = venue = venue or capture.first_venue
+            where = str(capture.folder)
 
         def runs() -> Iterator[Messages]:
             return capture.runs(most=RUN)

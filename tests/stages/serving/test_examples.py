@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import Pipeline
+from stages.messages import MessageKind, Messages, RawMessage
 from stages.recording.ingesting import ingest
+from stages.recording.recorder import open_recorder
 from stages.recording.settings import Recording
 from stages.serving import ReplayServer, Snapshot, load_faults
-from tests.stages.serving.parts import SPOT, Taker, asked, connect, recording
+from stages.venues import venue_named
+from tests.stages.serving.parts import SPOT, Taker, asked, connect, made, recording, trade
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -42,6 +45,21 @@ async def test_a_recording_of_ours_is_served_as_the_capture_it_was_made_of(recor
             said[-1].append(str(book))
             assert status == 200
     assert said[0] == said[1] and len(said[0]) > 20
+
+
+async def test_a_recording_that_begins_with_a_connection_is_served_too(tmp_path: Path) -> None:
+    """As every one of a live feed does: its first run of messages is the opening of a connection, and nothing else."""
+    opened = Messages.of([RawMessage(1_700_000_000_000_000_000, 0, MessageKind.OPENED, "one", "ws://somewhere", b"")])
+    async with open_recorder(tmp_path / "recorded") as recorder:
+        for messages in (opened, made(trade(1), trade(2))):
+            await recorder.take(messages, venue_named("binance_spot"))
+    for venue in (None, "binance_spot"):
+        async with (
+            ReplayServer(tmp_path / "recorded", venue=venue) as server,
+            connect(f"{server.websocket_url}/stream?streams=btcusdt@trade") as socket,
+        ):
+            assert server.venue == "binance_spot"
+            assert [str(text).encode() async for text in socket] == [trade(1), trade(2)]
 
 
 async def test_the_faults_are_played(recordings: Path) -> None:
