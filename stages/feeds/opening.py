@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from stages.messages.captures import is_recording
+
 from .captured import holds_captures
 from .dbn_layout import is_dbn
 from .declaration import Declaration
@@ -16,9 +18,14 @@ Format: TypeAlias = Literal["auto", "parquet", "csv", "lean", "tardis", "dbn", "
 
 
 def is_of_captures(paths: tuple[Path, ...], format: Format) -> bool:
-    """Whether messages as received lie there; told by content unless declared."""
+    """Whether messages as received lie there; told by content unless declared.
+
+    Of a recording files of records are read, and its messages where there are none yet.
+    """
     if format != "auto":
         return format == "capture"
+    if len(paths) == 1 and is_recording(paths[0]) and next(paths[0].rglob("*.parquet"), None) is None:
+        return True
     return not any(is_lean(path) or is_dbn(path) for path in paths) and holds_captures(paths)
 
 

@@ -10,7 +10,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import InputError
+from pipeline import InputError, read_recording
+from stages.messages.captures import is_recording
 from stages.schemas import schema_of
 
 RECORD = b"quality_event"
@@ -38,7 +39,12 @@ def find_events(folder: Path) -> pa.Table | None:
         raise InputError(f"there is nothing at {folder}")
     tables = list(_tables(folder))
     if not tables:
-        return NO_EVENTS if _is_recording(folder) else None
+        if is_recording(folder) and not _has_record_files(folder) and next(read_recording(folder), None) is not None:
+            raise InputError(
+                f"{folder}: expected files of records, found messages that are in none yet: a recorder publishes them "
+                "when files roll, and when it ends; one that was killed, when it begins again"
+            )
+        return NO_EVENTS if _has_record_files(folder) else None
     whole = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     whole = whole.sort_by([("ts_recv", "ascending"), ("ingest_seq", "ascending")])
     return _each_once(whole)
@@ -57,7 +63,7 @@ def summed(folder: Path) -> Iterator[tuple[Path, int, list[dict[str, Any]]]]:
                 yield path, told.get("messages", 0), rows
 
 
-def _is_recording(folder: Path) -> bool:
+def _has_record_files(folder: Path) -> bool:
     """Whether files of recorded messages lie there, which would lie beside their quality events."""
     return next(folder.rglob("venue=*/**/*.parquet"), None) is not None if folder.is_dir() else False
 

@@ -3,6 +3,7 @@
 from .capture import Capture, RecordedCapture, open_captures
 from .counts import CaptureCounts, Note
 from .finding import is_capture, looked_for, why_no_capture
+from .recorded import is_recording
 
 __all__ = [
     "Capture",
@@ -10,6 +11,7 @@ __all__ = [
     "Note",
     "RecordedCapture",
     "is_capture",
+    "is_recording",
     "looked_for",
     "open_captures",
     "why_no_capture",

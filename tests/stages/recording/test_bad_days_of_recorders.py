@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from recordings import USDM, committed, directly, messages_of, recorded_rows, same
+from recordings import USDM, committed, directly, messages_of, recorded_rows, rows_of, same
 
-from pipeline import DiskFull, StorageFailed
+from pipeline import Context, DiskFull, InputError, StorageFailed
 from pipeline.storage.disk import RealDisk
+from stages.feeds.captured import CaptureFeed
+from stages.feeds.replay import Replay
+from stages.quality.finding import find_events
 from stages.recording import Recording
 from stages.recording.recorder import open_recorder
 
@@ -74,3 +78,24 @@ async def test_after_a_failure_a_recorder_refuses_more_and_says_why(
     async with open_recorder(tmp_path) as recorder:
         assert recorder._next_seq == 60, "it was in the log, though nobody was told"
     same(recorded_rows(tmp_path), directly(messages))
+
+
+async def test_what_a_recorder_left_that_was_killed_before_files_rolled_can_be_read(
+    recordings: Path, tmp_path: Path
+) -> None:
+    messages, killed = messages_of(recordings), tmp_path / "killed"
+    async with open_recorder(tmp_path / "r") as recorder:
+        await recorder.take(messages, USDM)
+        shutil.copytree(tmp_path / "r", killed)
+    assert not list(killed.rglob("*.parquet"))
+    feed = Replay(path=str(killed)).build(Context())
+    assert isinstance(feed, CaptureFeed)
+    replayed, expected = rows_of(batch.columns for batches in feed.batches() for batch in batches), directly(messages)
+    for kind in ("trade", "book_delta"):
+        same({kind: replayed[kind]}, {kind: expected[kind]})
+    with pytest.raises(InputError, match="expected files of records, found messages that are in none yet"):
+        find_events(killed)
+    async with open_recorder(killed):
+        pass
+    events = find_events(killed)
+    assert events is not None and not len(events)
