@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
-from pipeline import InputError
+from pipeline import InputError, SystemClock
 from stages.messages import Messages
 from stages.messages.captures import Capture, CaptureCounts, open_captures
 from stages.venues import VENUES, Venue, nearest, venue_of
 
 from .recorder import Figures, Recorder, open_recorder
 from .seen import Again, moment
-from .settings import Recording
+from .settings import DAY_NS, Recording
 from .stream import Stream
 
 RUN_MESSAGES = 8192
@@ -57,7 +58,8 @@ async def ingest(
     Captures that continue others may overlap them: messages the recording has from the same source are passed over,
     and trades and book updates that it has from another source are known by their numbers. When `stopped` says so, it
     ends early, and may be called again. Raises `InputError` where captures cannot be read, are of no known venue, are
-    older than what the recording has, or are not what it has from that source and time; `DiskFull`, `StorageFailed`.
+    older than what the recording has, of the future, or are not what it has from that source and time; `DiskFull`,
+    `StorageFailed`.
     """
     async with open_recorder(folder, settings, repair=repair) as recorder:
         taken = await take_in(recorder, paths, venue=venue, watch=watch, stopped=stopped)
@@ -96,13 +98,32 @@ async def take_in(
         runs = capture.runs(counts, most=RUN_MESSAGES)
         try:
             while not stopped() and (run := await apart(_next_new, runs, again)) is not None:
-                await recorder.take(run, whose)
+                past = _past(run)
+                await recorder.take(past, whose)
+                if len(past) < len(run):
+                    raise InputError(_of_the_future(run.slice(len(past))))
                 watch(recorder.figures(), skipped + again.skipped)
             again.finish()
         finally:
             await apart(runs.close)  # type: ignore[attr-defined]
         skipped += again.skipped
+    for note in counts.notes:
+        log.warning("%s", note.said())
     return Taken(skipped, counts, left_out)
+
+
+def _past(run: Messages) -> Messages:
+    """Those in front of the first of the future: a recording that believed it would bring all that follows there."""
+    limit = SystemClock().now_ns() + DAY_NS
+    return run.slice(0, int(np.searchsorted(run.ts_recv, limit)))
+
+
+def _of_the_future(run: Messages) -> str:
+    return (
+        f"{run.source[run.source_code[0]]}: expected messages that came until now, found one of "
+        f"{moment(int(run.ts_recv[0]))}; its time is damaged, or the clock of one of the machines is wrong; what came "
+        "before it is taken in"
+    )
 
 
 def _next_new(runs: Iterator[Messages], again: Again) -> Messages | None:

@@ -20,6 +20,8 @@ NO_MESSAGE = "a line that is no message of the format"
 TOO_LONG = "a line that is too long"
 CUT_SHORT = "a last line that is cut short"
 DAMAGED = "a file that cannot be unpacked to its end"
+EARLIEST, LATEST = 946_684_800_000_000_000, 4_102_444_800_000_000_000
+"""What is no time of a message: before 2000, or after 2099. Once raised to it, time would stand still."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def _read(file: Path, reader: Reader, counts: CaptureCounts, block_bytes: int) -
     pieces = unpacked(file, block_bytes, damage.append)
     for block in blocks(pieces, lambda number, line: counts.note(Note(file, number, TOO_LONG, raw=line))):
         headers = reader.headers(block)
+        headers.kind[(headers.kind >= 0) & ((headers.ts_recv < EARLIEST) | (headers.ts_recv >= LATEST))] = UNREADABLE
         if not block.ended and not _whole(block, headers, bool(damage)):
             counts.note(Note(file, int(block.numbers[-1]), CUT_SHORT, raw=block.line(len(block) - 1)))
             headers.kind[-1] = ASIDE

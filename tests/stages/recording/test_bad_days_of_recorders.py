@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from recordings import USDM, committed, directly, messages_of, recorded_rows, rows_of, same
+from recordings import SPOT, USDM, committed, directly, messages_of, recorded_rows, rows_of, same
 
 from pipeline import Context, DiskFull, InputError, StorageFailed
 from pipeline.storage.disk import RealDisk
@@ -18,6 +19,7 @@ from stages.feeds.captured import CaptureFeed
 from stages.feeds.replay import Replay
 from stages.quality.finding import find_events
 from stages.recording import Recording
+from stages.recording.ingesting import ingest
 from stages.recording.recorder import open_recorder
 
 
@@ -99,3 +101,20 @@ async def test_what_a_recorder_left_that_was_killed_before_files_rolled_can_be_r
         pass
     events = find_events(killed)
     assert events is not None and not len(events)
+
+
+async def test_a_damaged_capture_does_not_bring_a_recording_into_the_future(recordings: Path, tmp_path: Path) -> None:
+    """A time that is not true is never lower again: all that came later would be of then, and no capture be taken."""
+    lines = gzip.decompress((recordings / SPOT[0]).read_bytes()).splitlines(keepends=True)[:3000]
+    never = [lines[0], b"9" + lines[1][1:], *lines[2:1000]]
+    (tmp_path / "spot_20240808.txt").write_bytes(b"".join(never))
+    done = await ingest(tmp_path / "spot_20240808.txt", tmp_path / "r")
+    assert done.figures.newest_ts == int(lines[999][:19]) and sum(done.wrong.values()) == 1
+    later = b"2" + lines[2000][1:]
+    (tmp_path / "spot_20240809.txt").write_bytes(b"".join([*lines[1000:2000], later, *lines[2001:]]))
+    with pytest.raises(InputError, match=r"spot\.txt: expected messages that came until now, found one of 2056-04-"):
+        await ingest(tmp_path / "spot_20240809.txt", tmp_path / "r")
+    assert max(recorded_rows(tmp_path / "r")["trade"])[1].value > int(lines[1900][:19])
+    (tmp_path / "others_20240809.txt").write_bytes(b"".join(lines[2000:]))
+    done = await ingest(tmp_path / "others_20240809.txt", tmp_path / "r")
+    assert done.figures.newest_ts == int(lines[-1][:19])
