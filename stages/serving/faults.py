@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 import yaml
 
 from pipeline import ConfigError, Duration, InputError, Problem, parse_duration
+from stages.venues import nearest
+
+EXAMPLE = "such as `faults: [{do: drop, stream: btcusdt@trade, message: 20}]`"
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="do"):
@@ -139,10 +142,6 @@ Fault: TypeAlias = Drop | Duplicate | Reorder | Cut | Stall | Disconnect | Refus
 Moment: TypeAlias = Stall | Disconnect | Refuse
 
 
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    faults: list[Any]
-
-
 def load_faults(path: str | Path) -> tuple[Fault, ...]:
     """The faults that a YAML file lists under `faults`. Raises `ConfigError` with every problem, `InputError`."""
     path = Path(path)
@@ -157,31 +156,56 @@ def load_faults(path: str | Path) -> tuple[Fault, ...]:
         line = None if mark is None else mark.line + 1
         said = str(getattr(error, "problem", None) or error)
         raise ConfigError([Problem("", "expected YAML", said, file=str(path), line=line)]) from error
-    try:
-        items = msgspec.convert(value, _File).faults
-    except msgspec.ValidationError as error:
-        raise ConfigError([_problem("", error, str(path), 1)]) from error
+    if not isinstance(value, dict) or list(value) != ["faults"] or not isinstance(value["faults"], list):
+        told = ", ".join(f"{key}: {_kind_of(each)}" for key, each in value.items()) if isinstance(value, dict) else ""
+        expected = "expected `faults:` with a list, and nothing else"
+        raise ConfigError([Problem("", expected, told or _kind_of(value), EXAMPLE, str(path), 1)])
+    items = value["faults"]
     assert node is not None
     nodes = next(item for key, item in node.value if key.value == "faults").value
     found, problems = [], []
     for number, (item, where) in enumerate(zip(items, nodes, strict=True)):
+        place, line = f"faults.{number}", where.start_mark.line + 1
+        if unknown := _unknown(item):
+            problems += [Problem(place, *words, file=str(path), line=line) for words in unknown]
+            continue
         try:
             found.append(msgspec.convert(item, Fault))
         except msgspec.ValidationError as error:
-            problems.append(_problem(f"faults.{number}", error, str(path), where.start_mark.line + 1))
+            problems.append(_problem(place, error, str(path), line))
     if problems:
         raise ConfigError(problems)
     return tuple(found)
 
 
+def _unknown(item: object) -> list[tuple[str, str, str]]:
+    """Of an item what was expected, found, and may be meant, where it is no fault or has words that faults do not."""
+    if not isinstance(item, dict):
+        return [("expected a fault", _kind_of(item), EXAMPLE)]
+    kinds = {kind.__struct_config__.tag: kind for kind in Fault.__args__}
+    word = str(item.get("do", "nothing"))
+    if word not in kinds:
+        return [("expected `do:` and what goes wrong", f"'{word}'", nearest(word, names()))]
+    known = kinds[word].__struct_fields__
+    return [
+        (f"{word} has no setting '{name}'", "", nearest(str(name), known))
+        for name in item
+        if name not in ("do", *known)
+    ]
+
+
 def _problem(place: str, error: Exception, file: str, line: int) -> Problem:
     said, _, where = str(error).partition(" - at `$")
     words = where.rstrip("`").lstrip(".")
-    path = ".".join(part for part in (place, words) if part)
-    said = said[:1].lower() + said[1:]
-    if "do" in said.split("`") or words == "do":
-        return Problem(path, said, suggestion=f"known: {', '.join(names())}", file=file, line=line)
-    return Problem(path, said, file=file, line=line)
+    said = said.replace("Object missing required field", "expected also").replace("`", "'")
+    suggestion = "a duration is such as 5s, 500ms or 1m" if words == "at" else ""
+    return Problem(
+        ".".join(part for part in (place, words) if part), said[:1].lower() + said[1:], "", suggestion, file, line
+    )
+
+
+def _kind_of(value: object) -> str:
+    return "nothing" if value is None else "a list" if isinstance(value, list) else f"'{value}'"
 
 
 def fault_said(fault: Fault) -> str:

@@ -289,13 +289,22 @@ def test_everything_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) ->
     told = [str(problem).removeprefix(str(file)) for problem in caught.value.problems]
     for number, words in enumerate(
         (
-            "known: drop, duplicate, reorder, cut, stall, disconnect, refuse, snapshot",
-            "required field `message`", "message to be 1 or more, found 0", "unknown field `kep`",
+            "found 'dorp'; did you mean 'drop'?",
+            "expected also 'message'", "message to be 1 or more, found 0", "cut has no setting 'kep'; did you mean",
             "expected a duration such as '1m', found 'soon'", "expected either message or at", "found 12", "found 200",
         )
     ):  # fmt: skip
         assert told[number].startswith(f":{number + 3}: faults.{number}") and words in told[number]
-    for text, words in (("faults: [", "expected YAML"), ("falts: []", "falts"), ("- 1", "expected `object`")):
+    for text, words in (
+        ("faults: [", "expected YAML"),
+        ("falts: []", "falts"),
+        ("- 1", "found a list; such as"),
+        ("", "found nothing"),
+        ("faults: 1", "found faults: '1'; such as"),
+        ("faults: [1]", "expected a fault, found '1'"),
+        ("faults: [{do: zzz}]", "known: drop, duplicate, reorder, cut, stall, disconnect, refuse, snapshot"),
+        ("faults: [{do: stall, at: 5, seconds: 1}]", "a duration is such as 5s"),
+    ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=words):
             load_faults(file)
