@@ -45,7 +45,7 @@ class Worker:
         if self.asked >= 3:
             os._exit(INTERRUPTED)
         if self.asked == 1:
-            log.warning("stopping: what came is published first")
+            log.warning("stopping: what was done is kept; two more signals end it at once")
         self.stop.set()
 
     async def show(self, quiet: bool) -> None:

@@ -56,7 +56,7 @@ class FolderLock:
             owner = read_owner(self.path)
             raise StorageFailed(
                 f"{self.path.parent} is in use by process {owner or 'unknown'}{_whereabouts(owner)}; "
-                "wait for it, or choose another --output"
+                "wait for it, or choose another --output (of a feed that is recorded: another `folder:`)"
             ) from None
         self._fd, self._pid = fd, os.getpid()
         self.sign(0)  # recovery may take a while, and who comes second is not to be told of a dead process

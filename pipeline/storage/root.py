@@ -23,6 +23,7 @@ _MAKE_ROOM: Final = (
     "what is committed there is not lost: make room on the disk, then open it again (`penstock run CONFIG --resume` "
     "goes on with a run)"
 )
+_ELSEWHERE: Final = "choose another with --output (of a feed that is recorded: another `folder:`)"
 
 
 class StorageRoot:
@@ -69,7 +70,7 @@ class StorageRoot:
         except OSError as error:
             lock.release()
             kind = type(storage_error(error, "open", str(folder)))
-            do = _MAKE_ROOM if kind is DiskFull else "choose another with --output"
+            do = _MAKE_ROOM if kind is DiskFull else _ELSEWHERE
             raise kind(f"cannot write to {folder}: {error.strerror or error}; {do}") from error
         except DiskFull as error:
             lock.release()

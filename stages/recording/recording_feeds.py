@@ -21,7 +21,7 @@ from pipeline import (
 from stages.live.live import INSTALL
 
 from .recorded_live import RecordedLive
-from .works import closing, quality_said, said
+from .works import advised, closing, quality_said, said
 
 try:
     from .recorded_feed import RecordedFeed
@@ -70,8 +70,9 @@ async def _draw(feed: RecordedFeed) -> None:
     """What comes out is in files already; nobody else wants it here."""
     try:
         await asyncio.to_thread(feed.warm)
-        async for _ in feed.batches():
-            pass
+        with advised():
+            async for _ in feed.batches():
+                pass
     finally:
         feed.close()
 

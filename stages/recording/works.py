@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from pipeline import ConfigError, Problem, Recipe, UnderWay, WorkDone, bytes_said, parse_duration, rows_said
+from pipeline import ConfigError, DiskFull, Problem, Recipe, UnderWay, WorkDone, bytes_said, parse_duration, rows_said
 from stages.interpreting import Interpreting
 
 from .ingesting import ingest
@@ -31,9 +32,10 @@ async def ingest_work(
     def watch(figures: Figures, skipped: int) -> None:
         under_way.tell(lambda: said(figures) + (f", {skipped:,} were there" if skipped else ""))
 
-    done = await ingest(
-        paths, folder, settings_of(settings), venue=venue, watch=watch, stopped=under_way.stop.is_set, repair=repair
-    )
+    with advised():
+        done = await ingest(
+            paths, folder, settings_of(settings), venue=venue, watch=watch, stopped=under_way.stop.is_set, repair=repair
+        )
     words = [
         *closing(done.figures),
         ("were there", f"{done.skipped:,} messages"),
@@ -43,6 +45,17 @@ async def ingest_work(
         ("recording", str(folder)),
     ]
     return WorkDone(words, msgspec.to_builtins(done))
+
+
+@contextmanager
+def advised() -> Iterator[None]:
+    """A disk without room is no end of a recording: say how it goes on."""
+    try:
+        yield
+    except DiskFull as error:
+        raise DiskFull(
+            f"{error}; nothing that was recorded is lost: make room, and the same command goes on"
+        ) from error
 
 
 def settings_of(words: Sequence[str]) -> Recording:

@@ -231,5 +231,7 @@ def test_only_our_own_unlisted_files_are_removed(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageFailed, match=r"cannot write to .*/file.*: .*choose another with --output"):
+    with pytest.raises(
+        StorageFailed, match=r"cannot write to .*/file.*: .*choose another with --output .*another `folder:`"
+    ):
         StorageRoot.open(tmp_path / "file")

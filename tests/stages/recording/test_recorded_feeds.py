@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recordings import committed, recorded_rows
 
-from pipeline import Context, Interrupted, Pipeline, TopologyBuilder
+from pipeline import Context, DiskFull, Interrupted, Pipeline, TopologyBuilder
+from pipeline.storage.disk import RealDisk
 from pipeline.testing import VirtualClock
 from stages.messages import MessageKind
 from stages.messages.captures import open_captures
@@ -121,4 +124,20 @@ async def test_in_a_run_containers_go_on_from_the_records_that_are_recorded(tmp_
             with pytest.raises(Interrupted):
                 await run.finished()
     assert seen == ["1", "2", "3"] == [row[10] for row in recorded_rows(tmp_path / "r")["trade"]]
+    assert not await tasks_left()
+
+
+async def test_a_disk_without_room_ends_the_recording_and_it_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(disk: RealDisk, fd: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with local_venue() as server:
+        working = asyncio.ensure_future(record([feed(server, tmp_path)], Asked()))
+        client = await server.client(1)
+        monkeypatch.setattr(RealDisk, "write", full)
+        await client.send(trade(1))
+        with pytest.raises(DiskFull, match=r"no room on the disk .*nothing that was recorded is lost: make room"):
+            await working
     assert not await tasks_left()
