@@ -61,7 +61,16 @@ if TYPE_CHECKING:
     from .mending.dead_letters import DeadLetter, DeadLetters
     from .mending.tolerance import ErrorPolicy
     from .pacing import Pacing
-    from .recording import Expired, Recorded, RecordFile, RecordFolder, open_recording, read_recording
+    from .recording import (
+        Expired,
+        Recorded,
+        RecordedFile,
+        RecordFile,
+        RecordFolder,
+        open_recording,
+        read_recording,
+        recorded_files,
+    )
     from .registry import Registry
     from .report import Report, UnderWay, WorkDone
     from .results import PhaseResults, load_summary, open_results
@@ -133,10 +142,12 @@ else:  # the same again; each module is imported when one of its names is asked 
             "recording": (
                 "Expired",
                 "Recorded",
+                "RecordedFile",
                 "RecordFile",
                 "RecordFolder",
                 "open_recording",
                 "read_recording",
+                "recorded_files",
             ),
             "registry": ("Registry",),
             "report": ("Report", "UnderWay", "WorkDone"),
@@ -215,6 +226,7 @@ __all__ = [
     "RecordFile",
     "RecordFolder",
     "Recorded",
+    "RecordedFile",
     "ReentrantDeadlock",
     "Registry",
     "Report",
@@ -258,6 +270,7 @@ __all__ = [
     "parts_of",
     "read_recording",
     "receive_times",
+    "recorded_files",
     "rows_said",
     "said_duration",
     "seconds_said",

@@ -7,6 +7,7 @@ behind that is read from the journal again (`reading.py`); segments that files c
 
 from .files import RecordFile
 from .folder import CommittedFiles, Expired, RecordFolder, open_recording
+from .listing import RecordedFile, recorded_files
 from .reading import CONTAINER, Recorded, read_recording
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "RecordFile",
     "RecordFolder",
     "Recorded",
+    "RecordedFile",
     "open_recording",
     "read_recording",
+    "recorded_files",
 ]

@@ -55,6 +55,11 @@ class RecordFile(TableFile):
             self.min_ts = low if self.min_ts is None else min(low, self.min_ts)
             self.max_ts = high if self.max_ts is None else max(high, self.max_ts)
 
+    def tell(self, metadata: Mapping[bytes, bytes]) -> None:
+        """What the file's metadata says beside its schema; before it is finished."""
+        with self.errors("write"):
+            self._writer.add_key_value_metadata(dict(metadata))
+
     def finish(self) -> None:
         """Nothing more is written: its descriptor is closed. Publishing does it too."""
         self._finish()

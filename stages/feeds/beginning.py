@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import Batch, receive_times
-from stages.schemas import Names, Scales
+from stages.schemas import CLEAR, FLAG_MAYBE_BAD_BOOK, Names, Scales
 
 if TYPE_CHECKING:
     from stages.books.keeper import BookKeeper
 
 Window = tuple[pa.RecordBatch, ...]
 """Batches of several kinds of record that cover the same time."""
+_HOLES = ("gap", "checksum")
+"""Events of a book, without a channel, after which it is not published until it comes whole."""
 
 
 def begun(windows: Iterator[Window], begin_ns: int | None) -> Iterator[Window]:
@@ -57,23 +60,41 @@ class Books:
     def __init__(self) -> None:
         self._keeper: BookKeeper | None = None
         self._last = (0, "")
+        self._whole_at: dict[str, int] = {}
+        self._holed_at: dict[str, int] = {}
 
     def take(self, columns: pa.RecordBatch) -> None:
-        """Rows of any kind of record; only those of books matter."""
-        if not columns.num_rows or (columns.schema.metadata or {}).get(b"record") != b"book_delta":
+        """Rows of any kind of record; only those of books matter, and events that tell of holes in them."""
+        kind = (columns.schema.metadata or {}).get(b"record")
+        if columns.num_rows and kind == b"quality_event":
+            for event in columns.select(["kind", "channel", "instrument_id", "ingest_seq"]).to_pylist():
+                if event["kind"] in _HOLES and event["channel"] is None and event["instrument_id"] is not None:
+                    self._holed_at[event["instrument_id"]] = event["ingest_seq"]
+        if not columns.num_rows or kind != b"book_delta":
             return
         if self._keeper is None:
             self._keeper = _keeper_of(columns.schema)
         self._keeper.apply(columns)
+        clears = columns.filter(pc.equal(columns.column("action"), CLEAR)) if self._holed_at else None
+        for row in [] if clears is None else clears.select(["instrument_id", "ingest_seq"]).to_pylist():
+            self._whole_at[row["instrument_id"]] = row["ingest_seq"]
         last = columns.num_rows - 1
         self._last = (columns.column("ingest_seq")[last].as_py(), columns.column("source_id")[last].as_py())
 
     def keyframes(self, ts_recv: int) -> pa.RecordBatch | None:
-        """All books, stamped so, with the ordinal of the last row that made them."""
+        """All books by name, stamped so, with the ordinal of the last row that made them."""
         if self._keeper is None:
             return None
-        names = self._keeper.instruments_kept()
-        return together([self._keeper.keyframe(name, ts_recv, *self._last) for name in names])
+        names = sorted(self._keeper.instruments_kept())
+        return together([self._told(self._keeper.keyframe(name, ts_recv, *self._last), name) for name in names])
+
+    def _told(self, keyframe: pa.RecordBatch, name: str) -> pa.RecordBatch:
+        """With MAYBE_BAD_BOOK where a hole was told since the book last came whole."""
+        if self._holed_at.get(name, -1) <= self._whole_at.get(name, -1):
+            return keyframe
+        place = keyframe.schema.get_field_index("flags")
+        flags = pc.bit_wise_or(keyframe.column(place), pa.scalar(FLAG_MAYBE_BAD_BOOK, pa.uint8()))
+        return keyframe.set_column(place, keyframe.schema.field(place), flags)
 
 
 def _keeper_of(schema: pa.Schema) -> BookKeeper:

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import Batch, Feed, InputError, Pacing
 from stages.messages import Messages
 from stages.messages.captures import Capture, CaptureCounts, RecordedCapture, is_capture, open_captures
 
-from .beginning import together
+from .beginning import begun
 from .interpretation import Interpretation
 from .tables import ARCHIVE, ENDINGS
 
@@ -76,7 +75,6 @@ class CaptureFeed(Feed):
         self._log = log or logging.getLogger("penstock.replay")
         self._interpreter: Interpreter | None = None
         self._venue: Venue | None = None
-        self._last: Messages | None = None
 
     def warm(self) -> None:
         """Find whose messages these are, and compile what reads them."""
@@ -101,29 +99,15 @@ class CaptureFeed(Feed):
             self.warm()
         interpreter = self._interpreter
         assert interpreter is not None
-        for messages in gathered(self.capture.runs(self.counts, most=self._run_messages), self._run_messages):
-            if begin_ns is not None:
-                before = int(np.searchsorted(messages.ts_recv, begin_ns))
-                interpreter.interpret(messages.slice(0, before))
-                if before == len(messages):
-                    self._last = messages
-                    continue
-                if books := self._books(interpreter, begin_ns, messages.slice(0, before) if before else self._last):
-                    yield (Batch(books),)
-                messages, begin_ns = messages.slice(before), None
-            made = tuple(Batch(batch) for batch in interpreter.interpret(messages).batches)
-            if made:
-                yield made
+        for window in begun(self._interpreted(interpreter), begin_ns):
+            yield tuple(Batch(batch) for batch in window)
         for note in self.counts.notes:
             self._log.warning("%s", note.said())
 
-    def _books(self, interpreter: Interpreter, begin_ns: int, last: Messages | None) -> pa.RecordBatch | None:
-        """All books as the messages up to `last` made them."""
-        if last is None or "book_delta" not in self._declared.kinds_sent:
-            return None
-        stamp = (int(last.ingest_seq[-1]), last.source[int(last.source_code[-1])])
-        books = interpreter.books
-        return together([books.keyframe(name, begin_ns, *stamp) for name in books.instruments_kept()])
+    def _interpreted(self, interpreter: Interpreter) -> Iterator[tuple[pa.RecordBatch, ...]]:
+        for messages in gathered(self.capture.runs(self.counts, most=self._run_messages), self._run_messages):
+            if made := interpreter.interpret(messages).batches:
+                yield made
 
     def metrics(self) -> Mapping[str, Any]:
         """The quality ledger of what was read, and what the capture's files were like."""

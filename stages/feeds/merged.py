@@ -17,7 +17,7 @@ from stages.schemas import KINDS
 from .beginning import begun
 from .counts import Counts
 from .interpretation import Interpretation
-from .layout import find_series
+from .layout import OwnFile, find_series
 from .merging import Lane, Merge, Order
 from .opening import Format, open_recording
 from .recording import Recording
@@ -34,22 +34,20 @@ class Source:
     kind: str
     rank: int
     recording: Recording
-    read_rows: int | None = None
-    """Rows read at a time of files of our own, each of which opens with its books; None: it is something else."""
+    own: tuple[OwnFile, ...] = ()
+    """Files of our own, each of which opens with its books; none: it is something else."""
+    read_rows: int = MOST_READ
+    """Rows read at a time of files of our own."""
 
     def since(self, ts_ns: int | None) -> tuple[Callable[[Counts], Iterator[pa.RecordBatch]], int | None]:
-        """How it is read from a moment on, beginning with the last file that began by then; and when that begins."""
-        if self.read_rows is None:
+        """How it is read from a moment on, beginning with the last file that began before; and when that begins."""
+        if not self.own:
             return self.recording.read, None
-        from .parquet import begins_ns, open_own
+        from .own import begins_ns, open_own, since
 
-        files = list(self.recording.files)
-        begins = begins_ns(files[0])
-        while ts_ns is not None and len(files) > 1 and (following := begins_ns(files[1])) is not None:
-            if following > ts_ns:
-                break
-            files, begins = files[1:], following
-        return open_own(files, self.read_rows).read, begins
+        files = self.own if ts_ns is None else since(self.own, ts_ns)
+        read = self.recording.read if len(files) == len(self.own) else open_own(files, self.read_rows).read
+        return read, begins_ns(files[0])
 
 
 @dataclass(frozen=True)
@@ -75,19 +73,17 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
     Ranks follow the order of the paths; in our layout venues and sessions in the order of their names. Raises
     `InputError`.
     """
-    from .parquet import open_own
+    from .own import open_own
 
-    series = find_series(paths) if format in ("auto", "parquet") else {}
+    series = find_series(paths) if format in ("auto", "parquet") else []
     if series:
-        ranks: dict[tuple[str, str], int] = {}
         wanted = declared.records
         read = min(MOST_READ, max(LEAST_READ, HELD_ROWS // len(series)))
         sources = []
-        for one, files in series.items():
-            rank = ranks.setdefault((one.venue, one.session), len(ranks))
+        for one in series:
             if wanted is None or one.kind in wanted:
-                recording = open_own(files, read)
-                sources.append(Source(kind_of(recording.schema), rank, recording, read))
+                recording = open_own(one.files, read)
+                sources.append(Source(kind_of(recording.schema), one.rank, recording, one.files, read))
     elif len(paths) > 1:
         recordings = [open_recording(path, format, declared) for path in paths]
         sources = [Source(kind_of(each.schema), rank, each) for rank, each in enumerate(recordings)]

@@ -1,8 +1,8 @@
 """Merges sources of records by their times into one order, a window at a time, in bounded memory.
 
 What comes first has the smaller stamp; of equal stamps that of the source of smaller rank; within a rank the smaller
-`ingest_seq`, then the source that is listed first. A source's own order is never changed: a stamp that steps back
-stands with the largest before it, and is counted.
+`ingest_seq`; of one message the row that it had first, where sources tell, then the source that is listed first. A
+source's own order is never changed: a stamp that steps back stands with the largest before it, and is counted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Lane:
     rank: int
     schema: pa.Schema
     read: Callable[[], Iterator[pa.RecordBatch]]
+    """Batches of the schema's columns; one more behind them is a row's place (uint32) in its message."""
     begins_ns: int | None = None
     """No row has an earlier stamp, so that it need not be opened sooner; None: nobody knows."""
 
@@ -130,7 +131,8 @@ class Merge:
         rows = order[again]
         ranks = np.array([lane.rank for lane in self.lanes])[owner[rows]]
         ordinals = np.concatenate([np.maximum.accumulate(part.ordinals()) for _, part in chosen])[rows]
-        order[again] = rows[np.lexsort((rows, ordinals, ranks, run[again]))]
+        places = np.concatenate([part.in_message() for _, part in chosen])[rows]
+        order[again] = rows[np.lexsort((rows, places, ordinals, ranks, run[again]))]
         return order
 
 
@@ -143,15 +145,20 @@ class Part:
     stamps: Int64s
     ordinal: int
     """Which column is `ingest_seq`."""
+    places: np.ndarray[Any, np.dtype[np.uint32]] | None = None
+    """Of each row among all that its message came to, where they lie in several sources; None: they do not."""
 
     def ordinals(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         found: np.ndarray[Any, np.dtype[np.uint64]] = self.columns[self.ordinal].to_numpy()
         return found
 
     def cut(self, start: int, stop: int) -> Part:
-        return Part(
-            [column.slice(start, stop - start) for column in self.columns], self.stamps[start:stop], self.ordinal
-        )
+        places = None if self.places is None else self.places[start:stop]
+        columns = [column.slice(start, stop - start) for column in self.columns]
+        return Part(columns, self.stamps[start:stop], self.ordinal, places)
+
+    def in_message(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        return np.zeros(len(self.stamps), np.uint32) if self.places is None else self.places
 
 
 class _Reading:
@@ -161,7 +168,7 @@ class _Reading:
         self.parts: list[Part] = []
         self.ended = False
         self.last, self.read_rows = -_FOREVER, 0
-        self._merge, self._pool = merge, pool
+        self._merge, self._lane, self._pool = merge, lane, pool
         self._words = merge._words[lane.kind].reader()
         self._ordinal = lane.schema.get_field_index("ingest_seq")
         self._batches = lane.read()
@@ -196,7 +203,11 @@ class _Reading:
         highest = np.maximum(np.maximum.accumulate(stamps), self.last)
         self._merge.steps_back += int(np.count_nonzero(stamps < highest))
         self.last, self.read_rows = int(highest[-1]), len(highest)
-        self.parts.append(Part(self._words(columns), highest, self._ordinal))
+        width, places = len(self._lane.schema), None
+        if columns.num_columns > width:
+            places = columns.column(width).to_numpy()
+            columns = columns.select(range(width))
+        self.parts.append(Part(self._words(columns), highest, self._ordinal, places))
 
     def take_before(self, horizon: int) -> list[Part]:
         """The rows held whose stamp is smaller."""

@@ -9,7 +9,7 @@ group, into the order in which they were written. Files whose times overlap are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from .columns import map_columns
 from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
+from .heads import Heads
 from .recording import Recording
 from .standardizing import Standardizer
 from .text import Where, converted
@@ -62,48 +63,45 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
     return Recording(schema, tuple(files), read, mapped.unused)
 
 
-def open_own(files: Sequence[Path], read_rows: int = READ_ROWS) -> Recording:
-    """The recording of files of our own, of any kind of record, as they were written. Raises `InputError`."""
-    first = footer_of(files[0])
-    if first.record not in KINDS:
-        raise InputError(f"{files[0]}: expected a file that says which kind of record it holds, found none said")
-    return _open_own(files, first, "auto", read_rows)
-
-
-def begins_ns(file: Path) -> int | None:
-    """The smallest receive time of a file's first rows, as its footer tells; None where it does not."""
-    with _open(file) as parquet:
-        place = parquet.schema_arrow.names.index("ts_recv") if "ts_recv" in parquet.schema_arrow.names else -1
-        if place < 0 or not parquet.metadata.num_row_groups:
-            return None
-        told = parquet.metadata.row_group(0).column(place).statistics
-        if told is None or not told.has_min_max:
-            return None
-        return int(pa.scalar(told.min, pa.timestamp("ns", tz="UTC")).value)
-
-
-def _open_own(files: Sequence[Path], first: Footer, declared: str, read_rows: int = READ_ROWS) -> Recording:
+def _open_own(files: Sequence[Path], first: Footer, declared: str) -> Recording:
     """Records of a kind that only we write, as they were written."""
     if declared not in ("auto", first.record):
         raise InputError(f"{files[0]}: expected records of kind {declared}, found {first.record}")
+    schema = own_schema(files[0], first)
+    unused = tuple(name for name in first.schema.names if name not in schema.names)
+    return Recording(schema, tuple(files), standardized(files, schema, first), unused)
+
+
+def own_schema(file: Path, first: Footer) -> pa.Schema:
+    """The columns of our own kind of record, at the scale the file was written with. Raises `InputError`."""
     ours = schema_of(first.record)
     unknown = [field.name for field in ours if not field.nullable and field.name not in first.schema.names]
     if unknown:
         raise InputError(
-            f"{files[0]}: expected the columns of {first.record}, found none called {', '.join(unknown)}; "
+            f"{file}: expected the columns of {first.record}, found none called {', '.join(unknown)}; "
             "write the file again with this version, or declare `columns`"
         )
-    schema = pa.schema([_as_written(field, first.schema) for field in ours], metadata=ours.metadata)
+    return pa.schema([_as_written(field, first.schema) for field in ours], metadata=ours.metadata)
+
+
+def standardized(
+    files: Sequence[Path], schema: pa.Schema, first: Footer
+) -> Callable[[Counts], Iterator[pa.RecordBatch]]:
+    """Reads files of our own as those of others are read: bars are checked, shards woven, steps back counted."""
     columns = [name for name in schema.names if name in first.schema.names]
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:
         standard = Standardizer(schema, counts, sources=[file.name for file in files])
-        for place, rows, where in chunks(files, columns, read_rows):
+        heads = Heads() if first.record == "book_delta" else None
+        for place, rows, where in chunks(files, columns):
             standard.open(place)
             given = {name: _of_type(rows.column(name), schema.field(name).type, where.at(name)) for name in columns}
-            yield standard.batch(given, where)
+            made = standard.batch(given, where)
+            told = made if heads is None else heads.silent(made)
+            counts.rows -= made.num_rows - told.num_rows
+            yield told
 
-    return Recording(schema, tuple(files), read, tuple(name for name in first.schema.names if name not in columns))
+    return read
 
 
 def _as_written(field: pa.Field, written: pa.Schema) -> pa.Field:
@@ -152,11 +150,12 @@ def time_index(schema: pa.Schema) -> str | None:
 
 def footer_of(file: Path) -> Footer:
     """Reads the end of a file. Raises `InputError`."""
-    with _open(file) as parquet:
+    with opened(file) as parquet:
         return Footer(parquet)
 
 
-def _open(file: Path) -> pq.ParquetFile:
+def opened(file: Path) -> pq.ParquetFile:
+    """Raises `InputError` where there is no complete file."""
     try:
         return pq.ParquetFile(file, pre_buffer=False, buffer_size=65_536, page_checksum_verification=True)
     except FileNotFoundError:
@@ -191,18 +190,24 @@ def chunks(
 def _woven(
     files: Sequence[Path], footers: Sequence[Footer], place: int, columns: list[str], read_rows: int
 ) -> Iterator[tuple[int, pa.RecordBatch, Where]]:
-    opened = [_open(file) for file in files]
+    readers = [opened(file) for file in files]
     rows = [1] * len(files)
     try:
         for group in range(max(footer.row_groups for footer in footers)):
             for shard, (file, footer) in enumerate(zip(files, footers, strict=True)):
                 if group < footer.row_groups:
-                    for batch in _group(file, opened[shard], group, columns, read_rows):
+                    for batch in _group(file, readers[shard], group, columns, read_rows):
                         yield place, batch, Where(file, rows[shard])
                         rows[shard] += batch.num_rows
     finally:
-        for parquet in opened:
+        for parquet in readers:
             parquet.close()
+
+
+def groups_of(file: Path, parquet: pq.ParquetFile, columns: list[str], read_rows: int) -> Iterator[pa.RecordBatch]:
+    """All rows of a file, row group by row group. Raises `InputError`."""
+    for group in range(parquet.metadata.num_row_groups):
+        yield from _group(file, parquet, group, columns, read_rows)
 
 
 def _group(

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipeline import RecordFile, RecordFolder
 
 from .layout import TOGETHER, folder_of, writer_options
+from .message_rows import MESSAGE_ROW, SharedMessages, with_message_rows
 from .settings import MAX_OPEN, ROW_GROUP_ROWS
 
 _SMALL: Final = 256
@@ -43,6 +44,7 @@ class Partitions:
         self._held: dict[Partition, list[pa.Table]] = {}
         self._held_bytes: dict[Partition, int] = {}
         self._files: dict[Partition, RecordFile] = {}
+        self._shared: dict[Partition, SharedMessages] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -57,6 +59,8 @@ class Partitions:
     def add(self, venue: str, batch: pa.RecordBatch) -> None:
         """Rows of one kind, of any instruments, received on one date. Raises `DiskFull`, `StorageFailed`."""
         kind = batch.schema.metadata[b"record"].decode()
+        if kind not in TOGETHER:
+            batch = with_message_rows(batch)
         parts = self._incoming.setdefault((venue, kind), [])
         parts.append(pa.Table.from_batches([batch]))
         self.rows += batch.num_rows
@@ -77,7 +81,9 @@ class Partitions:
         for partition in list(self._held):
             self._write(partition)
         done = []
-        for file in self._files.values():
+        for partition, file in self._files.items():
+            if partition in self._shared:
+                file.tell(self._shared[partition].told())
             file.finish()
             done.append((f"{file.min_ts}_{file.max_ts}", file))
         self._begin_anew()
@@ -91,7 +97,7 @@ class Partitions:
 
     def _begin_anew(self) -> None:
         self.rows = self.num_bytes = self._incoming_bytes = self._sorted_bytes = 0
-        self._incoming, self._held, self._held_bytes, self._files = {}, {}, {}, {}
+        self._incoming, self._held, self._held_bytes, self._files, self._shared = {}, {}, {}, {}, {}
 
     def _sort(self) -> None:
         """What came in, by instrument."""
@@ -125,8 +131,12 @@ class Partitions:
         if file is None:
             first = rows.column("ts_recv")[0].value
             where = folder_of(partition.kind, partition.venue, partition.instrument, first)
-            file = self._folder.new_file(where, rows.schema, **writer_options(rows.schema))
+            schema = rows.drop_columns([MESSAGE_ROW]).schema if MESSAGE_ROW in rows.schema.names else rows.schema
+            file = self._folder.new_file(where, schema, **writer_options(schema))
             self._files[partition] = file
+        if MESSAGE_ROW in rows.schema.names:
+            self._shared.setdefault(partition, SharedMessages()).note(file.rows, rows.column(MESSAGE_ROW))
+            rows = rows.drop_columns([MESSAGE_ROW])
         for start in range(0, rows.num_rows, 8 * self._group_rows):
             file.write(_tidied(rows.slice(start, 8 * self._group_rows)))
 
@@ -135,7 +145,7 @@ def _joined(parts: list[pa.Table]) -> pa.Table:
     """One table in one piece, whose words have one code each."""
     if len(parts) == 1 and parts[0].column(0).num_chunks <= 1:
         return parts[0]
-    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(parts, promote_options="default").unify_dictionaries().combine_chunks()
 
 
 def _by_instrument(rows: pa.Table) -> Iterator[tuple[str | None, pa.Table]]:

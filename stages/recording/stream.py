@@ -11,7 +11,7 @@ import pyarrow as pa
 from stages.books.keeper import BookState
 from stages.interpreting import Interpreted, Interpreter
 from stages.messages import Messages
-from stages.schemas import CLEAR
+from stages.schemas import CLEAR, KEYFRAME
 from stages.venues import Venue
 
 from .partitions import Partitions
@@ -20,8 +20,6 @@ from .settings import DAY_NS, Recording
 
 MOST: Final = 8192
 """Messages in one record of the log."""
-KEYFRAME: Final = "keyframe"
-"""`source_id` of the rows at the head of a file of book deltas which say what the book was before it."""
 
 
 class Stream:

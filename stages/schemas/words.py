@@ -50,3 +50,9 @@ WORDS = {"bar_kind": BAR_KINDS, "price_type": PRICE_TYPES, "source": BAR_SOURCES
 
 SHARD_KEY = b"penstock.shard"
 """Metadata of a parquet file that is one of several written in turns, row group by row group: `b"0/2"`, `b"1/2"`."""
+
+KEYFRAME = "keyframe"
+"""`source_id` of rows at the head of a file of book deltas which say what the book was before it; no update is so."""
+PLACES_KEY = b"penstock.message_rows"
+"""Metadata of a parquet file some of whose messages had rows of other instruments too, which lie in other files: two
+rows of uint32, steps from row to row of the file and places among all rows of the message, by zlib and base 64."""

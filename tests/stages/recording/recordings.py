@@ -14,7 +14,7 @@ from pipeline.storage.manifest import read_manifest
 from stages.interpreting import Interpreter, Interpreting
 from stages.messages import Messages
 from stages.messages.captures import open_captures
-from stages.recording.stream import KEYFRAME
+from stages.schemas import KEYFRAME
 from stages.venues import Venue, venue_named
 
 USDM = venue_named("binance_usdm")
