@@ -99,14 +99,16 @@ class Lag:
         return float(np.percentile(self.late_ms, percent)) if self.late_ms else 0.0
 
 
-def run_topology(topology: Any, lag: Lag | None = None, *, output: Path | None = None, **settings: Any) -> Any:
+def run_topology(
+    topology: Any, lag: Lag | None = None, *, output: Path | None = None, watched: bool = True, **settings: Any
+) -> Any:
     """Run a topology once, in a temporary folder or below `output`; the run with its summary, `run.json` as `told`."""
     from pipeline import Pipeline
 
     async def main() -> Any:
         with tempfile.TemporaryDirectory() if output is None else nullcontext(output) as folder:
             pipeline = Pipeline.from_topology(topology, output=Path(folder), **settings)
-            async with pipeline.start() as run:
+            async with pipeline.start(watched=watched) as run:
                 if lag is None:
                     await run.finished()
                 else:

@@ -37,7 +37,7 @@ def replay(path):
     builder.add("data", Replay(path=path))
     builder.add("features", Features(bars="1m", indicators=("ema_20",)), ["data"])
     builder.add("count", sink, ["features"])
-    run_topology(builder.build())
+    run_topology(builder.build(), watched=False)
     return sum(sink.counted)
 
 replay(folder + "/few")

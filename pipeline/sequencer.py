@@ -58,6 +58,7 @@ class Sequencer:
         repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
+        watched: bool = True,
         on_engine: Callable[[LocalEngine], None],
     ) -> None:
         self.plan, self.clock, self.force, self.resume = plan, clock, force and not resume, resume
@@ -76,7 +77,7 @@ class Sequencer:
         self._on_engine = on_engine
         self._repair = repair
         self._flush = flush
-        self._owns_process = owns_process
+        self._owns_process, self._watched = owns_process, watched
         self._memory: Memory | None = None
         self._blocking = Workers(3)
 
@@ -239,7 +240,7 @@ class Sequencer:
             earlier=prepared.earlier, flush=self._flush, memory_bytes=self._memory.pool_bytes,
             process_bytes=self._memory.process_bytes, on_ready=self._on_engine, root=folder.root,
             checkpoints=checkpoints.settings(begun.checkpoint), resume=begun.checkpoint,
-            last_chance=restarts.exhausted,
+            last_chance=restarts.exhausted, watched=self._watched,
         )  # fmt: skip
         self.engine = engine
         try:

@@ -165,6 +165,7 @@ class Pipeline:
         repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
+        watched: bool = True,
     ) -> Run:
         """A run, to be entered with `async with`. Without `force`, phases found complete are not run again.
 
@@ -179,6 +180,8 @@ class Pipeline:
 
         `owns_process` is the command line's: the run may take most of the machine's memory instead of a quarter of what
         is available, and acts where the memory of the whole process becomes too much.
+
+        Where it is not `watched`, nobody may subscribe, so that feeds read only what their consumers look at.
         """
         streaming = {name for name, node in self.nodes.items() if node.data_flow.mode == "streaming"}
         for name in flush or ():
@@ -186,11 +189,13 @@ class Pipeline:
                 raise KeyError(
                     f"'{name}' is no container in mode streaming; there are {', '.join(sorted(streaming)) or 'none'}"
                 )
-        return Run(self, force=force, resume=resume, repair=repair, flush=flush, owns_process=owns_process)
+        return Run(
+            self, force=force, resume=resume, repair=repair, flush=flush, owns_process=owns_process, watched=watched
+        )
 
     async def run(self) -> PhaseSummary:
         """Run to the end and return the last phase's summary."""
-        async with self.start() as run:
+        async with self.start(watched=False) as run:
             return await run.finished()
 
 
@@ -210,9 +215,10 @@ class Run(Control):
         repair: bool = False,
         flush: Mapping[str, FlushCallback] | None = None,
         owns_process: bool = False,
+        watched: bool = True,
     ) -> None:
         super().__init__()
-        self.pipeline = pipeline
+        self.pipeline, self._watched = pipeline, watched
         self._scope = anyio.CancelScope()
         self._ready = asyncio.Event()
         self._done = asyncio.Event()
@@ -223,7 +229,7 @@ class Run(Control):
         self._subscriptions: list[Subscription] = []
         self._sequencer = Sequencer(
             pipeline.plan, pipeline.clock, force=force, resume=resume, repair=repair, flush=flush,
-            owns_process=owns_process, on_engine=self._engine_is_ready,
+            owns_process=owns_process, watched=watched, on_engine=self._engine_is_ready,
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -371,6 +377,8 @@ class Run(Control):
         node = next((node for node in nodes.values() if name in (node.name, node.pattern)), None)
         if node is None:
             raise KeyError(f"no container is called '{name}'; there are {', '.join(nodes)}")
+        if not self._watched:
+            raise PenstockError(f"'{name}' cannot be subscribed to in a run with watched=False; start it without")
         return Subscription(self, node.name, policy or EdgePolicy())
 
     def admit(self, subscription: Subscription) -> None:

@@ -60,6 +60,14 @@ class Stage(Recipe, frozen=True):
         """The kind of record it takes from an input that sends several, where `records:` does not say; None: all."""
         return None
 
+    def columns_read(self, schema: pa.Schema) -> frozenset[str] | None:
+        """Which of these columns of an input it looks at; None (the default): all, or nobody can say.
+
+        Where all who take a feed's rows say so, and nobody else can ask for them, it may leave the others out. What
+        comes out must not depend on whether it does. Must not import numba.
+        """
+        return None
+
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
         """Columns by kind of record, of a stage that sends several kinds; empty (the default): `output_schema` tells.
 
@@ -376,6 +384,9 @@ class Context:
 
     Reading one blocks: do it in `build()`, which is called in a thread.
     """
+
+    columns: frozenset[str] | None = None
+    """Of a feed: columns that somebody takes, and the others may be left out; None: all."""
 
     @property
     def log(self) -> logging.Logger:

@@ -14,6 +14,7 @@ from .data.checked import problems_of
 from .data.policy import DataFlow
 from .edges.edge import LIVE, LOSSLESS, REPLAY, EdgePolicy
 from .errors import ConfigError, InputError, Problem, SchemaMismatch
+from .frames import TIME_COLUMNS
 from .mending.tolerance import ErrorPolicy
 from .stage import Stage
 
@@ -94,6 +95,22 @@ class Topology:
 
     def consumers(self, name: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if any(entry.source == name for entry in node.inputs))
+
+    def columns_taken(self, node: Node) -> frozenset[str] | None:
+        """Columns that consumers of what a node sends look at, and its times; None: all of them, or nobody can say.
+
+        All where they are kept, put aside as dead letters, or taken by a stage that does not say (`columns_read`).
+        """
+        consumers = self.consumers(node.name)
+        if node.schema is None or node.records or node.keep_output != "none" or not consumers:
+            return None
+        taken = set(TIME_COLUMNS)
+        for consumer in consumers:
+            read = None if consumer.members else consumer.stage.columns_read(node.schema)
+            if read is None or consumer.errors.dead_letters:
+                return None
+            taken |= read
+        return frozenset(taken)
 
     def edge_policy(self, node: Node, entry: Input) -> EdgePolicy:
         """The policy an edge runs under: lossy ones act as `block` where no live feed is upstream."""

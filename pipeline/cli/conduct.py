@@ -46,7 +46,7 @@ async def conduct(
     drain_seconds: float,
 ) -> Conducted:
     """Run to the end, or until a signal and what it leads to; errors that are no `PenstockError` propagate."""
-    run = pipeline.start(force=force, resume=resume, repair=repair, owns_process=True)
+    run = pipeline.start(force=force, resume=resume, repair=repair, owns_process=True, watched=False)
     error: PenstockError | None = None
     with Stopper(run, drain_seconds) as stopper:
         watching = asyncio.create_task(_watched(watch, run), name="penstock:watch")

@@ -70,6 +70,7 @@ class LocalEngine:
         on_ready: Callable[[LocalEngine], None] = lambda engine: None,
         root: StorageRoot | None = None,
         last_chance: Collection[str] | None = None,
+        watched: bool = True,
     ) -> None:
         self.topology, self.folder, self.seed, self.limits = topology, folder, seed, limits
         self.clock: Clock = clock or SystemClock()
@@ -91,14 +92,12 @@ class LocalEngine:
                 resident=self._resident, release=self.workspace.release, largest=self._largest,
             )  # fmt: skip
         self.workers = Workers(max(2, Workers().slots) + len(topology.feeds))
-        self.interrupted = False
-        self.lag = LagProbe()
+        self.interrupted, self.lag = False, LagProbe()
         self.leftovers: dict[tuple[str, Any], Any] = {}
-        self._checkpoints, self._resume = checkpoints, resume
         self.checkpointer: Checkpointer | None = None
-        self._earlier = earlier or {}
-        self._on_ready = on_ready
-        self._flush = flush or {}
+        self._checkpoints, self._resume = checkpoints, resume
+        self._earlier, self._flush = earlier or {}, flush or {}
+        self._on_ready, self._watched = on_ready, watched
         self._last_chance = last_chance
         """Containers for which the phase is not run again; None: all."""
         self._joints: dict[str, int] = {}
@@ -282,6 +281,7 @@ class LocalEngine:
             seed=self.seed,
             active_from_ns=self.limits.from_ns,
             earlier=self._earlier,
+            columns=None if self._watched or node.inputs else self.topology.columns_taken(node),
         )
 
         def build() -> Feed | Transform:

@@ -170,3 +170,16 @@ def schema_of_bars(inputs: Mapping[str, pa.Schema | None], price: Price | None) 
                 f"found {found[other].kind} of {found[other].prices.type}"
             )
     return found[first].schema
+
+
+def columns_of_ticks(schema: pa.Schema, price: Price | None) -> frozenset[str] | None:
+    """The columns of trades or quotes that bars are made of; None where they are finer bars, or none can be made."""
+    try:
+        found = BarInput.of(schema, price)
+    except SchemaMismatch:
+        return None
+    if found.kind == "bars":
+        return None
+    sizes = [name for name, there in (("size", found.has_size), ("aggressor_side", found.has_side)) if there]
+    prices = found.columns if found.kind == "trades" else ("bid_price", "ask_price")
+    return frozenset({"ts_event", "ts_recv", "instrument_id", *prices, *sizes})

@@ -43,6 +43,12 @@ class Bars(Stage, frozen=True):
     def takes_record(self) -> str:
         return "trade" if self.price in (None, "last") else "quote"
 
+    def columns_read(self, schema: pa.Schema) -> frozenset[str] | None:
+        """Of trades and quotes what bars are made of."""
+        from .bar_input import columns_of_ticks
+
+        return columns_of_ticks(schema, self.price)
+
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         return parse_duration(self.every)
 

@@ -93,6 +93,14 @@ class Features(Stage, frozen=True):
             return "bar"
         return "trade" if self.price in (None, "last") else "quote"
 
+    def columns_read(self, schema: pa.Schema) -> frozenset[str] | None:
+        """Of trades and quotes what bars are made of."""
+        if self.bars is None:
+            return None
+        from .bar_input import columns_of_ticks
+
+        return columns_of_ticks(schema, self.price)
+
     def cadence_ns(self, inputs: Mapping[str, int | None]) -> int | None:
         return super().cadence_ns(inputs) if self.bars is None else parse_duration(self.bars)
 

@@ -8,6 +8,11 @@ manifest: files that are committed and current, a lane for each kind and instrum
 them as they were written. Heads of files of books are silent (`heads.py`), and rows that one message had of several
 instruments come in its order, which `message_rows.py` of the recorder leaves in the files' metadata. So its rows are
 those of its messages replayed. Where a replay begins in the middle, or is sought in (`Feed.seek`, `Run.seek`), it is
-read silently up to there, and opens with its books (`beginning.py`). Rows of several kinds that cover the same time
-are one tuple; limits, parts and what was sent before a checkpoint are reckoned by kind, so that cuts change nothing.
+read silently up to there, and opens with its books (`beginning.py`).
+
+Of trades and quotes in parquet the columns are read that consumers say they look at (`Stage.columns_read`,
+`Topology.columns_taken`); all of them where one does not say, rows are kept or put aside, or somebody may subscribe:
+a run that nobody watches, as the command line's, is started with `watched=False`. Rows of several kinds that cover
+the same time are one tuple; limits, parts and what was sent before a checkpoint are reckoned by kind, so that cuts
+change nothing.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ class Source:
         from .own import begins_ns, open_own, since
 
         files = self.own if ts_ns is None else since(self.own, ts_ns)
-        read = self.recording.read if len(files) == len(self.own) else open_own(files, self.read_rows).read
+        names = frozenset(self.recording.schema.names)
+        read = self.recording.read if len(files) == len(self.own) else open_own(files, self.read_rows, names).read
         return read, begins_ns(files[0])
 
 
@@ -55,6 +56,15 @@ class Sources:
     """Sources that are read as one, found but not read; those of a kind share their columns."""
 
     of: tuple[Source, ...]
+
+    def narrowed(self, names: frozenset[str]) -> Sources:
+        """The same with these columns and those that order rows; all where there are several kinds of record."""
+        from .own import open_own
+
+        if len(self.schemas) > 1 or not all(one.own and one.kind in ("trade", "quote") for one in self.of):
+            return self
+        names |= {"ts_recv", "ingest_seq"}
+        return Sources(tuple(replace(one, recording=open_own(one.own, one.read_rows, names)) for one in self.of))
 
     @property
     def schemas(self) -> Mapping[str, pa.Schema]:

@@ -17,7 +17,7 @@ from stages.schemas import KINDS, PLACES_KEY
 from .counts import Counts
 from .heads import Heads
 from .layout import OwnFile
-from .parquet import READ_ROWS, footer_of, groups_of, opened, own_schema
+from .parquet import READ_ROWS, footer_of, groups_of, only, opened, own_schema
 from .recording import Recording
 from .text import Where
 
@@ -25,16 +25,18 @@ MESSAGE_ROW = pa.field("message_row", pa.uint32())
 """A column behind those of the schema: a row's place among all that its message came to, where a file tells it."""
 
 
-def open_own(files: Sequence[OwnFile], read_rows: int = READ_ROWS) -> Recording:
+def open_own(files: Sequence[OwnFile], read_rows: int = READ_ROWS, names: frozenset[str] | None = None) -> Recording:
     """The recording of files of our own, of one kind of record. Raises `InputError`.
 
     All rows come as they were recorded: a bar that a venue told again and again, each time. Heads of files, which say
-    what a book was before them, are silent, but for that of a book nothing of which was read.
+    what a book was before them, are silent, but for that of a book nothing of which was read. With `names`, of kinds
+    other than books, those columns alone are read.
     """
     first = footer_of(files[0].path)
     if first.record not in KINDS:
         raise InputError(f"{files[0].path}: expected a file that says which kind of record it holds, found none said")
     schema = own_schema(files[0].path, first)
+    schema = schema if names is None else only(schema, names)
     paths = tuple(file.path for file in files)
     columns = [name for name in schema.names if name in first.schema.names]
 

@@ -10,6 +10,7 @@ group, into the order in which they were written. Files whose times overlap are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline import InputError
 from stages.schemas import KINDS, RECORD_KINDS, SHARD_KEY, schema_of
 
-from .columns import map_columns
+from .columns import EXTRA, ColumnMap, map_columns
 from .convert import Converter
 from .counts import Counts
 from .declaration import Declaration
@@ -50,6 +51,26 @@ def open_parquet(files: Sequence[Path], instrument: str, declared: Declaration) 
         standard for standard, source in mapped.source.items() if pa.types.is_floating(first.schema.field(source).type)
     )
     schema = Converter(mapped, declared, float_columns=floats).schema
+
+    def narrowed(names: frozenset[str]) -> Recording:
+        fewer = replace(mapped, source={name: source for name, source in mapped.source.items() if name in names})
+        return _converted(files, fewer, declared, floats, only(schema, names), instrument)
+
+    whole = _converted(files, mapped, declared, floats, schema, instrument)
+    is_plain = mapped.kind != "bar" and not set(EXTRA) & set(mapped.source)
+    return replace(whole, narrowed=narrowed) if is_plain else whole
+
+
+def only(schema: pa.Schema, names: frozenset[str]) -> pa.Schema:
+    """The columns of a schema that are named."""
+    return pa.schema([field for field in schema if field.name in names], metadata=schema.metadata)
+
+
+def _converted(
+    files: Sequence[Path], mapped: ColumnMap, declared: Declaration, floats: frozenset[str], schema: pa.Schema,
+    instrument: str,
+) -> Recording:  # fmt: skip
+    """Tables known by their columns."""
     instruments = () if "instrument_id" in mapped.source else (instrument,)
 
     def read(counts: Counts) -> Iterator[pa.RecordBatch]:

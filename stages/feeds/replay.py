@@ -117,6 +117,8 @@ class Replay(Interpretation, frozen=True):
 
     def build(self, context: Context) -> Feed:
         found, pacing, log = self.found(), self.clock.pacing, context.log
+        if context.columns is not None and not isinstance(found, Capture):
+            found = _narrowed(found, context.columns, log)
         if isinstance(found, Capture):
             return CaptureFeed(
                 found, self, run_messages=self.batch_rows, log=log, pacing=pacing, begin_ns=self.begin_ns
@@ -226,6 +228,14 @@ class Replay(Interpretation, frozen=True):
         return sources
 
 
+def _narrowed(found: Recording | Sources, names: frozenset[str], log: logging.Logger) -> Recording | Sources:
+    """The same without columns that nobody takes, where they need not be read."""
+    narrowed = found.narrowed(names) if found.narrowed is not None else found
+    if narrowed is not found:
+        log.info("columns that nobody takes are not read; those that are: %s", ", ".join(sorted(names)))
+    return narrowed
+
+
 class ReplayFeed(Feed):
     """Reads a recording in a thread and sends it in batches of exactly `batch_rows` rows, only the last is shorter."""
 
@@ -239,6 +249,8 @@ class ReplayFeed(Feed):
         self._batch_rows = batch_rows
         self._log = log
         self.counts = Counts()
+        self.columns_read = 0
+        """Columns of what it sent last: fewer than the recording has where nobody takes the others."""
 
     def batches(self) -> Iterator[Batch]:
         return self._from(self.begin_ns)
@@ -251,6 +263,7 @@ class ReplayFeed(Feed):
     def _from(self, begin_ns: int | None) -> Iterator[Batch]:
         windows = begun(((columns,) for columns in self._watched()), begin_ns)
         for columns in cut((columns for (columns,) in windows), self._batch_rows):
+            self.columns_read = columns.num_columns
             yield Batch(columns)
 
     def metrics(self) -> Mapping[str, Any]:
