@@ -179,6 +179,10 @@ class Converter:
 
 def _sides(values: pa.Array, words: dict[str, int], where: Where) -> pa.Array:
     """int8 sides of texts, booleans or numbers; a null is no side."""
+    if words is _SIDES and values.type == pa.int8() and not values.null_count and len(values):
+        sides = values.to_numpy()
+        if not ((sides < NO_SIDE) | (sides > SELL)).any():
+            return values  # as we write them
     encoded = values.dictionary_encode()
     known = [(word or "").lower() for word in encoded.dictionary.cast(pa.utf8()).to_pylist()]
     for word in known:

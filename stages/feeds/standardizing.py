@@ -31,7 +31,7 @@ class Standardizer:
             raise InputError(
                 f"expected at most 32,767 files in one recording, found {len(sources)}; read one folder at a time"
             )
-        self.schema = schema
+        self.schema, self._wanted = schema, frozenset(schema.names)
         self.counts = counts
         self._sources = sources
         self._known = {
@@ -65,12 +65,13 @@ class Standardizer:
         if not recorded:
             given["ts_recv"] = given["ts_event"]
         self._count(given.get("ts_event", given["ts_recv"]), given["ts_recv"], where)
-        if "flags" not in given:
+        wanted = self._wanted
+        if "flags" not in given and "flags" in wanted:
             given["flags"] = pa.array(np.full(rows, 0 if recorded else FLAG_BAD_TS_RECV, np.uint8))
         for name, code in (("instrument_id", 0), ("source_id", self._source)):
-            if name not in given:
+            if name not in given and name in wanted:
                 given[name] = self._known[name].repeated(code, rows)
-        if "ingest_seq" not in given:
+        if "ingest_seq" not in given and "ingest_seq" in wanted:
             given["ingest_seq"] = self._ordinals(rows)
         arrays = []
         for column in self.schema:
@@ -98,11 +99,14 @@ class Standardizer:
         moments: Int64s = times.cast(pa.int64()).to_numpy()
         if not len(moments):
             return
-        before = np.append(moments[0] if self._newest is None else self._newest, moments[:-1])
-        back = np.flatnonzero(moments < before)
+        back = np.flatnonzero(moments[1:] < moments[:-1]) + 1
+        newest = moments[0] if self._newest is None else self._newest
+        if moments[0] < newest:
+            back = np.append(0, back)
         self.counts.steps_back += len(back)
         if len(back) and not self.counts.first_step_back:
-            this, last = instant_said(int(moments[back[0]])), instant_said(int(before[back[0]]))
+            before = moments[back[0] - 1] if back[0] else newest
+            this, last = instant_said(int(moments[back[0]])), instant_said(int(before))
             self.counts.first_step_back = f"{where.place(int(back[0]))}: time steps back from {last} to {this}"
         self._newest = int(moments[-1])
 
