@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from whole_runs import MODES, await_program, start_program, tight
+from replayed import KINDS, config, hash_of, left, market_of, run_of
+from whole_runs import MODES, environment
 
 from pipeline import Pipeline
 
-FEED = {"type": "synthetic_venue", "symbols": ["BTCUSDT", "ETHUSDT"], "seconds": 8, "seed": 4, "depth": 3}
-KINDS = ("trade", "quote", "book_delta", "book_snapshot")
 BEGIN_NS = 1_704_067_200_000_000_000
-
-
-def config(mode: str | None = None, **feed: Any) -> dict[str, Any]:
-    """Trades to bars of a second and of three, quotes to bars; every kind of record and the bars to files."""
-    containers: dict[str, dict[str, Any]] = {
-        "market": {**FEED, **feed},
-        "seconds": {"type": "bars", "inputs": ["market"], "every": "1s"},
-        "threes": {"type": "bars", "inputs": ["seconds"], "every": "3s"},
-        "middles": {"type": "bars", "inputs": ["market"], "every": "1s", "price": "mid"},
-    }
-    if mode is not None:
-        for container in containers.values():
-            container["data_flow"] = tight(mode)
-    for name in ("seconds", "threes", "middles"):
-        containers[f"save_{name}"] = {"type": "parquet", "inputs": [name], "shards": 1}
-    for kind in KINDS:
-        containers[f"save_{kind}"] = {"type": "parquet", "inputs": [{"from": "market", "records": kind}], "shards": 1}
-    return {"name": "replayed", "containers": containers}
-
-
-def left(folder: Path) -> dict[str, Any]:
-    """The bytes of every file, and what the summary says that came out, whatever the configuration."""
-    summary = json.loads((folder / "summary.json").read_text())
-    files = {path.parent.name: path.read_bytes() for path in sorted(folder.glob("save_*/part-00.parquet"))}
-    assert len(files) == 7, "each of the sinks has written"
-    return {**files, "metrics": summary["aggregate_metrics"], "ledger": summary["ledger"]}
-
-
-async def run_of(pipeline: Pipeline) -> dict[str, Any]:
-    async with pipeline.start() as run:
-        await run.finished()
-    assert run.folder is not None
-    return await asyncio.to_thread(left, run.folder / "run")
 
 
 @pytest.fixture(scope="module")
@@ -59,28 +31,52 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-def test_five_processes_with_other_hash_seeds_speeds_and_cuts_leave_the_same(
-    reference: dict[str, Any], tmp_path: Path
+MARKETS = ("captured", "made_up")
+WAYS = list(product(MODES, (1, 7, 65_536), ("max", 50, 1)))
+"""Each mode with hardly any memory, so many messages at a time, at a speed, at 1 with steps and pauses: 36."""
+PROCESSES = 20
+
+
+def ways_of(process: int) -> list[tuple[str, str, str, int, str | int]]:
+    """One of each market; the processes share out all ways."""
+    found = (WAYS[7 * (process + 16 * which) % len(WAYS)] for which in range(len(MARKETS)))
+    return [(f"{market}-{process}", market, *way) for market, way in zip(MARKETS, found, strict=True)]
+
+
+def test_the_processes_share_out_all_ways() -> None:
+    tried = {way for process in range(PROCESSES) for _, _, *way in map(tuple, ways_of(process)) for way in [tuple(way)]}
+    assert tried == set(WAYS)
+
+
+def test_twenty_processes_with_random_hash_seeds_leave_the_same_of_a_capture_and_of_a_made_up_venue(
+    recordings: Path, tmp_path: Path
 ) -> None:
-    """At 50 times its speed, eight seconds take 160 ms."""
-    ways = {
-        "random": {},
-        "1": {"clock": {"speed": 50}},
-        "22": {"batch_rows": 1},
-        "333": {"batch_rows": 7, "clock": {"speed": 200}},
-        "4444": {"batch_rows": 65_536, "clock": {"speed": 400, "max_idle_gap": "10ms"}},
-    }
-    processes = []
-    for seed, words in ways.items():
-        (tmp_path / f"{seed}.yaml").write_text(json.dumps(config(**words)))
-        processes.append(
-            start_program(tmp_path, "run", f"{seed}.yaml", "--output", seed, "--quiet", PYTHONHASHSEED=seed)
-        )
-    told = [await_program(process) for process in processes]
-    assert [code for code, _, _ in told] == [0] * 5, told
-    for seed in ways:
-        (folder,) = (tmp_path / seed / "replayed").glob("[0-9a-f]*/run")
-        assert left(folder) == reference, seed
+    """Two at a time, of which each replays both: some 300 messages with a thousand levels a side, one second."""
+    with gzip.open(recordings / "hftbacktest" / "usdm" / "btcusdt_20240808.gz") as lines:
+        (tmp_path / "capture").write_bytes(b"".join(islice(lines, 320)))
+    wanted = {}
+    for market in MARKETS:
+        made = config(**market_of(market, str(tmp_path / "capture")))
+        found = asyncio.run(run_of(Pipeline.from_yaml(made, output=tmp_path / market)))
+        told = found["metrics"]["market"]
+        assert told["quality"] == {} and all(told["rows"][kind] > 10 for kind in KINDS)
+        wanted[market] = hash_of(found)
+    seeds = random.Random(5).sample(range(2**32), PROCESSES)
+
+    def ended(process: int) -> dict[str, str]:
+        said = {"capture": str(tmp_path / "capture"), "output": str(tmp_path), "ways": ways_of(process)}
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("replayed.py")), json.dumps(said)],
+            env=environment(PYTHONHASHSEED=str(seeds[process])), capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        hashes: dict[str, str] = json.loads(done.stdout)
+        return hashes
+
+    with ThreadPoolExecutor(2) as threads:
+        for hashes in threads.map(ended, range(PROCESSES)):
+            for name, found_hash in hashes.items():
+                assert found_hash == wanted[name.partition("-")[0]], name
 
 
 async def test_pauses_steps_and_changes_of_speed_change_nothing(reference: dict[str, Any], tmp_path: Path) -> None:
