@@ -275,6 +275,10 @@ class Feed(Logic):
         """
         return None
 
+    def had_given(self, batch: Batch) -> None:
+        """A run goes on from a checkpoint before which a feed that is `live` had given this, and all is told once
+        more, in order and before `batches` is called: where the feed can, it goes on right behind it."""
+
     @abstractmethod
     def batches(self) -> Iterable[Given] | AsyncIterable[Given]:
         """Batches until the feed ends, or single `Row`s, which the container gathers into batches.

@@ -9,5 +9,6 @@ file, batch by batch (`streaming.py`). States, what was under way and counters (
 (`records.py`) of one file, which one line of the manifest commits (`files.py`). Results are in the journal already; a
 container whose logic gives no state has its input there instead. Records count by their numbers: those up to the cut
 of their container, of each attempt that led to it. `resuming.py` brings an equal graph to a checkpoint, `phase.py`
-decides whether a phase goes on or begins anew.
+decides whether a phase goes on or begins anew. What live feeds gave is in the journal too, and told to them
+(`Feed.had_given`).
 """

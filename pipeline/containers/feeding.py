@@ -341,6 +341,8 @@ class FeedContainer(BaseContainer):
 
     async def replay(self, frame: Batch | Watermark | End) -> None:
         """Pass on once more what it had been given before the cut, and what is noted already."""
+        if isinstance(frame, Batch):
+            self.logic.had_given(frame)
         if not isinstance(frame, End):
             await self._pass_on(frame)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,11 @@ class Connections:
                 records.quality(at, "disconnect", channel=source, gap_start=int(messages.ts_recv[at]), detail=said)
             lost.append((at, source))
         return lost
+
+    def were_there(self, sources: Iterable[str], until_ns: int) -> None:
+        """These have brought what came until then, and nobody heard them afterwards: their next opening tells."""
+        for source in sources:
+            self._lost_at.setdefault(source, until_ns)
 
     def saw(self, received: pa.RecordBatch) -> None:
         """Book deltas came: which instrument's by which connection."""

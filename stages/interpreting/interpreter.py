@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,6 +164,10 @@ class Interpreter:
             elif record == "book_delta":
                 books.append((int(np.searchsorted(messages.ingest_seq, event["ingest_seq"])), instrument or ""))
         return books
+
+    def went_away(self, sources: Iterable[str], since_ns: int) -> None:
+        """Whoever listened to these connections has stopped then, and what was remembered of them is gone."""
+        self._connections.were_there(sources, since_ns)
 
     def source_of(self, instrument_id: str) -> str | None:
         """The connection that brings an instrument's book."""

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import pyarrow.compute as pc
+
 from pipeline import Batch, Context, Feed, Watermark
 from stages.interpreting import Interpreted, Interpreter
 from stages.interpreting.settings import chosen
@@ -27,7 +29,9 @@ IDLE_PARTS: Final = 4
 class LiveFeed(Feed):
     """Takes runs of messages, interprets them in a thread of its own, and gives records of all kinds together.
 
-    `on_messages` is awaited with each run before it is interpreted. It ends when it is stopped.
+    `on_messages` is awaited with each run before it is interpreted. It ends when it is stopped. What a venue sent
+    between a checkpoint and the run that goes on from it is not to be had again: a `reconnect` of each connection says
+    since when nothing was heard.
     """
 
     def __init__(
@@ -51,9 +55,17 @@ class LiveFeed(Feed):
         )  # fmt: skip
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="penstock-live")
         self._asked_again = 0
+        self._gave_until: int | None = None
+
+    def had_given(self, batch: Batch) -> None:
+        newest = pc.max(batch.columns.column("ts_recv")).value
+        self._gave_until = max(self._gave_until or 0, newest or 0)
 
     async def batches(self) -> AsyncGenerator[tuple[Batch, ...] | Watermark]:
         async with self.session as session:
+            if self._gave_until is not None:
+                sources = (f"{session.venue.name}/{number}" for number in range(1, len(session.plans) + 1))
+                self.interpreter.went_away(sources, self._gave_until)
             while (messages := await session.messages()) is not None:
                 for found in await self.interpreted(messages):
                     for needed in found.requests:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import msgspec
+import pyarrow.compute as pc
 
 from pipeline import Batch, Context, Watermark
 from stages.interpreting import Interpreted
@@ -14,6 +15,7 @@ from stages.live.feed import LiveFeed
 from stages.messages import Messages
 
 from .ingesting import take_in
+from .missed import rows_behind
 from .recorded_live import RecordedLive
 from .recorder import Recorder, open_recorder
 from .settings import RecordTo
@@ -28,12 +30,19 @@ class RecordedFeed(LiveFeed):
         self.recorder: Recorder | None = None
         """What records, while it does."""
         self._settings = to.settings(recipe)
+        self._schemas = recipe.schemas()
         self._stopped = False
+        self._newest: int | None = None
+        """Number of the newest message of which something had been given, where a run goes on from a checkpoint."""
 
     async def batches(self) -> AsyncGenerator[tuple[Batch, ...] | Watermark]:
         venue = self.session.venue
         async with open_recorder(self.to.folder, self._settings) as recorder:
             self.recorder = recorder
+            if self._newest is not None:
+                async with aclosing(self._missed(recorder, self._newest)) as missed:
+                    async for recorded in missed:
+                        yield recorded
             if self.to.backfill:
                 await take_in(recorder, self.to.backfill, venue=venue.name, stopped=lambda: self._stopped)
             if self._stopped:
@@ -42,6 +51,19 @@ class RecordedFeed(LiveFeed):
             async with aclosing(super().batches()) as live:
                 async for batches in live:
                     yield batches
+
+    def had_given(self, batch: Batch) -> None:
+        self._newest = max(self._newest or 0, pc.max(batch.columns.column("ingest_seq")).as_py() or 0)
+
+    async def _missed(self, recorder: Recorder, after: int) -> AsyncGenerator[tuple[Batch, ...]]:
+        """What was recorded and had not been given when the last checkpoint was taken."""
+        await recorder.roll()
+        rows = rows_behind(recorder.folder, self.session.venue.name, after, self._schemas)
+        try:
+            while (found := await recorder.folder.apart(next, rows, None)) is not None:
+                yield tuple(Batch(batch) for batch in found)
+        finally:
+            await recorder.folder.apart(rows.close)  # type: ignore[attr-defined]
 
     async def interpreted(self, messages: Messages) -> list[Interpreted]:
         assert self.recorder is not None

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import ConfigError, Context, Interrupted, Pipeline, Run, TopologyBuilder
+from pipeline import Batch, ConfigError, Context, Interrupted, Pipeline, Run, TopologyBuilder
 from pipeline.testing import VirtualClock
 from stages.live import Live
 from stages.live.conduct import Conduct
@@ -308,3 +308,19 @@ def test_without_its_libraries_it_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "stages.live.feed", None)
     with pytest.raises(InputError, match=re.escape("pip install 'penstock[live]'")):
         Live(venue="binance_spot", symbols=("BTCUSDT",)).build(Context())
+
+
+async def test_a_run_that_goes_on_is_told_since_when_nothing_was_heard() -> None:
+    async with local_venue() as server:
+        feed = LiveFeed(recipe(server, channels=("trade",)), Context(), Conduct(first_retry=0.01))
+        for ts_recv in (T0 * 10**6, 7):
+            feed.had_given(
+                Batch(pa.RecordBatch.from_pydict({"ts_recv": pa.array([ts_recv], pa.timestamp("ns", "UTC"))}))
+            )
+        stream = flat(feed.batches())
+        first = await anext(stream)
+        await stream.aclose()
+        await asyncio.to_thread(feed.close)
+    [event] = first.columns.to_pylist()
+    assert (event["kind"], event["channel"], event["gap_start"].value) == ("reconnect", "binance_spot/1", T0 * 10**6)
+    assert event["gap_end"] == event["ts_recv"]

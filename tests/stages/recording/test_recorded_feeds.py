@@ -6,13 +6,15 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from recordings import committed, recorded_rows
+from recordings import committed, plain, recorded_rows
 
-from pipeline import Context, DiskFull, Interrupted, Pipeline, TopologyBuilder
+from pipeline import Batch, Context, DiskFull, Interrupted, Pipeline, TopologyBuilder
 from pipeline.storage.disk import RealDisk
 from pipeline.testing import VirtualClock
 from stages.messages import MessageKind
@@ -141,3 +143,49 @@ async def test_a_disk_without_room_ends_the_recording_and_it_says_how_it_goes_on
         with pytest.raises(DiskFull, match=r"no room on the disk .*nothing that was recorded is lost: make room"):
             await working
     assert not await tasks_left()
+
+
+@pytest.mark.parametrize("roll_rows", [3, 10**6])
+async def test_who_goes_on_behind_a_message_has_all_that_was_recorded_after_it_first(
+    roll_rows: int, tmp_path: Path
+) -> None:
+    """Whole messages, in files of one roll and of many, and then what the venue sends now."""
+    async with local_venue() as server:
+        server.snapshot = lambda symbol: book(100)
+        asked, recorded = Asked(), feed(server, tmp_path, roll_rows=roll_rows)
+        working = asyncio.ensure_future(record([recorded], asked))
+        client = await server.client(1)
+        for said in (trade(1), depth(99, 101), quote(7), trade(2), trade(3), quote(8), depth(102, 103), trade(4)):
+            await client.send(said)
+        await until(lambda: recorded.recorder is not None and "book_delta" in recorded_kinds(recorded, trade=4))
+        asked.stop.set()
+        await working
+        rows = recorded_rows(tmp_path)
+        seqs = {row[10]: row[2] for row in rows["trade"]}
+        going_on = feed(server, tmp_path)
+        given = pa.RecordBatch.from_pydict({"ingest_seq": pa.array([0, seqs["2"]], pa.uint64())})
+        going_on.had_given(Batch(given))
+        found: dict[str, list[tuple[Any, ...]]] = {}
+        async with aclosing(going_on.batches()) as batches:
+            async for item in batches:
+                for batch in item if isinstance(item, tuple) else ():
+                    assert batch.record is not None
+                    assert batch.columns.schema == going_on._schemas[batch.record]
+                    found.setdefault(batch.record, []).extend(map(plain, batch.columns.to_pylist()))
+                if len(found.get("trade", ())) == 2 and len(server.clients) == 2:
+                    await server.clients[1].send(trade(5))
+                if len(found["trade"]) == 3:
+                    break
+        await asyncio.to_thread(going_on.close)
+    assert [row[10] for row in found["trade"]] == ["3", "4", "5"]
+    last = max(row[2] for of_kind in rows.values() for row in of_kind)
+    for kind, of_kind in rows.items():
+        expected = [row for row in of_kind if row[2] > seqs["2"]]
+        assert [row for row in found.get(kind, ()) if row[2] <= last] == expected, kind
+    assert not await tasks_left()
+
+
+def recorded_kinds(recorded: RecordedFeed, trade: int) -> set[str]:
+    """Kinds of which rows have been recorded, once there are so many trades."""
+    rows = recorded.interpreter.ledger.rows
+    return {kind for kind, count in rows.items() if count} if rows["trade"] >= trade else set()

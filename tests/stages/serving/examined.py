@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.storage.manifest import read_manifest
 from stages.interpreting import Interpreter, Interpreting
-from stages.recording.stream import KEYFRAME
-from stages.schemas import CLEAR, DELETE
+from stages.schemas import CLEAR, DELETE, KEYFRAME
 from stages.serving import Cut, Disconnect, Drop, Duplicate, Fault, Reorder
 from stages.venues import venue_named
 from tests.stages.serving.recorded import Served
