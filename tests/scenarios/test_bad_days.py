@@ -359,10 +359,11 @@ class Tapped(Feed):
 
 
 class Slow(Stage, frozen=True):
-    """A sink that lets everybody else run as long as they can before it takes the next batch."""
+    """A sink that waits, and then lets everybody else run as long as they can before it takes the next batch."""
 
     made: list[int]
     ahead: list[int]
+    go: asyncio.Event
 
     def build(self, context: Context) -> Sink:
         return Slowly(self)
@@ -373,6 +374,7 @@ class Slowly(Sink):
         self.recipe = recipe
 
     async def on_batch(self, batch: Batch) -> None:
+        await self.recipe.go.wait()
         for _ in range(50):
             await asyncio.sleep(0)
         self.recipe.ahead.append(sum(self.recipe.made) - self.committed_rows)
@@ -386,9 +388,14 @@ async def test_a_slow_consumer_holds_its_producers_and_memory_stays_bounded(tmp_
     builder = TopologyBuilder().add("data", Tap(made=made, batches=batches, rows=rows))
     policy = EdgePolicy(max_rows=bound, max_bytes=bound * 16)
     builder.add("pass", Bad(kind="async"), [Input("data", policy)])
-    builder.add("sink", Slow(made=made, ahead=ahead), [Input("pass", policy)])
+    go = asyncio.Event()
+    builder.add("sink", Slow(made=made, ahead=ahead, go=go), [Input("pass", policy)])
     pipeline = Pipeline.from_topology(builder.build(), output=tmp_path)
     async with asyncio.timeout(SECONDS), pipeline.start() as run:
+        run.begin()
+        while not any(edge.waits for edge in run.status().edges if edge.target == "sink"):
+            await asyncio.sleep(0)
+        go.set()
         await run.finished()
     (path,) = [path for path in tmp_path.rglob("run.json") if "latest" not in path.parts]
     record = json.loads(path.read_text())
