@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .config import Config, load_config
     from .containers.pushing import Push
     from .data import DataFlow, DataManager, build_manager
-    from .durations import Duration, parse_duration, said_duration
+    from .durations import Duration, parse_duration, parse_instant, said_duration
     from .edges.edge import Edge, EdgePolicy
     from .errors import (
         BackpressureTimeout,
@@ -91,7 +91,7 @@ else:  # the same again; each module is imported when one of its names is asked 
             "config": ("Config", "load_config"),
             "containers.pushing": ("Push",),
             "data": ("DataFlow", "DataManager", "build_manager"),
-            "durations": ("Duration", "parse_duration", "said_duration"),
+            "durations": ("Duration", "parse_duration", "parse_instant", "said_duration"),
             "edges.edge": ("Edge", "EdgePolicy"),
             "errors": (
                 "BackpressureTimeout",
@@ -267,6 +267,7 @@ __all__ = [
     "open_stores",
     "packed",
     "parse_duration",
+    "parse_instant",
     "parts_of",
     "read_recording",
     "receive_times",

@@ -1,8 +1,9 @@
-"""Durations as people write them: `1m`, `250ms`, `1.5h`; inside the program they are nanoseconds."""
+"""Durations and moments as people write them: `1m`, `1.5h`, `2024-05-01T12:00:00Z`; inside they are nanoseconds."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -21,6 +22,8 @@ UNITS_NS = {
 MAX_NS = 2**63 - 1
 WRITTEN = r"^ *[0-9]+([.][0-9]+)? *(ns|us|ms|s|m|h|d|w) *$|[$][{]"
 """A duration's form in JSON Schema; `${NAME}` may stand for one."""
+_BEYOND_MICROSECONDS = re.compile(r"[.,][0-9]{6}([0-9]+)", re.ASCII)
+"""Places of a second that `datetime` passes over."""
 _PATTERN = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,18})?)\s*(ns|us|ms|s|m|h|d|w)", re.ASCII)
 
 
@@ -36,6 +39,23 @@ def parse_duration(text: str) -> int:
     if nanoseconds != int(nanoseconds) or nanoseconds > MAX_NS:
         raise ValueError(f"expected a duration of whole nanoseconds, at most {MAX_NS}, found {text!r}")
     return int(nanoseconds)
+
+
+def parse_instant(text: str) -> int:
+    """Nanoseconds since 1970 of one ISO 8601 text, UTC unless it says otherwise. Raises ValueError.
+
+    All nine places of a second count; more are refused unless they are zeros.
+    """
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    beyond = _BEYOND_MICROSECONDS.search(text)
+    places = "" if beyond is None else beyond[1]
+    if places[3:].strip("0"):
+        raise ValueError(f"expected a moment of whole nanoseconds, found {text!r}")
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000 + int(
+        places[:3].ljust(3, "0")
+    )
 
 
 def _positive(text: str) -> None:

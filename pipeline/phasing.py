@@ -9,8 +9,7 @@ from math import ceil
 from .composing import compose
 from .config import Config, PhaseConfig, WindowConfig
 from .config.phase import AUTO, bars_of
-from .config.phase_checks import instant
-from .durations import parse_duration
+from .durations import parse_duration, parse_instant
 from .edges.edge import LOSSLESS
 from .errors import ConfigError, InputError, Problem
 from .plans import PhasePlan
@@ -56,8 +55,8 @@ def window_of(phase: PhaseConfig) -> Window:
     """A phase's window in ns."""
     written = phase.window or WindowConfig()
     return Window(
-        from_ns=None if written.since is None else instant(written.since),
-        until_ns=None if written.until is None else instant(written.until),
+        from_ns=None if written.since is None else parse_instant(written.since),
+        until_ns=None if written.until is None else parse_instant(written.until),
     )
 
 

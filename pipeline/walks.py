@@ -7,8 +7,8 @@ from decimal import Decimal
 from functools import cache, partial
 
 from .config import Config, PhaseConfig, SelectConfig, WalkForward, WindowConfig
-from .config.phase_checks import END, check_length, check_window, instant
-from .durations import parse_duration
+from .config.phase_checks import END, check_length, check_window
+from .durations import parse_duration, parse_instant
 from .errors import ConfigError, InputError, Problem
 from .windows import iso
 
@@ -66,7 +66,7 @@ def data_span(config: Config) -> tuple[int, int]:
         found.append((span[0] - (cadence or 0), span[1]))
     first, last = min(begin for begin, _ in found), max(end for _, end in found)
     if config.until is not None:
-        last = min(last, instant(config.until) - 1)
+        last = min(last, parse_instant(config.until) - 1)
     if last <= first:
         raise ConfigError([_problem(config, setting, "expected data that spans some time, found none", "")])
     return first, last
@@ -132,8 +132,8 @@ def _walked(config: Config, walk: WalkForward, span: Span) -> tuple[PhaseConfig,
 
 def _stretch(walk: WalkForward, span: Span) -> tuple[int, int]:
     """Where the walk begins and ends; of the data's own ends, whole microseconds, which is what a time can say."""
-    begin = instant(walk.since) if walk.since is not None else span()[0] // 1000 * 1000
-    end = instant(walk.until) if walk.until is not None else span()[1] // 1000 * 1000 + 1000
+    begin = parse_instant(walk.since) if walk.since is not None else span()[0] // 1000 * 1000
+    end = parse_instant(walk.until) if walk.until is not None else span()[1] // 1000 * 1000 + 1000
     return begin, end
 
 

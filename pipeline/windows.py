@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from .durations import said_duration
+from .durations import parse_instant, said_duration
 from .errors import InputError
 from .frames import Batch, first_rows
 from .hashing import TableHash, hash_plain
@@ -228,9 +227,6 @@ def iso(ns: int) -> str:
 def nanoseconds(text: str) -> int:
     """An ISO time as nanoseconds since 1970 UTC; without a zone it is UTC. Raises `InputError`."""
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_instant(text)
     except ValueError as error:
         raise InputError(f"expected a time such as '2024-05-01T12:00:00Z', found '{text}'") from error
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    seconds = int(moment.replace(microsecond=0).timestamp())
-    return seconds * 1_000_000_000 + moment.microsecond * 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from pipeline.data.policy import Settings
-from pipeline.durations import Duration, DurationOrZero, parse_duration
+from pipeline.durations import Duration, DurationOrZero, parse_duration, parse_instant
 
 Name = Annotated[
     str,
@@ -23,7 +22,7 @@ Name = Annotated[
 
 
 def _iso_time(text: str) -> None:
-    datetime.datetime.fromisoformat(text)
+    parse_instant(text)
 
 
 IsoTime = Annotated[

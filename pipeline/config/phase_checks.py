@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
-from pipeline.durations import parse_duration
+from pipeline.durations import parse_duration, parse_instant
 from pipeline.errors import ConfigError, Problem
 
 from .leaf import suggestion
@@ -49,7 +48,11 @@ def check_phases(config: Config) -> Iterator[Problem]:
 
 def check_window(config: Config, path: str, window: WindowConfig) -> Iterator[Problem]:
     """A window has room for a row."""
-    if window.since is not None and window.until is not None and instant(window.since) >= instant(window.until):
+    if (
+        window.since is not None
+        and window.until is not None
+        and parse_instant(window.since) >= parse_instant(window.until)
+    ):
         found = f"{window.since} to {window.until}, which is empty"
         yield _at(config, path).problem("expected a window whose `from` is before its `until`", found=found)
 
@@ -69,7 +72,7 @@ def check_order(
         yield _at(config, path).problem(
             f"expected '{name}', which it selects from, to end: it has no `until`", suggestion=hint
         )
-    elif after.since is None or instant(after.since) < instant(before.until):
+    elif after.since is None or parse_instant(after.since) < parse_instant(before.until):
         begins = "begins with the data" if after.since is None else f"begins at {after.since}"
         yield _at(config, f"{path}.window").problem(
             f"expected a window from {before.until} on, where '{name}' ends, which it selects from",
@@ -156,7 +159,7 @@ def _split_dates(config: Config, ends: Mapping[str, str]) -> Iterator[Problem]:
                 yield here.problem("only the last part ends where the data does", found=f"'{END}'")
             continue
         try:
-            moment = instant(end)
+            moment = parse_instant(end)
         except ValueError:
             expected = f"expected a share such as 0.6, the time at which it ends, or '{END}' for the last"
             yield here.problem(expected, found=f"'{end}'")
@@ -179,8 +182,8 @@ def _walk(config: Config, walk: WalkForward) -> Iterator[Problem]:
             suggestion="test windows that overlap would count the same days twice",
         )  # fmt: skip
     yield from check_window(config, "walk_forward", WindowConfig(since=walk.since, until=walk.until))
-    if walk.since is not None and walk.until is not None and instant(walk.since) < instant(walk.until):
-        yield from check_length(config, walk, instant(walk.until) - instant(walk.since))
+    if walk.since is not None and walk.until is not None and parse_instant(walk.since) < parse_instant(walk.until):
+        yield from check_length(config, walk, parse_instant(walk.until) - parse_instant(walk.since))
     yield from _objective(config, "walk_forward.select", "", walk.select.by)
 
 
@@ -193,14 +196,6 @@ def check_length(config: Config, walk: WalkForward, length_ns: int) -> Iterator[
             f"expected room for train {walk.train}, embargo {walk.embargo} and at least half of test {walk.test}",
             found=f"{days:.6g} days in all", suggestion="shorten `train` or take more data",
         )  # fmt: skip
-
-
-def instant(text: str) -> int:
-    """ns since 1970 of an ISO time, UTC where it names no zone. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 def _at(config: Config, path: str) -> Located:

@@ -1,8 +1,7 @@
-"""Moments as exact nanoseconds since 1970, UTC: of one text, as words, and as columns."""
+"""Moments as exact nanoseconds since 1970, UTC: as words, and as columns."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,15 +21,6 @@ def ns_of(array: pa.Array) -> Int64s:
     """int64 nanoseconds of a timestamp[ns] array without nulls."""
     moments: Int64s = array.cast(pa.int64()).to_numpy()
     return moments
-
-
-def parse_instant(text: str) -> int:
-    """Nanoseconds since 1970 of one ISO 8601 text, UTC unless it says otherwise. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 def instant_said(ns: int) -> str:

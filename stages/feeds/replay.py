@@ -17,6 +17,7 @@ from pipeline import (
     HandedTable,
     InputError,
     Pacing,
+    parse_instant,
 )
 from stages.messages.captures import Capture, open_captures
 from stages.schemas import record_kind, schema_of
@@ -25,7 +26,6 @@ from .beginning import begun
 from .captured import CaptureFeed
 from .clock import ReplayClock
 from .counts import Counts
-from .instants import parse_instant
 from .interpretation import Interpretation
 from .merged import MergedFeed, Sources, find_sources
 from .merging import Order

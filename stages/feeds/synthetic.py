@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from pipeline import Batch, Context, Duration, Feed, Footprint, Pacing, Stage, parse_duration
+from pipeline import Batch, Context, Duration, Feed, Footprint, Pacing, Stage, parse_duration, parse_instant
 from stages.schemas import (
     BAR_KINDS,
     BAR_SOURCES,
@@ -27,7 +27,7 @@ from stages.schemas import (
     schema_of,
 )
 
-from .instants import Int64s, parse_instant, utc_array
+from .instants import Int64s, utc_array
 from .recording import cut, span_of
 
 CHUNK_ROWS = 65_536

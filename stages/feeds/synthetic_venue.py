@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 import pyarrow as pa
 
-from pipeline import Context, Footprint
+from pipeline import Context, Footprint, parse_instant
 from stages.messages import Messages, RawMessage
 from stages.messages.captures import CaptureCounts
 
 from .captured import RUN_MESSAGES, CaptureFeed
 from .clock import ReplayClock
-from .instants import parse_instant
 from .interpretation import Interpretation
 from .recording import span_of_several
 

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import parse_instant
 from stages.schemas import NS_UTC
 
-from .instants import Int64s, parse_instant, utc_array
+from .instants import Int64s, utc_array
 from .text import Where, converted
 
 EPOCH_DIGITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.durations import UNITS_NS, parse_duration
+from pipeline.durations import UNITS_NS, parse_duration, parse_instant
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,21 @@ def test_a_number_and_a_unit_are_nanoseconds(text: str, expected: int) -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         parse_duration(text)
+
+
+def test_a_moment_is_exact_to_the_nanosecond() -> None:
+    """What the program itself prints of a row's time, given back to it, is that row's time."""
+    second = 1_723_161_254 * 10**9
+    for text, ns in (
+        ("2024-08-08T23:54:14Z", 0),
+        ("2024-08-08T23:54:14", 0),
+        ("2024-08-08T23:54:14.087896683Z", 87_896_683),
+        ("2024-08-09T01:54:14,0878966830+02:00", 87_896_683),
+        ("2024-08-08T23:54:14.0878966Z", 87_896_600),
+        ("2024-08-08T23:54:14.25", 250_000_000),
+    ):
+        assert parse_instant(text) == second + ns, text
+    assert parse_instant("1969-12-31T23:59:59.999999999Z") == -1
+    for text in ("2024-08-08T23:54:14.0878966831Z", "2024-13-01", "", "1723161254"):
+        with pytest.raises(ValueError, match="isoformat|month|whole nanoseconds"):
+            parse_instant(text)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Batch, ConfigError, Context, InputError, Pipeline, first_rows
+from pipeline import Batch, ConfigError, Context, InputError, Pipeline, first_rows, parse_instant
+from pipeline.windows import iso
 from stages.feeds.captured import CaptureFeed
-from stages.feeds.instants import parse_instant
 from stages.feeds.replay import Replay
 
 SPOT = "hftbacktest/spot/btcusdt_20240808.gz"
@@ -209,3 +209,16 @@ def test_what_would_not_be_heeded_of_a_capture_is_refused(recordings: Path) -> N
             Replay(path=path, **words).record_schemas({})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="snapshot_every: expected `depth` beside it"):
         Replay(path=path, snapshot_every="1s")
+
+
+def test_a_replay_begins_at_the_nanosecond_it_is_told(recordings: Path) -> None:
+    """The time of a row as it is printed is that row's, so the row before it does not come."""
+    path = str(recordings / SPOT)
+    tables, _ = fed(Replay(path=path, records=("trade",)))
+    times = [time.value for time in tables["trade"].column("ts_recv")]
+    place = next(at for at in range(1000, len(times)) if times[at] % 1000 and times[at] > times[at - 1])
+    for told, rows in ((times[place], len(times) - place), (times[place] - 1, len(times) - place)):
+        since, _ = fed(Replay(path=path, records=("trade",), begin=iso(told)))
+        assert since["trade"].num_rows == rows
+    late, _ = fed(Replay(path=path, records=("trade",), begin=iso(times[place] + 1)))
+    assert late["trade"].num_rows == len([time for time in times if time > times[place]])
