@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import click
 
+from pipeline.errors import InputError
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 _DEBUG = "penstock.debug"
 
@@ -54,7 +56,7 @@ def running(command: Command) -> Command:
     """What `run` and `demo` take beside their configuration."""
     return _with(
         command,
-        click.option("--until", metavar="TIME", help="End feeds before this time, such as 2024-05-01T12:00:00Z."),
+        moment("--until", help="End feeds before this time, such as 2024-05-01T12:00:00Z."),
         click.option("--limit", type=click.IntRange(min=1), metavar="ROWS", help="End each feed after so many rows."),
         click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Where runs live."),
         click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else, on stdout."),
@@ -83,6 +85,23 @@ def running(command: Command) -> Command:
             help="How long a first Ctrl-C waits for rows under way.",
         ),
     )
+
+
+def _moment(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """A time as it was given, once it is one."""
+    from pipeline.windows import nanoseconds
+
+    if text is not None:
+        try:
+            nanoseconds(text)
+        except InputError as error:
+            raise click.BadParameter(str(error)) from error
+    return text
+
+
+def moment(*names: str, help: str) -> Callable[[Command], Command]:
+    """An option that is a time."""
+    return click.option(*names, metavar="TIME", callback=_moment, help=help)
 
 
 def _duration(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:

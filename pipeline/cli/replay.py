@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -13,9 +13,19 @@ from pipeline.registry import Registry
 
 from . import INTERRUPTED
 from .logs import logging_to_stderr
-from .options import DEBUG, RunOptions
+from .options import DEBUG, RunOptions, moment
 from .replaying import replayed
 from .working import carried_out, shown, work_of
+
+
+def _speed(context: click.Context, parameter: click.Parameter, text: str | None) -> float | str | None:
+    """As `clock: {speed: ...}` of a configuration has it."""
+    from pipeline.timeline import checked_speed
+
+    try:
+        return text if text is None or text == "max" else checked_speed(float(text))
+    except ValueError:
+        raise click.BadParameter(f"expected max or a number above 0, found {text!r}") from None
 
 
 @click.command()
@@ -23,14 +33,12 @@ from .working import carried_out, shown, work_of
 @click.option("--serve", is_flag=True, help="Speak the protocol of whoever it was recorded from, on a port.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
+    callback=_speed,
     metavar="N",
-    help="N times real time, such as 50; without it as fast as it is taken.",
+    help="N times real time, such as 50; max, or without it: as fast as it is taken.",
 )
-@click.option(
-    "--from", "begin", metavar="TIME", help="Begin there, such as 2024-05-01T12:00:00Z, with books as they stood."
-)
-@click.option("--until", metavar="TIME", help="End before this time.")
+@moment("--from", "begin", help="Begin there, such as 2024-05-01T12:00:00Z, with books as they stood.")
+@moment("--until", help="End before this time.")
 @click.option("--records", metavar="KIND,KIND", help="Kinds of record that are wanted, such as trade,quote.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
@@ -53,7 +61,7 @@ def replay(
     ctx: click.Context,
     paths: tuple[Path, ...],
     serve: bool,
-    speed: float | None,
+    speed: float | Literal["max"] | None,
     begin: str | None,
     until: str | None,
     records: str | None,
@@ -77,6 +85,7 @@ def replay(
     With --serve a capture's streams and requests are at a port of this machine, where clients of the venue connect
     unchanged. Time begins when the first has subscribed. Ctrl-C ends it.
     """
+    times = None if speed == "max" else speed
     if not serve:
         chosen = {
             "clock": None if speed is None else {"speed": speed},
@@ -90,13 +99,13 @@ def replay(
             return
         feed = {"type": "replay", "path": [str(path) for path in paths], **settings}
         with logging_to_stderr("text", "warning"):
-            if replayed(feed, speed, until, as_json, quiet):
+            if replayed(feed, times, until, as_json, quiet):
                 ctx.exit(INTERRUPTED)
         return
     with logging_to_stderr("text", "warning" if quiet else "info"):
         done, stopped = asyncio.run(
             carried_out(
-                work_of("serve"), quiet, paths=paths, host=host, port=port, speed=speed, faults=faults, venue=venue,
+                work_of("serve"), quiet, paths=paths, host=host, port=port, speed=times, faults=faults, venue=venue,
                 wait_for=wait_for, loop=loop,
             )
         )  # fmt: skip

@@ -97,7 +97,28 @@ def test_what_is_wrong_has_its_exit_code(penstock: Penstock, trades: Path) -> No
     told = penstock("replay", trades, "--records", "trades")
     assert told.exit_code == 2 and "expected kinds out of trade, quote" in told.stderr
     told = penstock("replay", trades, "--from", "yesterday")
-    assert told.exit_code == 2 and "expected a time such as 2024-05-01T12:00:00Z" in told.stderr
+    assert told.exit_code == 2 and "expected a time such as '2024-05-01T12:00:00Z'" in told.stderr
+    for option in ("--from", "--until"):
+        for time in ("", "1723161254087896568", "2024-13-01"):
+            told = penstock("replay", trades, option, time)
+            assert told.exit_code == 2, (option, time)
+            assert (
+                f"Invalid value for '{option}': expected a time such as" in told.stderr and f"'{time}'" in told.stderr
+            )
+    for speed in ("0", "-1", "fast", "nan", "inf"):
+        told = penstock("replay", trades, "--speed", speed)
+        assert told.exit_code == 2 and f"expected max or a number above 0, found '{speed}'" in told.stderr
+
+
+def test_the_speed_may_be_said_as_a_configuration_has_it(penstock: Penstock, trades: Path) -> None:
+    told = penstock("replay", trades, "--speed", "max")
+    assert told.exit_code == 0 and told.stdout.splitlines()[-1] == "3,600 rows"
+    Path("slow.yaml").write_text(
+        "name: slow\ncontainers:\n  data: {type: replay, path: trades.csv, clock: {speed: 0.0001}}\n"
+        "  bars: {type: bars, inputs: [data], every: 1m}\n"
+    )
+    told = penstock("replay", "slow.yaml", "--speed", "max", "--json")
+    assert json.loads(told.stdout)["ledger"]["containers"]["data"]["sent"] == 3600, "or it would take a year"
 
 
 def test_keys_are_told_apart_whatever_arrives_together() -> None:
