@@ -140,7 +140,9 @@ def venue_of_capture(capture: Capture, declared: Interpretation) -> Venue:
         runs = [next(open_captures(source.files).runs(most=TOLD_BY), None) for source in capture.sources]
         return venue_of(*(run for run in runs if run is not None))
     except LookupError as error:
-        raise InputError(f"{capture.files[0].parent}: {error.args[0]}, as `venue:` of the feed") from None
+        raise InputError(
+            f"{capture.files[0].parent}: {error.args[0]}, as `venue:` of the feed or with --venue"
+        ) from None
 
 
 def gathered(runs: Iterator[Messages], most: int) -> Iterator[Messages]:

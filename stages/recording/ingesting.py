@@ -147,7 +147,7 @@ def _by_venue(paths: str | Path | Iterable[str | Path], venue: str | None) -> tu
             whose = venue_of(next(part.runs()))
         except LookupError as error:
             reason = reason or str(error)
-            log.warning("%s is left out: %s", name, error)
+            log.warning("left out: %s", error)
             left_out.append(name)
             continue
         found.setdefault(whose.name, (whose, []))[1].append(name)

@@ -17,6 +17,7 @@ no texts are taken from the bytes (`numbers.py`).
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from stages.messages import MessageKind, Messages
@@ -58,6 +59,8 @@ VENUES: tuple[Venue, ...] = (
 )
 """All that are known; a venue is added by entering it here."""
 
+_BLANKS = re.compile(rb'(":|[\]},"\d],) +(?=[\[{"\d]|-|true|false|null)')
+_FIRST_BYTES = 64
 LOOKED_AT = 1000
 """Messages of a run that are looked at to find whose they are."""
 
@@ -82,7 +85,7 @@ def venue_of(*runs: Messages) -> Venue:
             (venue.name, message.source)
             for message in run.slice(0, min(LOOKED_AT, len(run)))
             for venue in VENUES
-            if venue.recognises(message.url, message.payload)
+            if venue.recognises(message.url, _tight(message.payload))
         ]
         for name, source in known:
             found.setdefault(name, source)
@@ -100,6 +103,11 @@ def venue_of(*runs: Messages) -> Venue:
         f"{said}{beside}; another venue has to be added first (CONTRIBUTING.md, 'Adding a venue'), and the capture is "
         f"read then as it is; known are {names}: if it is one of these, name it"
     )
+
+
+def _tight(payload: bytes) -> bytes:
+    """JSON as venues write it, where a recorder has put blanks between its parts."""
+    return _BLANKS.sub(rb"\1", payload) if b'": ' in payload[:_FIRST_BYTES] else payload
 
 
 def _told(run: Messages) -> str:

@@ -37,8 +37,11 @@ _RECORDS = {
     "liquidation": "liquidation",
 }
 _V5 = re.compile(rb'\s*\{.{0,200}?"topic"\s*:\s*"(publicTrade|orderbook\.\d+|tickers|kline\.\w+|allLiquidation)\.')
-_OF_FUTURES = re.compile(rb'"topic":"(orderbook\.500|allLiquidation)\.|"fundingRate":|"markIv":|"L":"')
-_OF_SPOT = re.compile(rb'"usdIndexPrice":')
+_OF_FUTURES = re.compile(
+    rb'"topic":"(orderbook\.500|allLiquidation)\.|"fundingRate":|"markIv":|"L":"|"i":"[0-9a-f]{8}-'
+)
+_OF_SPOT = re.compile(rb'"usdIndexPrice":|"topic":"publicTrade\..*"i":"\d+"')
+"""Trades of spot have numbers for ids, those of contracts have others."""
 _PING = msgspec.json.encode({"op": "ping"})
 
 

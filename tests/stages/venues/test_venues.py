@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -80,6 +81,8 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
         ('{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSD_250926","U":1,"u":1,"pu":0,"b":[],"a":[]}', "binance_coinm"),
         ('{"table":"trade","action":"insert","data":[]}', "bitmex"),
         ('{"topic":"orderbook.500.AB","type":"delta","ts":1,"data":{"s":"AB","b":[],"a":[],"u":1}}', "bybit"),
+        ('{"topic":"publicTrade.AB","type":"snapshot","ts":1,"data":[{"i":"20f43950-d8dd-5b31","BT":false}]}', "bybit"),
+        ('{"topic":"publicTrade.AB","type":"snapshot","ts":1,"data":[{"i":"2290000000061666327"}]}', "bybit_spot"),
         ('{"topic":"orderBookL2_25.AB","type":"delta","data":{}}', "bybit_v2"),
         ('{"channel":"trade","type":"update","data":[]}', "kraken"),
         ('[7,[["1","2","3.5","s","l",""]],"trade","XBT/USD"]', "kraken_v1"),
@@ -94,6 +97,8 @@ def test_messages_are_known_by_where_they_came_from(url: str, name: str) -> None
 )
 def test_messages_of_a_server_of_one_s_own_are_known_by_how_they_are_written(url: str, payload: str, name: str) -> None:
     assert venue_of(of('{"result":null,"id":1}', payload, url=url)).name == name
+    spaced = payload if payload.startswith("[") else json.dumps(json.loads(payload))
+    assert venue_of(of(spaced, url=url)).name == name
 
 
 @pytest.mark.parametrize(
