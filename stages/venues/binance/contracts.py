@@ -49,7 +49,7 @@ def open_interest(group: Group, records: Records, market: Market) -> None:
     records.add(
         "open_interest",
         group.at,
-        ts_event=[nanoseconds(event.time) for event in group.events],
+        ts_event=[None if event.time is None else nanoseconds(event.time) for event in group.events],
         instrument_id=group.instruments,
         flags=FLAG_LAST,
         open_interest=[event.openInterest for event in group.events],

@@ -12,6 +12,8 @@ from msgspec import UNSET, Struct
 from . import wire
 from .streams import Stream, stream_named, streams_of, symbol_asked_for
 
+SNAPSHOT = "depthSnapshot"
+"""Not Binance's: so Tardis calls a stream of the snapshots that it fetched, among the others."""
 _ENDPOINT = re.compile(r"/(depth|openInterest|exchangeInfo)$")
 """Ends of the paths of which responses are read; those of others are known and counted."""
 _BEGINS = re.compile(rb'\{"stream":"([^"\\]{1,128})"')
@@ -195,6 +197,8 @@ def _book(found: wire.PartialDepth, stream: Stream | None, url: str) -> Found:
         if len(partial) != 1:
             raise Unreadable(f"expected one stream of partial depth in the address '{url:.80}', found {len(partial)}")
         stream = partial[0]
+    if stream is not None and stream.channel == SNAPSHOT:
+        return [WholeBook(stream.symbol, found.lastUpdateId, time, found.bids, found.asks)]
     if stream is None:
         symbol = symbol_asked_for(url) or (None if found.symbol is UNSET else found.symbol)
         return [WholeBook(symbol, found.lastUpdateId, time, found.bids, found.asks)]

@@ -194,7 +194,7 @@ class PartialDepth(Struct, gc=False):
 class OpenInterest(Struct, gc=False):
     symbol: Symbol
     openInterest: str
-    time: Time
+    time: Time | None = None
 
 
 class Listed(Struct, gc=False):

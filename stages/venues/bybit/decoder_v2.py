@@ -211,8 +211,8 @@ def _candles(message: wire.Message, topic: Topic) -> list[Fact]:
 
 
 def _liquidations(message: wire.Message) -> list[Fact]:
-    """Bybit told the side of the position; the order that closes a long one sells."""
-    told = wire.liquidation.decode(message.data)
+    """Bybit told the side of the position; the order that closes a long one sells. Tardis, which asked, wrote lists."""
+    is_list = bytes(message.data).lstrip()[:1] == b"["
     return [
         Liquidation(
             symbol=told.symbol,
@@ -221,6 +221,7 @@ def _liquidations(message: wire.Message) -> list[Fact]:
             price=number(told.price),
             size=number(told.qty),
         )
+        for told in (wire.liquidations.decode(message.data) if is_list else [wire.liquidation.decode(message.data)])
     ]
 
 

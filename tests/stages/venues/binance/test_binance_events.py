@@ -395,3 +395,23 @@ def test_what_futures_number_as_a_trade_of_nothing_is_no_trade() -> None:
     assert tables["trade"].column("trade_type").to_pylist() == ["regular", "regular", "NA"]
     missed = interpreted(USDM, [*received(bought % trades[0], bought % trades[2])])["quality_event"].to_pylist()
     assert [(event["kind"], event["seq_expected"]) for event in missed] == [("gap", 12)]
+
+
+def test_a_snapshot_that_was_fetched_by_who_recorded_the_streams_is_the_whole_book() -> None:
+    book = (
+        '{"stream":"btcusdt@depthSnapshot","generated":true,"data":{"lastUpdateId":100,"bids":[["99","1"]],"asks":[]}}'
+    )
+    update = (
+        '{"stream":"btcusdt@depth@0ms","data":{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":101,"u":102,"pu":100,'
+    )
+    tables = interpreted(USDM, [*received(book, update + '"b":[],"a":[["101","1"]]}}')])
+    assert tables.keys() == {"book_delta"}
+    assert tables["book_delta"].column("action").to_pylist() == [4, 1, 2]
+
+
+def test_open_interest_may_have_no_time() -> None:
+    message = (
+        '{"stream":"btcusdt@openInterest","generated":true,"data":{"symbol":"BTCUSDT","openInterest":"26286.181"}}'
+    )
+    (row,) = decoded(USDM, received(message))["open_interest"]
+    assert row["open_interest"] == "26286.181" and "ts_event" not in row

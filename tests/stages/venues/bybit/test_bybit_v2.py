@@ -153,3 +153,11 @@ def test_a_trade_of_before_2020_has_its_time_as_a_text() -> None:
         '"size":6000,"price":9366,"trade_id":"8c53dd53-2df5-563d-8e3b-e0dbba7c55a0","cross_seq":794201980}]}'
     ))["trade"]  # fmt: skip
     assert (row["ts_event"], row["price"], row["sequence"]) == (1573044652 * 10**9, "9366", 794201980)
+
+
+def test_several_liquidations_may_come_as_a_list() -> None:
+    rows = decoded(V2, received(
+        '{"topic":"liquidation.BTCUSD","generated":true,"data":[{"id":1,"qty":836,"side":"Sell","time":1608280339753,'
+        '"symbol":"BTCUSD","price":23216},{"id":2,"qty":7,"side":"Buy","time":1608280339754,"symbol":"BTCUSD","price":1}]}'
+    ))["liquidation"]  # fmt: skip
+    assert values(rows, "side", "size") == [(1, "836"), (2, "7")]
