@@ -32,6 +32,11 @@ class Audience:
             self._changed.clear()
             await self._changed.wait()
 
+    def missing(self, client: Client) -> list[str]:
+        """Streams a client asked for that the recording is not known to hold, by their own name or that of kin."""
+        kin = {self._venue.kin(stream) for stream in self.recorded}
+        return [name for name in client.subscriptions.names if self._venue.kin(name) not in kin]
+
     def enter(self, client: Client) -> None:
         self.clients[client.number] = client
         self.changed()

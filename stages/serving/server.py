@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -33,6 +34,9 @@ QUEUE_BYTES = 8 << 20
 CLOSE_SECONDS = 2
 """How long a client may take to answer a closing frame."""
 DONE, AGAIN, BROKEN = 1000, 1012, 1011
+SHOWN = 6
+"""Streams that are named where many are meant."""
+log = logging.getLogger("penstock.serving")
 
 
 class ReplayServer:
@@ -236,6 +240,7 @@ class ReplayServer:
         assert subscriptions is not None
         client = Client(next(self._numbers), connection, subscriptions, self._queue_bytes)
         self._audience.enter(client)
+        told = self._tell_missing(client, set())
         if self._over:
             client.end(DONE, "end of the recording")
         delivering = asyncio.create_task(client.deliver(), name=f"client {client.number}")
@@ -245,6 +250,7 @@ class ReplayServer:
                 if answer is not None:
                     client.put(answer)
                 self._audience.changed()
+                told = self._tell_missing(client, told)
         except ConnectionClosed:
             pass
         finally:
@@ -253,6 +259,16 @@ class ReplayServer:
             delivering.cancel()
             with suppress(asyncio.CancelledError):
                 await delivering
+
+    def _tell_missing(self, client: Client, told: set[str]) -> set[str]:
+        """A client who waits for what never comes is not to be left in the dark, nor who serves it."""
+        missing = [name for name in self._audience.missing(client) if name not in told]
+        if missing:
+            log.warning(
+                "client %s asked for %s: the recording begins without; it has %s", client.number, _some(missing),
+                _some(sorted(self._audience.recorded)),
+            )  # fmt: skip
+        return told | set(missing)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -298,6 +314,11 @@ class ReplayServer:
         if not stock.knows(asked.symbol):
             return venue.refused(400, "Invalid symbol.")
         return venue.refused(503, f"the recording does not have the book of {asked.symbol} at this moment")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"{', '.join(name[:80] for name in names[:SHOWN]) or 'none'}{more}"
 
 
 def _response(reply: Reply, more: tuple[tuple[str, str], ...] = ()) -> Response:

@@ -28,8 +28,10 @@ from tests.stages.serving.parts import (
     books,
     connect,
     deltas,
+    made,
     recording,
     stored,
+    trade,
 )
 
 BTC, ETH = "btcusdt@trade", "ethusdt@trade"
@@ -127,3 +129,20 @@ async def test_a_recording_that_cannot_be_read_further_ends_with_its_error_and_c
     with pytest.raises(InputError, match="the disk is gone"):
         await server.__aexit__(None, None, None)
     assert await tasks_left() == set()
+
+
+async def test_streams_that_the_recording_does_not_have_are_told_to_whoever_serves_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client with a mistyped symbol waits for ever, and is answered as the venue does: without a word."""
+    async with (
+        ReplayServer(recording(made(trade(1), trade(2))), wait_for=2) as server,
+        connect(f"{server.websocket_url}/stream?streams=btcusdt@trade/btcsudt@trade") as socket,
+    ):
+        for stream in ("btcusdt@nothing", "btcsudt@trade"):
+            await socket.send(f'{{"method":"SUBSCRIBE","params":["{stream}"],"id":1}}')
+            assert '"result":null' in str(await socket.recv())
+        assert [record.getMessage() for record in caplog.records if record.name == "penstock.serving"] == [
+            f"client 1 asked for {stream}: the recording begins without; it has btcusdt@trade"
+            for stream in ("btcsudt@trade", "btcusdt@nothing")
+        ]
