@@ -211,7 +211,8 @@ class Recorder:
             try:
                 self.stream(venue_named(name)).restore(state)
             except StateMismatch as error:
-                raise StateMismatch(f"{self.folder.folder}: it was recorded with other settings: {error}") from error
+                found = f"{self.folder.folder}: it was recorded with other settings: {str(error).partition(';')[0]}"
+                raise StateMismatch(f"{found}; go on with those, or record into another folder") from error
 
 
 def _numbered(messages: Messages, first: int) -> Messages:

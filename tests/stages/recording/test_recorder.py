@@ -239,7 +239,9 @@ async def test_a_recorder_may_be_closed_again(recordings: Path, tmp_path: Path) 
 
 async def test_other_settings_than_it_was_recorded_with_are_refused(recordings: Path, tmp_path: Path) -> None:
     await ingest([recordings / name for name in FUTURES], tmp_path)
-    with pytest.raises(StateMismatch, match="it was recorded with other settings: expected a state of interpreter"):
+    with pytest.raises(
+        StateMismatch, match=r"recorded with other settings: expected a state of interpreter .*; go on with those, or"
+    ):
         async with open_recorder(tmp_path, Recording(interpreting=Interpreting(price_scale=4))):
             pass
 
