@@ -22,9 +22,9 @@ from .working import carried_out, shown, work_of
 def record(config: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Record what venues send, raw and as records in parquet files, until it is stopped.
 
-    Each feed of `type: live` that says `record:` is recorded; other containers are not run. Ctrl-C ends it with
-    everything published that came. After a crash the same command goes on: nothing that was on disk is lost, and
-    nothing is there twice.
+    Each feed of `type: live` that says `record:` is recorded; other containers are not run. Ctrl-C, or a
+    terminal that closes, ends it with everything published that came (exit code 0). After a crash the same command
+    goes on: nothing that was on disk is lost, and nothing is there twice.
     """
     loaded = read(config, {"data": None, "overrides": overrides})
     with logging_to_stderr("text", "warning" if quiet else "info"):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,12 +97,13 @@ def shown(done: WorkDone, as_json: bool) -> None:
 @contextlib.contextmanager
 def _heard(worker: Worker) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    for number in SIGNALS:
+    heard = [*SIGNALS, *(() if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,))]  # nohup
+    for number in heard:
         with contextlib.suppress(ValueError, RuntimeError):
             loop.add_signal_handler(number, worker.signal)
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in heard:
             with contextlib.suppress(ValueError, RuntimeError):
                 loop.remove_signal_handler(number)
