@@ -73,7 +73,7 @@ bench: .venv/ready-bench
 	$(BIN)/python -m bench
 
 bench-peers: .venv-peers/ready
-	.venv-peers/bin/python -m bench sweep_peers book_updates
+	.venv-peers/bin/python -m bench sweep_peers book_updates merge_rows
 
 .venv-peers/ready: pyproject.toml bench/peers-constraints.txt
 	$(PYTHON) -m venv .venv-peers

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -46,6 +47,8 @@ class Merge:
         self.lanes, self.order = tuple(sorted(lanes, key=lambda lane: lane.rank)), order
         self.steps_back = 0
         """Rows whose stamp lay before that of a row in front of them in their source."""
+        self.unsorted_rows = 0
+        """Rows that went through without a sort, since they stood behind each other already."""
         self._kinds = tuple(dict.fromkeys(lane.kind for lane in lanes))
         self._schemas = {lane.kind: lane.schema for lane in lanes}
         self._words = {kind: Words(schema) for kind, schema in self._schemas.items()}
@@ -94,7 +97,10 @@ class Merge:
             chosen = [(place, part) for place, found in parts.items() for part in found]
             chosen = [(place, part) for place, part in chosen if self.lanes[place].kind == kind]
             if chosen:
-                order = None if len(chosen) == 1 else self._ordered(chosen)
+                apart = _apart(chosen)
+                order = self._ordered(chosen) if apart is None else None
+                chosen = chosen if apart is None else apart
+                self.unsorted_rows += 0 if apart is None else sum(len(part.stamps) for _, part in chosen)
                 made.append(self._words[kind].batch([part.columns for _, part in chosen], order))
         return tuple(made)
 
@@ -159,6 +165,15 @@ class Part:
 
     def in_message(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
         return np.zeros(len(self.stamps), np.uint32) if self.places is None else self.places
+
+
+def _apart(chosen: Sequence[tuple[int, Part]]) -> list[tuple[int, Part]] | None:
+    """The parts one behind the other in time, where none reaches into another of another source; else None."""
+    ordered = sorted(chosen, key=lambda each: int(each[1].stamps[0]))
+    for (place, part), (other, behind) in pairwise(ordered):
+        if place != other and part.stamps[-1] >= behind.stamps[0]:
+            return None
+    return ordered
 
 
 class _Reading:

@@ -125,6 +125,15 @@ def test_steps_back_are_counted_and_nothing_is_held_of_what_has_gone() -> None:
     assert merge.steps_back == 1
 
 
+def test_sources_that_follow_each_other_in_time_are_not_sorted() -> None:
+    apart = [[(100 * number + at, 0, at, f"S{number}") for at in range(50)] for number in range(4)]
+    merge = Merge([lane(number, rows, 20) for number, rows in enumerate(apart)])
+    assert told(merge.windows()) == [row for rows in apart for row in rows]
+    assert merge.unsorted_rows == 200
+    woven = Merge([lane(number, [(at, 0, at, f"S{number}") for at in range(50)], 20) for number in range(2)])
+    assert len(told(woven.windows())) == 100 and woven.unsorted_rows < 100
+
+
 def test_a_source_is_opened_when_its_time_has_come() -> None:
     opened: list[int] = []
 
