@@ -82,9 +82,16 @@ class Cutter:
         self._begun = 0
 
     def begin(self, gens: Sequence[tuple[int, int]] = ()) -> None:
-        """A new attempt begins; `gens` are those of the cut it goes on from. What others have left does not count."""
+        """A new attempt begins; `gens` are those of the cut it goes on from. What others have left does not count.
+
+        Its numbers lie above all of these: a journal counts on from the last record it has, and a cut before may have
+        had a higher number.
+        """
         self._gens = tuple((first, last) for first, last in gens)
+        highest = max((last for _, last in self._gens), default=0)
         self._begun = next(self._journal.generations)
+        while self._begun < highest:
+            self._begun = next(self._journal.generations)
 
     async def note(self, frame: Batch | Watermark) -> None:
         """Write one frame of input to the journal; waits only while much is to be written already."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
-from resumed_runs import Host
+from resumed_runs import Doubles, Host
 from test_resuming import GRAPHS, dying
 
 from pipeline.checkpoints import taking
+from pipeline.checkpoints.cutting import Counts, Cut, Cutter
 from pipeline.checkpoints.taking import Checkpointer, Checkpoints
+from pipeline.frames import CHECKPOINT, Barrier
 from pipeline.testing import VirtualClock
 
 
@@ -70,3 +74,22 @@ async def test_a_run_that_dies_goes_on_the_same_where_queues_are_waited_for_and_
 
 def _steps(align_seconds: float) -> tuple[float, float, float]:
     return 0.0, 0.001, align_seconds
+
+
+async def test_what_an_attempt_left_behind_its_cut_is_never_taken_for_what_led_to_an_earlier_one() -> None:
+    """R-6: a journal counts on from its last record, which a cut before lies above; its numbers are not given again."""
+    journal: Any = SimpleNamespace(generations=itertools.count(97))
+    kept: Any = SimpleNamespace(cut=lambda: None, state=lambda: None)
+    workers: Any = None
+    told: list[Cut] = []
+    cutter = Cutter(
+        "c", Doubles(True), live=False, journal=journal, journaled_as="c", kept=kept, workers=workers, told=told.append
+    )
+    cutter.begin([(3, 80), (90, 115)])
+    counts = Counts(
+        received_rows=0, processed_rows=0, sent_rows=0, sent_batches=0, sent_records={}, watermark=None, ended=False
+    )
+    await cutter.cut(Barrier(1, CHECKPOINT), None, lambda: counts)
+    (*before, (begun, last)) = told[0].taken.gens
+    assert before == [(3, 80), (90, 115)]
+    assert 115 <= begun < last
