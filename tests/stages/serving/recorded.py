@@ -23,7 +23,7 @@ from stages.venues import venue_named
 
 HOUR: Final = 3600.0
 """A stall of an hour is one that lasts until the feed is ready, see `Gates`."""
-PATIENCE: Final = 3600.0 if "PENSTOCK_SOAK" in os.environ else 120.0
+PATIENCE: Final = 3600.0 if "PENSTOCK_SOAK" in os.environ else 600.0
 """Seconds, after which whoever waits in vain fails."""
 OPENING: Final = 4
 """Updates of a book after which it is waited for to begin."""
