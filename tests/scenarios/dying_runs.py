@@ -20,6 +20,7 @@ from typing import Any
 import pandas
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from replayed import config
 from whole_runs import SMALL, changed
 
 from pipeline import (
@@ -159,10 +160,19 @@ SWEEP = {
 SETTINGS = json.loads(sys.argv[1])
 
 
+def replayed(paced: bool) -> dict[str, Any]:
+    """Raw messages, made up or of a capture; every kind of record, and bars, to files."""
+    words: dict[str, Any] = {"batch_rows": 20, "clock": {"speed": SETTINGS["speed"] if paced else "max"}}
+    if "capture" in SETTINGS:
+        words |= {"type": "replay", "path": SETTINGS["capture"], "depth": 3}
+    return {**config(**words), "name": "run"}
+
+
 def run(where: str, period: float | None, resume: bool) -> None:
-    if SETTINGS["graph"] == "sweep":
+    if SETTINGS["graph"] in ("sweep", "replayed", "paced"):
         every = [] if period is None else [f"checkpoint.every_seconds={period}"]
-        pipeline = Pipeline.from_yaml(SWEEP, output=where, overrides=every)
+        told = SWEEP if SETTINGS["graph"] == "sweep" else replayed(SETTINGS["graph"] == "paced")
+        pipeline = Pipeline.from_yaml(told, output=where, overrides=every)
     else:
         pipeline = Pipeline.from_topology(
             diamond().build(), output=where, checkpoint_seconds=period, seed=SETTINGS["seed"]
@@ -272,7 +282,12 @@ def different() -> list[str]:
 
     def left(where: str) -> dict[str, bytes]:
         found = [path for path in Path(where).rglob("*") if path.is_file() and "latest" not in path.parts]
-        kept = [path for path in found if path.name == "summary.json" or {"containers", "saved"} & set(path.parts)]
+        kept = [
+            path
+            for path in found
+            if path.name == "summary.json"
+            or any(part == "containers" or part.startswith("save") for part in path.parts)
+        ]
         return {str(Path(*path.parts[1:])): path.read_bytes() for path in kept}
 
     whole, disturbed = left("whole"), left("disturbed")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,24 @@ def test_a_sweep_of_two_phases_goes_on_in_the_one_that_was_killed(tmp_path: Path
     assert told["whole"] == 0 and codes[-1] == 0, told["said"]
     assert set(codes) <= {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == kills, told["said"]
     assert told["different"] == []
+
+
+@pytest.mark.parametrize(("graph", "market"), [("replayed", "made up"), ("paced", "captured")])
+def test_a_replay_of_raw_messages_goes_on_with_every_kind_of_record_where_it_was(
+    graph: str, market: str, tmp_path: Path, recordings: Path
+) -> None:
+    """R-6, T2: trades, quotes, books and bars in files; how far each kind had come says where its rows go on."""
+    kills, settings = 60 if SOAK else 2, {"speed": 20}
+    if market == "captured":
+        with gzip.open(recordings / "hftbacktest" / "usdm" / "btcusdt_20240808.gz") as lines:
+            (tmp_path / "capture").write_bytes(b"".join(islice(lines, 1000)))
+        settings |= {"speed": 10, "capture": str(tmp_path / "capture")}
+    told = died(tmp_path, seed=5, kills=kills, graph=graph, period=0.02, **settings)
+    codes = [code for _, _, code in told["ends"]]
+    assert told["whole"] == 0 and codes[-1] == 0, told["said"]
+    assert set(codes) <= {0, -signal.SIGKILL} and codes.count(-signal.SIGKILL) == kills, told["said"]
+    assert told["different"] == []
+    assert all(there == resumed for there, resumed in told["went_on"]), "from the last checkpoint that was committed"
 
 
 def rows_committed(output: Path) -> int:
