@@ -30,7 +30,7 @@ def plain(column):
         words = column.dictionary.to_pylist()
         return [words[code] for code in column.indices.to_numpy().tolist()]
     if str(column.type) == "string":
-        return column.to_pylist()
+        return column.to_numpy(zero_copy_only=False).tolist()
     wide = column.view("int8" if column.type.bit_width == 8 else "int64")
     return wide.to_numpy().tolist()
 
