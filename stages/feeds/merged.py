@@ -45,10 +45,15 @@ class Source:
             return self.recording.read, None
         from .own import begins_ns, open_own, since
 
-        files = self.own if ts_ns is None else since(self.own, ts_ns)
-        names = frozenset(self.recording.schema.names)
-        read = self.recording.read if len(files) == len(self.own) else open_own(files, self.read_rows, names).read
+        files, schema = self.own if ts_ns is None else since(self.own, ts_ns), self.recording.schema
+        read = self.recording.read if len(files) == len(self.own) else open_own(files, self.read_rows, schema).read
         return read, begins_ns(files[0])
+
+    def read_as(self, schema: pa.Schema) -> Source:
+        """The same files of our own, their rows with these columns."""
+        from .own import open_own
+
+        return replace(self, recording=open_own(self.own, self.read_rows, schema))
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,12 @@ class Sources:
 
     def narrowed(self, names: frozenset[str]) -> Sources:
         """The same with these columns and those that order rows; all where there are several kinds of record."""
-        from .own import open_own
+        from .parquet import only
 
         if len(self.schemas) > 1 or not all(one.own and one.kind in ("trade", "quote") for one in self.of):
             return self
         names |= {"ts_recv", "ingest_seq"}
-        return Sources(tuple(replace(one, recording=open_own(one.own, one.read_rows, names)) for one in self.of))
+        return Sources(tuple(one.read_as(only(one.recording.schema, names)) for one in self.of))
 
     @property
     def schemas(self) -> Mapping[str, pa.Schema]:
@@ -94,6 +99,7 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
             if wanted is None or one.kind in wanted:
                 recording = open_own(one.files, read)
                 sources.append(Source(kind_of(recording.schema), one.rank, recording, one.files, read))
+        sources = _as_fine(sources)
     elif len(paths) > 1:
         recordings = [open_recording(path, format, declared) for path in paths]
         sources = [Source(kind_of(each.schema), rank, each) for rank, each in enumerate(recordings)]
@@ -104,6 +110,17 @@ def find_sources(paths: Sequence[Path], format: Format, declared: Interpretation
         raise InputError(f"{paths[0]}: expected records of {', '.join(declared.records or ())}, found {kinds}")
     _check(sources)
     return Sources(tuple(sources))
+
+
+def _as_fine(sources: Sequence[Source]) -> list[Source]:
+    """Files of our own whose decimal places differ, as those of several venues, with the most that one of them has."""
+    from .own import finest
+
+    told: dict[str, dict[pa.Schema, None]] = {}
+    for one in sources:
+        told.setdefault(one.kind, {})[one.recording.schema] = None
+    common = {kind: finest(list(schemas)) for kind, schemas in told.items() if len(schemas) > 1}
+    return [one.read_as(common[one.kind]) if one.kind in common else one for one in sources]
 
 
 def _check(sources: Sequence[Source]) -> None:

@@ -17,7 +17,7 @@ from stages.schemas import KINDS, PLACES_KEY
 from .counts import Counts
 from .heads import Heads
 from .layout import OwnFile
-from .parquet import READ_ROWS, footer_of, groups_of, only, opened, own_schema
+from .parquet import READ_ROWS, footer_of, groups_of, opened, own_schema
 from .recording import Recording
 from .text import Where
 
@@ -25,18 +25,18 @@ MESSAGE_ROW = pa.field("message_row", pa.uint32())
 """A column behind those of the schema: a row's place among all that its message came to, where a file tells it."""
 
 
-def open_own(files: Sequence[OwnFile], read_rows: int = READ_ROWS, names: frozenset[str] | None = None) -> Recording:
+def open_own(files: Sequence[OwnFile], read_rows: int = READ_ROWS, schema: pa.Schema | None = None) -> Recording:
     """The recording of files of our own, of one kind of record. Raises `InputError`.
 
     All rows come as they were recorded: a bar that a venue told again and again, each time. Heads of files, which say
-    what a book was before them, are silent, but for that of a book nothing of which was read. With `names`, of kinds
-    other than books, those columns alone are read.
+    what a book was before them, are silent, but for that of a book nothing of which was read. With `schema`, rows have
+    its columns: some of those written, but for kinds of books, or with more decimal places.
     """
     first = footer_of(files[0].path)
     if first.record not in KINDS:
         raise InputError(f"{files[0].path}: expected a file that says which kind of record it holds, found none said")
-    schema = own_schema(files[0].path, first)
-    schema = schema if names is None else only(schema, names)
+    written = own_schema(files[0].path, first)
+    schema = written if schema is None else schema
     paths = tuple(file.path for file in files)
     columns = [name for name in schema.names if name in first.schema.names]
 
@@ -58,6 +58,22 @@ def open_own(files: Sequence[OwnFile], read_rows: int = READ_ROWS, names: frozen
                         yield made
 
     return Recording(schema, paths, read, tuple(name for name in first.schema.names if name not in columns))
+
+
+def finest(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Columns of one kind of record that hold rows of all these, whose decimal places may differ."""
+    fields = [field.with_type(_finest([schema.field(field.name).type for schema in schemas])) for field in schemas[0]]
+    return pa.schema(fields, metadata=schemas[0].metadata)
+
+
+def _finest(types: Sequence[pa.DataType]) -> pa.DataType:
+    if all(map(pa.types.is_decimal, types)):
+        return max(types, key=lambda kind: kind.scale)
+    if all(map(pa.types.is_list, types)):
+        levels = [kind.value_type for kind in types]
+        level = [field.with_type(_finest([each.field(field.name).type for each in levels])) for field in levels[0]]
+        return pa.list_(types[0].value_field.with_type(pa.struct(level)))
+    return types[0]
 
 
 def begins_ns(file: OwnFile) -> int | None:

@@ -15,8 +15,9 @@ from pipeline import Context, InputError
 from stages.feeds.merged import MergedFeed
 from stages.feeds.merging import Lane, Merge
 from stages.feeds.replay import Replay
-from stages.schemas import schema_of
+from stages.schemas import Scales, schema_of
 
+EIGHT = Scales()
 TRADE, QUOTE = schema_of("trade"), schema_of("quote")
 Told = tuple[int, int, int, str]
 """Stamp, event time, ordinal and instrument of a row."""
@@ -156,8 +157,10 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
     windows.close()  # type: ignore[attr-defined]
 
 
-def in_layout(folder: Path, kind: str, instrument: str, rows: Sequence[Told], session: str = "s1") -> None:
-    schema = schema_of(kind)
+def in_layout(
+    folder: Path, kind: str, instrument: str, rows: Sequence[Told], session: str = "s1", scales: Scales = EIGHT
+) -> None:
+    schema = schema_of(kind, scales)
     for day in sorted({row[0] // 100 for row in rows}):
         those = [row for row in rows if row[0] // 100 == day]
         place = folder / kind / "venue=demo" / f"instrument={instrument}" / f"date=1970-01-{day + 1:02d}"
@@ -174,6 +177,32 @@ def rows_of(feed: Any, cut: int) -> dict[str, list[Told]]:
         for batch in window:
             found.setdefault(batch.record, []).extend(told(iter([(batch.columns,)]), batch.record))
     return found
+
+
+@pytest.mark.parametrize(("one", "other"), [(Scales(10, 0), EIGHT), (Scales(2, 24), Scales(4, 3))])
+def test_files_of_other_decimal_places_are_read_together_at_the_most_there_are(
+    one: Scales, other: Scales, tmp_path: Path
+) -> None:
+    a = [(at, at, 2 * at, "A.DEMO") for at in range(0, 300, 7)]
+    b = [(at, at, 2 * at - 1, "B.DEMO") for at in range(1, 290, 4)]
+    in_layout(tmp_path, "trade", "A.DEMO", a, scales=one)
+    in_layout(tmp_path, "trade", "B.DEMO", b, scales=other)
+    expected = schema_of("trade", Scales(max(one.price, other.price), max(one.size, other.size)))
+    recipe = Replay(path=str(tmp_path))
+    assert recipe.output_schema({}) == expected
+    for begin, since in ((None, 0), ("1970-01-01T00:00:00.000000150Z", 150)):
+        feed = Replay(path=str(tmp_path), begin=begin).build(Context())
+        found = pa.Table.from_batches([batch.columns for batch in feed.batches()])  # type: ignore[union-attr]
+        rows = [row for row in plainly([(0, a), (0, b)]) if row[0] >= since]
+        assert found.schema == expected
+        assert [float(price) for price in found["price"].to_pylist()] == [row[2] + 0.5 for row in rows]
+
+
+def test_a_price_that_has_no_room_for_the_places_of_others_is_told(tmp_path: Path) -> None:
+    in_layout(tmp_path, "trade", "A.DEMO", [(1, 1, 10**9, "A.DEMO")])
+    in_layout(tmp_path, "trade", "B.DEMO", [(1, 1, 1, "B.DEMO")], scales=Scales(10, 0))
+    with pytest.raises(InputError, match=r"A\.DEMO.*'price'.*expected values of type decimal64\(18, 10\)"):
+        list(Replay(path=str(tmp_path)).build(Context()).batches())  # type: ignore[call-overload]
 
 
 def test_a_folder_in_our_layout_is_read_as_all_the_kinds_it_holds(tmp_path: Path) -> None:

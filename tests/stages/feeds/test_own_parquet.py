@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.stage import Context
 from stages.feeds.declaration import Declaration
+from stages.feeds.own import finest
 from stages.feeds.replay import Replay
 from stages.messages import Messages
 from stages.schemas import KINDS, RECORD_KINDS, Names, Records, Scales, schema_of
@@ -83,6 +84,13 @@ def test_records_keep_the_scale_they_were_written_with(tmp_path: Path, kind: str
 
     assert read(tmp_path).schema == schema_of(kind, Scales(2, 5))
     assert read(tmp_path).to_pylist() == written.to_pylist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_of_every_kind_hold_the_most_decimal_places_of_several(kind: str) -> None:
+    fine, coarse = schema_of(kind, Scales(10, 2)), schema_of(kind, Scales(8, 24))
+    assert finest([fine, coarse]) == finest([coarse, fine, fine]) == schema_of(kind, Scales(10, 24))
+    assert finest([fine]) == fine and finest([coarse, fine]).metadata == fine.metadata
 
 
 def test_files_whose_names_have_other_codes_are_read_together(tmp_path: Path) -> None:
