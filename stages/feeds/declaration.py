@@ -43,7 +43,7 @@ class Declaration(Stage, frozen=True):
     stamp: Literal["start", "end"] = "start"
     """Which end of a bar the time column of a CSV or parquet file holds."""
     scale: int | None = None
-    """Decimal places of prices, 8 unless declared."""
+    """Decimal places of prices, 8 unless declared; of a capture those of its venue."""
     size_scale: int | None = None
     """Decimal places of sizes; above 10 they are decimal128."""
     numbers: Literal["auto", "decimal", "float64"] = "auto"

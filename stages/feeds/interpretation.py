@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 
 from pipeline import Duration, InputError, parse_duration
-from stages.schemas import DEFAULT_SCALE, KINDS, Scales, schema_of
+from stages.schemas import KINDS, Scales
 
 from .declaration import Declaration
 
@@ -71,8 +71,11 @@ class Interpretation(Declaration, frozen=True):
             return parse_duration(self.lateness)
         return LATENESS_NS if several else 0
 
-    def schemas_sent(self) -> Mapping[str, pa.Schema]:
-        """Columns of what a capture is read as, by kind of record. Raises `InputError` for what is said of tables."""
+    def schemas_sent(self, usual: Scales) -> Mapping[str, pa.Schema]:
+        """Columns of what a capture is read as, by kind of record, of a venue whose decimal places are these.
+
+        Raises `InputError` for what is said of tables.
+        """
         if self.schema != "auto":
             raise InputError(
                 f"{self.path_said}: expected no `schema`, since a capture holds several kinds of record, found "
@@ -85,8 +88,7 @@ class Interpretation(Declaration, frozen=True):
                     f"{self.path_said}: expected no `{name}`, since the messages of a capture say all that is known, "
                     f"found {found!r}; remove it (`records` chooses kinds of record)"
                 )
-        scales = Scales(self._places(self.scale), self._places(self.size_scale))
-        return {kind: schema_of(kind, scales) for kind in self.kinds_sent}
+        return self.interpreting().schemas(usual)
 
     def interpreting(self) -> Interpreting:
         """The same for what interprets messages."""
@@ -94,8 +96,8 @@ class Interpretation(Declaration, frozen=True):
 
         return Interpreting(
             records=self.kinds_sent,
-            price_scale=self._places(self.scale),
-            size_scale=self._places(self.size_scale),
+            price_scale=self.scale,
+            size_scale=self.size_scale,
             depth=self.depth,
             snapshot_every=self.snapshot_every,
             quotes=self.quotes,
@@ -105,6 +107,3 @@ class Interpretation(Declaration, frozen=True):
     def path_said(self) -> str:
         path = getattr(self, "path", None)
         return str(path[0] if isinstance(path, tuple) and path else path)
-
-    def _places(self, declared: int | None) -> int:
-        return DEFAULT_SCALE if declared is None else declared

@@ -20,10 +20,10 @@ from pipeline import (
     parse_instant,
 )
 from stages.messages.captures import Capture, open_captures
-from stages.schemas import record_kind, schema_of
+from stages.schemas import Scales, record_kind, schema_of
 
 from .beginning import begun
-from .captured import CaptureFeed
+from .captured import CaptureFeed, venue_of_capture
 from .clock import ReplayClock
 from .counts import Counts
 from .interpretation import Interpretation
@@ -139,10 +139,10 @@ class Replay(Interpretation, frozen=True):
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
         """Columns by kind of record where there are several; without a path, of those declared. Raises `InputError`."""
         if not self.has_data:
-            return {} if self.records is None else self.schemas_sent()
+            return {} if self.records is None else self.schemas_sent(Scales())
         found = self.found()
         if isinstance(found, Capture):
-            return self.schemas_sent()
+            return self.schemas_sent(venue_of_capture(found, self).scales)
         return found.schemas if isinstance(found, Sources) and len(found.schemas) > 1 else {}
 
     def output_schema(self, inputs: Mapping[str, pa.Schema | None]) -> pa.Schema | None:

@@ -70,7 +70,7 @@ class SyntheticVenue(Interpretation, frozen=True):
         )  # fmt: skip
 
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
-        return self.schemas_sent()
+        return self.schemas_sent(self.of_venue().scales)
 
     def footprint(self, members: int, rows: int | None) -> Footprint:
         return Footprint(rows=rows)

@@ -47,11 +47,11 @@ class Interpreter:
     """
 
     def __init__(self, venue: Venue, settings: Interpreting, instruments: Names | None = None) -> None:
-        self.venue, self.settings = venue, settings
+        self.venue, self.settings, self.scales = venue, settings, settings.scales(venue.scales)
         self.instruments = Names() if instruments is None else instruments
         self.decoder = venue.decoder()
         self.books = BookKeeper(
-            self._rule_of, settings.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns,
+            self._rule_of, self.scales, self.instruments, depth=settings.depth, every_ns=settings.every_ns,
             quotes=settings.quotes != "venue",
         )  # fmt: skip
         self.ledger = Ledger()
@@ -64,7 +64,7 @@ class Interpreter:
 
     def interpret(self, messages: Messages) -> Interpreted:
         """The records of the messages that follow those before."""
-        records = Records(messages, self.settings.scales, self.instruments)
+        records = Records(messages, self.scales, self.instruments)
         self.decoder.decode(messages, records)
         lost = self._connections.follow(messages, records)
         events = records.take("quality_event")
@@ -208,8 +208,7 @@ class Interpreter:
         self.ledger.restore(told["ledger"])
 
     def _state_of(self) -> StateOf:
-        settings = self.settings
-        told = {"venue": self.venue.name, "scales": [settings.price_scale, settings.size_scale]}
+        told = {"venue": self.venue.name, "scales": [self.scales.price, self.scales.size]}
         return StateOf("interpreter", VERSION, told)
 
 

@@ -16,10 +16,11 @@ class Interpreting(Recipe, frozen=True):
 
     records: tuple[str, ...] | None = None
     """Kinds that are wanted, such as `[trade, quote]`; left out: all that the venue sends."""
-    price_scale: int = 8
-    """Decimal places of prices; a message with more is kept as a `quality_event`, which says so."""
-    size_scale: int = 8
-    """Decimal places of sizes; of tokens whose sizes pass 10^(18 - size_scale) it has to be lower."""
+    price_scale: int | None = None
+    """Decimal places of prices; left out: those of the venue, 8 of most. A message with more is kept as a
+    `quality_event`, which says so."""
+    size_scale: int | None = None
+    """Decimal places of sizes, likewise; of tokens whose sizes pass 10^(18 - size_scale) it has to be lower."""
     depth: int = 0
     """Levels a side of `book_snapshot` rows made from books; 0: none."""
     snapshot_every: Duration | None = None
@@ -31,16 +32,16 @@ class Interpreting(Recipe, frozen=True):
     """Nothing came of a channel of an instrument, or by a connection, for so long: a `stale` event; left out: none."""
 
     def __post_init__(self) -> None:
-        schema_of("trade", self.scales)
+        schema_of("trade", self.scales(Scales()))
         for kind in self.records or ():
             if kind not in KINDS:
                 raise ValueError(f"records: expected kinds out of {', '.join(KINDS)}, found '{kind}'")
         if self.depth < 0 or self.depth > 65_535:
             raise ValueError(f"depth: expected 0 to 65535 levels, found {self.depth}")
 
-    @property
-    def scales(self) -> Scales:
-        return Scales(self.price_scale, self.size_scale)
+    def scales(self, usual: Scales) -> Scales:
+        """Decimal places of records of a venue whose own are these."""
+        return usual.declared(self.price_scale, self.size_scale)
 
     @property
     def every_ns(self) -> int:
@@ -56,9 +57,10 @@ class Interpreting(Recipe, frozen=True):
         wanted = KINDS if self.records is None else {*self.records, "quality_event"}
         return tuple(kind for kind in KINDS if kind in wanted)
 
-    def schemas(self) -> Mapping[str, pa.Schema]:
-        """Columns by kind of record."""
-        return {kind: schema_of(kind, self.scales) for kind in self.kinds}
+    def schemas(self, usual: Scales) -> Mapping[str, pa.Schema]:
+        """Columns by kind of record, of a venue whose decimal places are these."""
+        scales = self.scales(usual)
+        return {kind: schema_of(kind, scales) for kind in self.kinds}
 
 
 def chosen(recipe: Interpreting) -> Interpreting:

@@ -108,7 +108,7 @@ class Live(Interpreting, Stage, frozen=True, kw_only=True):
         return LiveFeed(self, context)
 
     def record_schemas(self, inputs: Mapping[str, pa.Schema | None]) -> Mapping[str, pa.Schema]:
-        return self.schemas()
+        return self.schemas(self.named_venue.scales)
 
     def plans(self) -> list[ConnectionPlan]:
         """The connections it takes. Raises ValueError for symbols or channels there are none for."""

@@ -30,7 +30,7 @@ class RecordedFeed(LiveFeed):
         self.recorder: Recorder | None = None
         """What records, while it does."""
         self._settings = to.settings(recipe)
-        self._schemas = recipe.schemas()
+        self._schemas = recipe.schemas(recipe.named_venue.scales)
         self._stopped = False
         self._newest: int | None = None
         """Number of the newest message of which something had been given, where a run goes on from a checkpoint."""

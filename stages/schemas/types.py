@@ -44,6 +44,10 @@ class Scales(msgspec.Struct, frozen=True):
     price: int = DEFAULT_SCALE
     size: int = DEFAULT_SCALE
 
+    def declared(self, price: int | None, size: int | None) -> Scales:
+        """These, but for what somebody declares."""
+        return Scales(self.price if price is None else price, self.size if size is None else size)
+
 
 def decimal_type(scale: int) -> pa.DataType:
     """Exact decimals with `scale` places: decimal64(18, scale) to scale 10, above it decimal128(38, scale).

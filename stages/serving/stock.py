@@ -22,11 +22,9 @@ class Stock:
     that are sent until then by the venue's own rule.
     """
 
-    def __init__(
-        self, venue: Venue, server: VenueServer, head: Sequence[Messages], price_scale: int = 8, size_scale: int = 8
-    ) -> None:
+    def __init__(self, venue: Venue, server: VenueServer, head: Sequence[Messages]) -> None:
         self._venue, self._server = venue, server
-        self._settings = Interpreting(records=("book_delta",), price_scale=price_scale, size_scale=size_scale)
+        self._settings = Interpreting(records=("book_delta",))
         self._interpreter = Interpreter(venue, self._settings)
         self._run: Messages | None = None
         self._done = 0
@@ -109,7 +107,7 @@ class Stock:
     def _told(self, instrument: str, limit: int, now_ns: int) -> BookNow:
         books = self._interpreter.books
         frame = books.keyframe(instrument, now_ns, 0, "")
-        scales = self._settings.scales
+        scales = self._interpreter.scales
         price, size = self._places.get(instrument, (scales.price, scales.size))
         sides = []
         for prices, sizes in books.book(instrument):

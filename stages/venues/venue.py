@@ -14,7 +14,7 @@ import msgspec
 
 from stages.books.rule import BookRule
 from stages.messages import Messages, RawMessage
-from stages.schemas import Records
+from stages.schemas import Records, Scales
 
 from .serving import VenueServer
 
@@ -99,6 +99,8 @@ class Venue(msgspec.Struct, frozen=True):
     trade_sequence: Literal["next", "monotone", "none"] = "none"
     """How the numbers of an instrument's trades go on: each the last + 1, which is known of the venue; rising; or they
     have none and are told apart by their ids."""
+    scales: Scales = Scales()
+    """Decimal places that hold every price and size it sends, where nobody declares others."""
     symbol_form: str = r"[^\s.]+"
     """Regular expression of its words for instruments, so that what can be none is told before anything runs."""
 

@@ -131,7 +131,7 @@ def _piece(file: Path, block: Block, headers: Headers, newest: int, code: int, c
     url_code = headers.url_code
     if not kept.all():
         ts_recv, kind, url_code, wrong = ts_recv[kept], kind[kept], url_code[kept], wrong[kept]
-        payload = payload.filter(pa.array(kept))
+        payload = _taken(payload, np.flatnonzero(kept))
     if not len(ts_recv):
         return None
     highest = np.maximum.accumulate(np.maximum(ts_recv, newest))
@@ -150,4 +150,9 @@ def _payloads(block: Block, payload_at: Int64s) -> pa.LargeBinaryArray:
     all_parts = pa.LargeBinaryArray.from_buffers(
         pa.large_binary(), 2 * len(block), [None, pa.py_buffer(between), pa.py_buffer(block.data)]
     )
-    return all_parts.take(pa.array(np.arange(1, 2 * len(block), 2, dtype=np.int64)))
+    return _taken(all_parts, np.arange(1, 2 * len(block), 2, dtype=np.int64))
+
+
+def _taken(payload: pa.LargeBinaryArray, places: Int64s) -> pa.LargeBinaryArray:
+    """Arrow is given the places as they lie in memory: to convert an array it would import pandas."""
+    return payload.take(pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)]))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.books.rule import BookRule
+from stages.schemas import Scales
 from stages.venues.subscribing import plans, words
 from stages.venues.venue import ConnectionPlan, Decoder, Limits, Venue, comes_from
 
@@ -82,4 +83,5 @@ BITMEX = Bitmex(
         connections_per_minute=1,
         weight_per_minute=30,
     ),
+    scales=Scales(price=10, size=0),  # coins against bitcoin have ticks as fine as this; sizes are whole contracts
 )

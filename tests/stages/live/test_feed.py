@@ -16,10 +16,14 @@ import pytest
 
 from pipeline import Batch, ConfigError, Context, Interrupted, Pipeline, Run, TopologyBuilder
 from pipeline.testing import VirtualClock
+from stages.interpreting import Interpreter
+from stages.interpreting.settings import chosen
 from stages.live import Live
 from stages.live.conduct import Conduct
 from stages.live.feed import LiveFeed
 from stages.messages import Messages
+from stages.schemas import KINDS, schema_of
+from stages.venues import venue_named
 from tests.conftest import ROOT, tasks_left
 from tests.patience import SECONDS
 from tests.stages.live.server import T0, Answer, LocalVenue, book, depth, local_venue, quote, trade
@@ -28,6 +32,16 @@ from tests.stages.live.server import T0, Answer, LocalVenue, book, depth, local_
 def recipe(server: LocalVenue, **settings: Any) -> Live:
     words = {"symbols": ("BTCUSDT",), "websocket_url": server.ws, "http_url": server.http, **settings}
     return Live(venue="binance_spot", **words)
+
+
+def test_decimal_places_are_the_venue_s_unless_they_are_declared() -> None:
+    venue = venue_named("bitmex")
+    for declared in ({}, {"price_scale": 4}, {"size_scale": 3}, {"price_scale": 6, "size_scale": 2}):
+        feed = Live(venue=venue.name, symbols=("XBTUSD",), **declared)  # type: ignore[arg-type]
+        scales = venue.scales.declared(declared.get("price_scale"), declared.get("size_scale"))
+        told = {kind: schema_of(kind, scales) for kind in KINDS}
+        assert feed.record_schemas({}) == told and Interpreter(venue, chosen(feed)).scales == scales
+    assert Live(venue="binance_spot", symbols=("BTCUSDT",)).record_schemas({})["trade"] == schema_of("trade")
 
 
 class Rows:

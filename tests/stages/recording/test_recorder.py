@@ -260,3 +260,26 @@ async def test_several_venues_may_be_recorded_in_one_folder(recordings: Path, tm
         expected = directly(messages_of(recordings, files), venue_named(venue))
         assert found.keys() >= {"trade", "quote", "book_delta"}
         assert {kind: len(rows) for kind, rows in found.items()} == {kind: len(expected[kind]) for kind in found}
+
+
+async def test_venues_of_other_decimal_places_in_one_folder_are_replayed_together(
+    recordings: Path, tmp_path: Path
+) -> None:
+    settings = Recording(interpreting=Interpreting(depth=3))
+    names = {"bitmex": ("BITMEX.ws.1.0",), "binance_us": ("BINANCE_US.ws.1.0", "BINANCE_US.http.0.0")}
+    files = {name: [f"cryptofeed/{file}" for file in files] for name, files in names.items()}
+    for name in files:
+        done = await ingest([recordings / file for file in files[name]], tmp_path, settings)
+        assert done.quality[name]["quality"] == {}
+    recipe = Replay(path=str(tmp_path))
+    feed = recipe.build(Context())
+    batches = [batch for run in feed.batches() for batch in (run if isinstance(run, tuple) else (run,))]
+    assert {batch.record: batch.columns.schema for batch in batches} == recipe.record_schemas({})
+    trade = recipe.record_schemas({})["trade"]
+    assert (trade.field("price").type, trade.field("size").type) == (pa.decimal64(18, 10), pa.decimal64(18, 8))
+    found = rows_of(batch.columns for batch in batches)
+    for name, of in files.items():
+        venue = venue_named(name)
+        for kind, rows in directly(messages_of(recordings, of), venue, settings.interpreting).items():
+            those = [row for row in found[kind] if str(row[3]).endswith(f".{venue.suffix}")]
+            assert [(*row[:2], *row[3:]) for row in those] == [(*row[:2], *row[3:]) for row in rows], kind

@@ -84,13 +84,14 @@ async def test_rows_of_many_instruments_in_one_message_keep_their_order(recordin
         for at in range(0, len(trades), 40)
     ]
     messages = Messages.of_payloads(payloads, [MIDNIGHT - len(payloads) // 2 + at for at in range(len(payloads))])
-    await recorded(tmp_path, messages, venue_named("bitmex"))
+    venue = venue_named("bitmex")
+    await recorded(tmp_path, messages, venue)
     expected = replayed(tmp_path, format="capture", records=KINDS)
     same(replayed(tmp_path), expected)
     told = [row[3] for row in expected["trade"]]
     assert len(told) == len(trades) and sum(a != b for a, b in pairwise(told)) > len(payloads)
     for path in committed(tmp_path):
-        assert pq.read_schema(path) == schema_of(path.relative_to(tmp_path).parts[0])
+        assert pq.read_schema(path) == schema_of(path.relative_to(tmp_path).parts[0], venue.scales)
 
 
 def hash_of(text: str) -> bytes:
