@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import Batch, receive_times
 from stages.schemas import CLEAR, FLAG_MAYBE_BAD_BOOK, Names, Scales
@@ -75,7 +74,7 @@ class Books:
         if self._keeper is None:
             self._keeper = _keeper_of(columns.schema)
         self._keeper.apply(columns)
-        clears = columns.filter(pc.equal(columns.column("action"), CLEAR)) if self._holed_at else None
+        clears = columns.filter(pa.array(np.asarray(columns.column("action")) == CLEAR)) if self._holed_at else None
         for row in [] if clears is None else clears.select(["instrument_id", "ingest_seq"]).to_pylist():
             self._whole_at[row["instrument_id"]] = row["ingest_seq"]
         last = columns.num_rows - 1
@@ -93,7 +92,7 @@ class Books:
         if self._holed_at.get(name, -1) <= self._whole_at.get(name, -1):
             return keyframe
         place = keyframe.schema.get_field_index("flags")
-        flags = pc.bit_wise_or(keyframe.column(place), pa.scalar(FLAG_MAYBE_BAD_BOOK, pa.uint8()))
+        flags = pa.array(np.asarray(keyframe.column(place)) | np.uint8(FLAG_MAYBE_BAD_BOOK))
         return keyframe.set_column(place, keyframe.schema.field(place), flags)
 
 
