@@ -57,37 +57,25 @@ async def test_as_fast_as_it_is_taken_each_fault_alone(part: Part, recordings: P
     assert await tasks_left() == set()
 
 
-@pytest.mark.parametrize(("speed", "seconds", "every"), [(1, 3, 12), (50, 20, 60)])
+WHOLE = 3600
+"""Longer than any of the captures: five to six minutes each."""
+LENGTHS = [(1, 3, 12), (50, 20, 60), *([(1, WHOLE, 300), (50, WHOLE, 300), (None, WHOLE, 300)] if SOAK else [])]
+
+
+@pytest.mark.parametrize(("speed", "seconds", "every"), LENGTHS)
 async def test_at_a_speed_without_faults_and_with_all_of_them(
-    speed: float, seconds: float, every: int, recordings: Path, tmp_path: Path
+    speed: float | None, seconds: int, every: int, recordings: Path, tmp_path: Path
 ) -> None:
-    """Six recorders at once, each beside its own server: they wait for their time most of the while."""
+    """Six recorders at once, each beside its own server: they wait for their time most of the while. Of whole captures
+    files roll every 30 seconds."""
+    words = {"roll_every": "30s"} if seconds == WHOLE else {}
+    drops = {"disconnects": 6} if seconds == WHOLE else {}
     cases = []
     for part in PARTS:
         served = served_of(part, recordings, seconds)
-        cases += [
-            (served, tmp_path / part.venue, []),
-            (served, tmp_path / f"{part.venue}-faults", drawn(served, 1, every=every)),
-        ]
-    await asyncio.gather(*(followed(served, folder, speed, faults) for served, folder, faults in cases))
+        for faults in ([], drawn(served, 1, every=every, **drops)):
+            cases.append((served, tmp_path / f"{part.venue}-{len(faults)}", faults))
+    await asyncio.gather(*(followed(served, folder, speed, faults, **words) for served, folder, faults in cases))
     for served, folder, faults in cases:
         examine(served, folder, faults)
     assert await tasks_left() == set()
-
-
-@pytest.mark.skipif(not SOAK, reason="takes an hour: `make soak` runs it")
-@pytest.mark.parametrize("speed", [1, 50, None])
-async def test_whole_captures_without_faults_and_with_many(
-    speed: float | None, recordings: Path, tmp_path: Path
-) -> None:
-    """Five to six minutes of each market, some 200 faults; files roll every 30 seconds."""
-    cases = []
-    for part in PARTS:
-        served = served_of(part, recordings, 3600)
-        for faults in ([], drawn(served, 7, every=300, disconnects=6)):
-            cases.append((served, tmp_path / f"{part.venue}-{len(faults)}", faults))
-    await asyncio.gather(
-        *(followed(served, folder, speed, faults, roll_every="30s") for served, folder, faults in cases)
-    )
-    for served, folder, faults in cases:
-        examine(served, folder, faults)
