@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Publishing:
+class Publishing(ABC):
     """The part of a file manager that writes what its buffer holds."""
 
     name: str
@@ -51,17 +52,21 @@ class Publishing:
     _flushes: int
     _flushed_rows: int
 
+    @abstractmethod
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        raise NotImplementedError
+        """Begin work that goes on though its caller is cancelled."""
 
+    @abstractmethod
     async def _list(self, stored: StoredFile) -> None:
-        raise NotImplementedError
+        """See to it that a published file outlives the process, where that is wanted."""
 
+    @abstractmethod
     def _remove(self, part: Part) -> None:
-        raise NotImplementedError
+        """Unlink the file of a forgotten part once nobody reads it."""
 
+    @abstractmethod
     def _raise_failure(self) -> None:
-        raise NotImplementedError
+        """Raise, once, what has failed beside the caller."""
 
     def _due(self) -> tuple[Key, Part] | None:
         """The part to publish next: one that is full, or the largest when memory is short or all is to go."""
